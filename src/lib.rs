@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#![forbid(unsafe_code)]
+//! nodeguard
+
+pub mod bus;
+pub mod model;
+pub mod rke2;
