@@ -3,5 +3,6 @@
 //! nodeguard
 
 pub mod bus;
+pub mod controls;
 pub mod model;
 pub mod rke2;
