@@ -3,5 +3,8 @@
 //! nodeguard
 
 pub mod bus;
+pub mod controls;
+pub mod engine;
+pub mod host;
 pub mod model;
 pub mod rke2;

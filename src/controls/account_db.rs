@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! /etc/passwd, /etc/group and /etc/shadow, read by hand.
