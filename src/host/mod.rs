@@ -12,7 +12,9 @@ pub mod command;
 pub mod files;
 pub mod observe;
 pub mod proc_sys;
+pub mod rke2;
 pub mod root;
+pub mod runtime;
 pub mod tree;
 
 use std::path::PathBuf;
