@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Wanted};
-use crate::controls::etcd_account;
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
@@ -50,7 +50,7 @@ pub struct Pass {
 }
 
 /// What a daemon watches, as this pass saw it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Configuration files and directories of RKE2's.
     pub config: Vec<PathBuf>,
@@ -271,9 +271,7 @@ impl Engine {
     ) -> Report {
         let state = State::of(controls.iter().flat_map(|c| &c.findings));
         Report {
-            time: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             root: self.root.path().display().to_string(),
             state,
             role: node.role,

@@ -134,11 +134,7 @@ fn wrong_primary_group(facts: &Facts, user: &UserFacts, group: &GroupFacts) -> P
                 "usermod -g etcd etcd".into(),
             )
         },
-        actions: vec![Action::SetPrimaryGroup {
-            name: NAME,
-            gid: group.gid,
-            expect_gid: user.gid,
-        }],
+        actions: vec![Action::SetPrimaryGroup { name: NAME, gid: group.gid, expect_gid: user.gid }],
         // RKE2 starts all the same; CIS 1.1.12 fails.
         unmended: if facts.checked { Severity::Fatal } else { Severity::Warning },
     }
@@ -169,7 +165,10 @@ fn judge_user(facts: &Facts, user: &UserFacts) -> Vec<Planned> {
                 Severity::Warning,
                 "user etcd",
                 ("/sbin/nologin", &user.shell),
-                format!("user etcd can log in: its shell is {:?}, expected /sbin/nologin", user.shell),
+                format!(
+                    "user etcd can log in: its shell is {:?}, expected /sbin/nologin",
+                    user.shell
+                ),
                 "usermod -s /sbin/nologin etcd".into(),
             )
         }));
@@ -216,13 +215,7 @@ mod tests {
     use super::*;
 
     fn user(gid: u32) -> UserFacts {
-        UserFacts {
-            uid: 997,
-            gid,
-            shell: "/sbin/nologin".into(),
-            line: 20,
-            usable_password: false,
-        }
+        UserFacts { uid: 997, gid, shell: "/sbin/nologin".into(), line: 20, usable_password: false }
     }
 
     fn group() -> GroupFacts {
@@ -274,7 +267,8 @@ mod tests {
         it.shell = "/bin/bash".into();
         it.usable_password = true;
         it.uid = 0;
-        let facts = Facts { user: Some(it), group: Some(group()), checked: true, ..Facts::default() };
+        let facts =
+            Facts { user: Some(it), group: Some(group()), checked: true, ..Facts::default() };
         assert_eq!(codes(&facts), ["etcd-user-is-root", "etcd-login-shell", "etcd-password"]);
         assert_eq!(judge(&facts)[0].finding.severity, Severity::Fatal);
     }

@@ -97,22 +97,37 @@ impl Tally {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Oddity {
     /// A link of root's, so the operator's; not followed.
-    RootLink { target: String, dangling: bool },
+    RootLink {
+        target: String,
+        dangling: bool,
+    },
     /// A link that somebody else planted.
-    ForeignLink { uid: u32, target: String },
+    ForeignLink {
+        uid: u32,
+        target: String,
+    },
     /// A regular file with more than one link, already right.
-    Hardlinked { links: u64 },
+    Hardlinked {
+        links: u64,
+    },
     /// The same, with a wrong owner: its other name may be anywhere.
-    HardlinkedWrong { links: u64, owner: Owner },
+    HardlinkedWrong {
+        links: u64,
+        owner: Owner,
+    },
     /// A fifo or a socket.
-    Special { kind: &'static str },
+    Special {
+        kind: &'static str,
+    },
     Device,
     /// Another file system, or a bind mount.
     Mount,
     /// Deeper than the walk goes.
     TooDeep,
     /// Could not be looked at.
-    Unreadable { reason: String },
+    Unreadable {
+        reason: String,
+    },
 }
 
 /// Facts → findings.
@@ -145,11 +160,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         )));
     }
     if let Some(tree) = &facts.tree {
-        let own = Action::OwnTree {
-            base: facts.dir.clone(),
-            below: PathBuf::new(),
-            owner: facts.owner,
-        };
+        let own =
+            Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }
     for entry in &facts.tls {
@@ -166,7 +178,9 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
         let path = join(dir, below);
         let (subject, more) = match tally.count {
             1 => (path.display().to_string(), String::new()),
-            n => (dir.display().to_string(), format!(" and {} more below {}", n - 1, dir.display())),
+            n => {
+                (dir.display().to_string(), format!(" and {} more below {}", n - 1, dir.display()))
+            }
         };
         out.push(Planned {
             finding: Finding {

@@ -55,7 +55,10 @@ pub enum DropIn {
     /// A link to /dev/null: the operator does not want it.
     Masked,
     /// Any other link, with what is behind it: the operator's, never written through.
-    Link { target: String, content: Option<String> },
+    Link {
+        target: String,
+        content: Option<String>,
+    },
     Content(Vec<u8>),
     /// Neither a regular file nor a link, too large, or not readable.
     Unusable(String),
@@ -247,8 +250,7 @@ fn judge_drop_in(facts: &Facts, wanted: &[Wanted]) -> Option<Planned> {
             format!("rm {DROP_IN} to have it written; live values are held all the same"),
         ))),
         DropIn::Link { target, content } => {
-            let right =
-                content.as_ref().is_some_and(|text| wrong_keys(text, wanted).is_empty());
+            let right = content.as_ref().is_some_and(|text| wrong_keys(text, wanted).is_empty());
             (!right).then(|| {
                 Planned::only(finding(
                     Severity::Warning,

@@ -36,9 +36,18 @@ fn parse_line(line: &str, number: u32) -> Option<Entry> {
 /// separate and dots are literal, else the other way round.
 fn dotted(key: &str) -> String {
     match key.find(['.', '/']) {
-        Some(at) if key[at..].starts_with('/') => {
-            key.chars().map(|c| if c == '/' { '.' } else if c == '.' { '/' } else { c }).collect()
-        }
+        Some(at) if key[at..].starts_with('/') => key
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => key.to_owned(),
     }
 }

@@ -66,9 +66,8 @@ pub(super) fn run<A: AsRef<OsStr>>(
         reap(child);
         return Err(CommandError::Deadline { program: program.into(), limit });
     };
-    let status = child
-        .wait()
-        .map_err(|source| CommandError::Wait { program: program.into(), source })?;
+    let status =
+        child.wait().map_err(|source| CommandError::Wait { program: program.into(), source })?;
     if status.success() {
         return Ok(output);
     }

@@ -22,8 +22,18 @@ pub struct ProcSys {
 
 /// Where a parameter lives. In sysctl.d's dotted form a slash stands for a literal dot.
 pub fn path(key: &str) -> PathBuf {
-    let below: String =
-        key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect();
+    let below: String = key
+        .chars()
+        .map(|c| {
+            if c == '.' {
+                '/'
+            } else if c == '/' {
+                '.'
+            } else {
+                c
+            }
+        })
+        .collect();
     PathBuf::from("/proc/sys").join(below)
 }
 
@@ -85,10 +95,7 @@ mod tests {
         let mut proc_sys = ProcSys::default();
         let expected = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
         for _ in 0..2 {
-            assert_eq!(
-                proc_sys.read("kernel.pid_max"),
-                Live::Value(expected.trim().to_owned())
-            );
+            assert_eq!(proc_sys.read("kernel.pid_max"), Live::Value(expected.trim().to_owned()));
         }
         assert_eq!(proc_sys.read("kernel.no_such_parameter"), Live::Missing);
     }

@@ -67,8 +67,7 @@ pub fn observe(root: &Root, versions: &mut VersionCache, said: Option<Role>) -> 
 }
 
 fn unit_facts(root: &Root, name: &str) -> UnitFacts {
-    let installed =
-        UNIT_DIRECTORIES.iter().any(|dir| exists(root, &Path::new(dir).join(name)));
+    let installed = UNIT_DIRECTORIES.iter().any(|dir| exists(root, &Path::new(dir).join(name)));
     let enabled = ["/etc/systemd/system", "/run/systemd/system"].iter().any(|dir| {
         sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
             (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
@@ -90,9 +89,10 @@ fn service(root: &Root, role: Role) -> Service {
         Role::Server | Role::Unknown => "rke2-server.service",
     };
     let mut texts = Vec::new();
-    let fragment = UNIT_DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| {
-        exists(root, path)
-    });
+    let fragment = UNIT_DIRECTORIES
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| exists(root, path));
     texts.extend(fragment.and_then(|path| unit_text(root, path)));
     // Drop-ins of all directories are sorted by name together; of two of the same name the one in
     // the earlier directory counts.
@@ -193,7 +193,7 @@ impl VersionCache {
             stat.st_ino,
             stat.st_size,
             stat.st_ctime,
-            u64::from(stat.st_ctime_nsec),
+            stat.st_ctime_nsec,
         );
         if let Some((known, version)) = &self.known
             && *known == identity

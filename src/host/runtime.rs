@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use super::HostError;
 use super::files;
 use super::root::Root;
-use super::HostError;
 use crate::model::Role;
 
 /// Written by the gate: `server` or `agent`.

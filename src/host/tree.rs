@@ -13,9 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, StatxFlags, Uid,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Stat, StatxFlags, Uid};
 use rustix::io::Errno;
 
 use super::root::{Root, stat_entry};
@@ -151,13 +149,10 @@ fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => None,
         FileType::RegularFile if stat.st_nlink <= 1 => None,
-        FileType::RegularFile if wrong => Some(Oddity::HardlinkedWrong {
-            links: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX),
-            owner: owner_of(stat),
-        }),
-        FileType::RegularFile => {
-            Some(Oddity::Hardlinked { links: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX) })
+        FileType::RegularFile if wrong => {
+            Some(Oddity::HardlinkedWrong { links: links(stat), owner: owner_of(stat) })
         }
+        FileType::RegularFile => Some(Oddity::Hardlinked { links: links(stat) }),
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(entry.parent, entry.name, Vec::new())
                 .map(|t| t.to_string_lossy().into_owned())
@@ -173,6 +168,11 @@ fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
         FileType::Socket => Some(Oddity::Special { kind: "socket" }),
         _ => Some(Oddity::Device),
     }
+}
+
+#[allow(clippy::useless_conversion)] // 32 bits wide on some architectures
+fn links(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
 }
 
 fn owner_of(stat: &Stat) -> Owner {
