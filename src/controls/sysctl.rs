@@ -142,7 +142,8 @@ pub fn judge_live(want: &Wanted, actual: &Live, checked: bool) -> Option<Planned
         subject: want.key.clone(),
         expected: want.value.clone(),
         actual: actual.to_owned(),
-        origin: Some(want.source.clone()),
+        // Who wrote the wrong value is not known from the value.
+        origin: None,
         message,
         remedy,
     };
