@@ -2,7 +2,6 @@
 //! The one hand: runs an action. Each compares with the state the action expects, changes only
 //! what differs, and reads back.
 
-use crate::controls::account_db;
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Outcome};
 
@@ -97,19 +96,19 @@ fn set_sysctl(
 /// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
 fn changing(
     root: &Root,
-    before: impl Fn(&account_db::Database) -> bool,
-    after: impl Fn(&account_db::Database) -> Result<(), &'static str>,
+    before: impl Fn(&observe::Accounts) -> bool,
+    after: impl Fn(&observe::Accounts) -> Result<(), &'static str>,
     tool: &'static str,
     arguments: &[&str],
 ) -> Outcome {
     let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
-    match observe::account_database(root) {
+    match observe::accounts(root) {
         Ok(db) if before(&db) => {}
         Ok(_) => return Outcome::Refused { reason: "the account changed meanwhile".into() },
         Err(e) => return failed(e),
     }
     let result = account::run(root, tool, arguments);
-    match observe::account_database(root) {
+    match observe::accounts(root) {
         Err(e) => failed(e),
         Ok(db) => match (result, after(&db)) {
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },

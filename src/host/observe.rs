@@ -11,16 +11,13 @@ use super::HostError;
 use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree::{self, OnDirectory};
-use crate::controls::account_db::{self, Database};
+use crate::controls::account_db::{self, Database, Group, Password, Shadow, User};
 use crate::controls::{etcd_account, etcd_data_dir, sysctl};
 use crate::model::Owner;
 use crate::rke2::Config;
 
 /// A configuration file of an operator's is a few lines.
 const FILE_LIMIT: usize = 1 << 20;
-
-/// passwd, group and shadow of a machine with every employee in them.
-const DATABASE_LIMIT: usize = 16 << 20;
 
 /// The kernel parameters and their drop-in.
 pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, kernel_defaults: bool) -> sysctl::Facts {
@@ -70,20 +67,40 @@ fn drop_in(root: &Root) -> sysctl::DropIn {
     }
 }
 
-/// /etc/passwd, /etc/group and /etc/shadow, parsed. A missing file is an empty one.
-pub fn account_database(root: &Root) -> Result<Database, HostError> {
+/// /etc/passwd, /etc/group and /etc/shadow, parsed.
+#[derive(Debug)]
+pub struct Accounts {
+    pub users: Database<User>,
+    pub groups: Database<Group>,
+    pub shadow: Database<Shadow>,
+}
+
+impl Accounts {
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.user(name)
+    }
+
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.group(name)
+    }
+}
+
+/// Reads the account database. A missing file is an empty one.
+pub fn accounts(root: &Root) -> Result<Accounts, HostError> {
     let read = |path: &str| {
-        root.read(Path::new(path), DATABASE_LIMIT).map(|content| content.unwrap_or_default())
+        root.read(Path::new(path), account_db::MAX_SIZE).map(|content| content.unwrap_or_default())
     };
-    let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
-    // Only root may read it; without it nothing is known about passwords, and that is all.
-    let shadow = read("/etc/shadow").unwrap_or_default();
-    Ok(Database::parse(&passwd, &group, &shadow))
+    Ok(Accounts {
+        users: account_db::parse_passwd(&read("/etc/passwd")?),
+        groups: account_db::parse_group(&read("/etc/group")?),
+        // Only root may read it; without it nothing is known about passwords, and that is all.
+        shadow: account_db::parse_shadow(&read("/etc/shadow").unwrap_or_default()),
+    })
 }
 
 /// The account `etcd`. `checked`: RKE2 refuses to start without it.
 pub fn account(root: &Root, checked: bool) -> etcd_account::Facts {
-    let db = match account_database(root) {
+    let db = match accounts(root) {
         Ok(db) => db,
         Err(e) => {
             let unreadable = vec![("/etc/passwd or /etc/group".to_owned(), e.to_string())];
@@ -96,7 +113,7 @@ pub fn account(root: &Root, checked: bool) -> etcd_account::Facts {
             gid: user.gid,
             shell: user.shell.clone(),
             line: user.line,
-            usable_password: db.password(etcd_account::NAME) == account_db::Password::Usable,
+            usable_password: usable_password(&db, user),
         }),
         group: db
             .group(etcd_account::NAME)
@@ -104,6 +121,16 @@ pub fn account(root: &Root, checked: bool) -> etcd_account::Facts {
         unreadable: Vec::new(),
         checked,
     }
+}
+
+/// Whether one can log in with a password, or without any.
+fn usable_password(accounts: &Accounts, user: &User) -> bool {
+    let password = if user.shadowed {
+        accounts.shadow.shadow(&user.name).map(|entry| entry.password)
+    } else {
+        Some(user.password)
+    };
+    password.is_some_and(|password| password != Password::Locked)
 }
 
 /// etcd's data directory and its TLS files; `None` while there is nobody to own them.
@@ -143,7 +170,7 @@ pub fn data_dir(
 
 /// Who etcd's files belong to: the uid and the *group's* gid, as CIS 1.1.12 has it.
 pub fn etcd_owner(root: &Root) -> Option<Owner> {
-    let db = account_database(root).ok()?;
+    let db = accounts(root).ok()?;
     let user = db.user(etcd_account::NAME)?;
     let group = db.group(etcd_account::NAME)?;
     (user.uid != 0).then_some(Owner { uid: user.uid, gid: group.gid })

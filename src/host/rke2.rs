@@ -124,7 +124,7 @@ fn inputs(root: &Root, role: Role, service: &Service) -> (Inputs, Vec<PathBuf>) 
         }
     }
     // Where no unit is installed yet, RKE2's own defaults are all there is.
-    let path = rke2::config_path(&service.arguments, &environment);
+    let path = rke2::config_path(&service.arguments, service.exec_start.as_ref(), &environment);
     let file = absolute(path.file().unwrap_or(DEFAULT_CONFIG));
     let mut inputs = Inputs {
         path,

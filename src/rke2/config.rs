@@ -231,6 +231,8 @@ pub enum ProblemKind {
     Unreadable,
     /// RKE2 does not start: a value or an argument it cannot use.
     InvalidValue,
+    /// RKE2 starts and silently leaves all its configuration files aside.
+    Ignored,
     /// RKE2 may start; the file is beyond our limits and was not looked at.
     BeyondLimits,
     /// The configuration comes over the network; not fetched.
