@@ -18,7 +18,8 @@ use crate::host::root::Root;
 use crate::host::tree::OnDirectory;
 use crate::host::{self, apply, observe, tree};
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Outcome, Owner, Planned, Report, Role, State,
+    Action, ControlId, ControlReport, Correction, Finding, Outcome, Owner, Planned, Report, Role,
+    State,
 };
 
 /// Whether a pass changes anything.
@@ -40,6 +41,8 @@ pub struct Engine {
     versions: VersionCache,
     /// The role the command line names.
     role: Option<Role>,
+    /// What the daemon holds back on, as findings of every report until it is over.
+    contests: Vec<Finding>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -80,7 +83,13 @@ pub enum Narrow {
 
 impl Engine {
     pub fn new(root: Root, role: Option<Role>) -> Self {
-        Self { root, proc_sys: ProcSys::default(), versions: VersionCache::default(), role }
+        Self {
+            root,
+            proc_sys: ProcSys::default(),
+            versions: VersionCache::default(),
+            role,
+            contests: Vec::new(),
+        }
     }
 
     pub fn root(&self) -> &Root {
@@ -90,6 +99,17 @@ impl Engine {
     /// The held descriptors of the kernel parameters, for watching them.
     pub fn proc_sys(&mut self) -> &mut ProcSys {
         &mut self.proc_sys
+    }
+
+    /// Reports `finding` with every pass until [`Self::settle`] takes it back.
+    pub fn contest(&mut self, finding: Finding) {
+        self.settle(&finding.subject);
+        self.contests.push(finding);
+    }
+
+    /// `subject` is no longer contested.
+    pub fn settle(&mut self, subject: &str) {
+        self.contests.retain(|finding| finding.subject != subject);
     }
 
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
@@ -241,7 +261,8 @@ impl Engine {
                 }
             }
         }
-        let findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
+        let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
+        findings.extend(self.contests.iter().filter(|f| f.control == id).cloned());
         ControlReport {
             id,
             title: id.title(),

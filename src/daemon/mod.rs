@@ -2,6 +2,9 @@
 //! The daemon: one loop that turns hints, ticks, signals and requests into passes, and tells
 //! everybody the report.
 
+mod narrow;
+mod tell;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::controls::sysctl::DROP_IN;
-use crate::engine::{Engine, Mode, Narrow, Watch};
+use crate::engine::{Engine, Mode, Watch};
 use crate::host::{proc_sys, runtime};
 use crate::journal::{Entry, Journal, Priority};
-use crate::model::{Correction, Finding, Report, Severity, State};
-use crate::render;
+use crate::model::Report;
+use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::watch::{Hints, Interest, Watcher};
 
@@ -29,9 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Passes asked for by events may take at most a fifth of the time: after one that took `t`, the
 /// next waits `4 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Corrections of one turn that are logged one by one; the rest is one line.
-const LOGGED_ONE_BY_ONE: usize = 8;
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -90,6 +90,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         looked: Instant::now(),
         unwritten: false,
         blind: None,
+        pacing: Pacing::default(),
     };
     daemon.look();
     daemon.service.ready();
@@ -159,59 +160,10 @@ struct Daemon {
     unwritten: bool,
     /// Why events may be missed.
     blind: Option<String>,
+    pacing: Pacing,
 }
 
 impl Daemon {
-    fn hinted(&mut self, hints: &Hints) {
-        if hints.bus {
-            self.bus_wake.notify_one();
-        }
-        let mut corrections = Vec::new();
-        let mut look = hints.look;
-        for key in &hints.sysctls {
-            look |= !self.mend_sysctl(key, &mut corrections);
-        }
-        if let Some(guard) = self.watch.guard.clone() {
-            for below in &hints.entries {
-                let watcher = &mut self.watcher;
-                let narrow = self.engine.mend_entry(&guard, below, &mut |dir, below| {
-                    watcher.watch_tree(dir, below);
-                });
-                look |= !settle(narrow, &mut corrections);
-            }
-        }
-        self.corrected(corrections);
-        if look {
-            self.look_soon();
-        }
-    }
-
-    fn mend_sysctl(&mut self, key: &str, corrections: &mut Vec<Correction>) -> bool {
-        let Some(want) = self.watch.sysctls.iter().find(|want| want.key == key) else {
-            return true;
-        };
-        let narrow = self.engine.mend_sysctl(want, self.watch.sysctls_checked);
-        settle(narrow, corrections)
-    }
-
-    fn tick(&mut self) {
-        let mut corrections = Vec::new();
-        let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
-        // What cannot be mended is in the report already, and a whole pass tries again below.
-        for key in keys {
-            self.mend_sysctl(&key, &mut corrections);
-        }
-        self.corrected(corrections);
-        // Sooner where something is wrong: what cannot be seen coming may have been mended.
-        let settled = self.report().state == State::Ready && self.blind.is_none();
-        let every = if settled { LOOK_EVERY } else { LOOK_EVERY / 10 };
-        if self.looked.elapsed() >= every {
-            self.look();
-        }
-        self.write_report();
-        self.journal.flush();
-    }
-
     fn answer(&mut self, request: Request) {
         // The caller may have gone; the pass was made all the same.
         match request {
@@ -224,19 +176,6 @@ impl Daemon {
                 let _ = reply.send(self.report());
             }
         }
-    }
-
-    fn bus_changed(&mut self, status: BusStatus) {
-        let entry = match status {
-            BusStatus::Connected => {
-                Entry::new(Priority::Info, format!("on the bus as {}", bus::NAME))
-            }
-            BusStatus::Absent { reason } => {
-                let text = format!("not on the bus, the node is guarded all the same: {reason}");
-                Entry::new(Priority::Warning, text)
-            }
-        };
-        self.journal.log(entry);
     }
 
     fn look_soon(&mut self) {
@@ -324,85 +263,4 @@ impl Daemon {
         }
         interests
     }
-
-    /// Tells about corrections made between passes: the last report, with these.
-    fn corrected(&mut self, corrections: Vec<Correction>) {
-        if corrections.is_empty() {
-            return;
-        }
-        self.log_corrections(&corrections);
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let report = Report {
-            corrections,
-            time: time.map_or(0, |since| since.as_secs()),
-            ..(*self.report()).clone()
-        };
-        self.publish(report);
-    }
-
-    fn log_corrections(&mut self, corrections: &[Correction]) {
-        for correction in corrections.iter().take(LOGGED_ONE_BY_ONE) {
-            self.journal.log(Entry::corrected(correction));
-        }
-        if let Some(more) = corrections.len().checked_sub(LOGGED_ONE_BY_ONE + 1) {
-            let text = format!("and {} more corrections", more + 1);
-            self.journal.log(Entry::new(Priority::Notice, text));
-        }
-        for correction in corrections {
-            // A stalled bus loses signals; the journal has them.
-            let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
-        }
-    }
-
-    fn publish(&mut self, report: Report) {
-        let before = self.report();
-        let report = Arc::new(report);
-        let snapshot = self.snapshots.borrow().after(report.clone(), SystemTime::now());
-        let line = render::status_line(&report, snapshot.corrections());
-        self.snapshots.send_replace(Arc::new(snapshot));
-        for finding in report.findings().filter(|f| is_new(f, &before)) {
-            self.journal.log(Entry::finding(finding));
-            if finding.severity == Severity::Fatal {
-                let _ = self.notices.try_send(Notice::Fatal(finding.clone()));
-            }
-        }
-        if before.state != report.state {
-            self.journal.log(Entry::state(before.state, report.state, &line));
-            if report.state == State::Ready {
-                let _ = self.notices.try_send(Notice::Ready);
-            }
-        }
-        self.service.status(&line);
-        self.unwritten = true;
-    }
-
-    fn write_report(&mut self) {
-        if !std::mem::take(&mut self.unwritten) {
-            return;
-        }
-        let json = render::json(&self.report());
-        if let Err(e) = runtime::write_report(self.engine.root(), &json) {
-            self.journal.log(Entry::new(Priority::Warning, e.to_string()));
-        }
-    }
-
-    fn report(&self) -> Arc<Report> {
-        self.snapshots.borrow().report().clone()
-    }
-}
-
-/// Whether all is well after a narrow pass.
-fn settle(narrow: Narrow, corrections: &mut Vec<Correction>) -> bool {
-    match narrow {
-        Narrow::Right => true,
-        Narrow::Corrected(made) => {
-            corrections.extend(made);
-            true
-        }
-        Narrow::Unmended => false,
-    }
-}
-
-fn is_new(finding: &Finding, before: &Report) -> bool {
-    !before.findings().any(|f| f == finding)
 }

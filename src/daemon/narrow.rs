@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a hint to one object mended: the fast way, and the pacing of who undoes it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::{Daemon, LOOK_EVERY};
+use crate::bus::Notice;
+use crate::engine::Narrow;
+use crate::journal::{Entry, Priority, message_id};
+use crate::model::{ControlId, Correction, Finding, Severity, State};
+use crate::pacing::Change;
+use crate::watch::Hints;
+
+impl Daemon {
+    pub(super) fn hinted(&mut self, hints: &Hints) {
+        if hints.bus {
+            self.bus_wake.notify_one();
+        }
+        let mut look = hints.look;
+        let mut corrections = Vec::new();
+        for key in &hints.sysctls {
+            look |= !self.mend_sysctl(key, &mut corrections);
+        }
+        for below in &hints.entries {
+            look |= !self.mend_entry(below, &mut corrections);
+        }
+        self.corrected(corrections);
+        if look {
+            self.look_soon();
+        }
+    }
+
+    /// Whether all is well now, as far as one kernel parameter goes.
+    fn mend_sysctl(&mut self, key: &str, corrections: &mut Vec<Correction>) -> bool {
+        let Some(want) = self.watch.sysctls.iter().find(|want| want.key == key) else {
+            return true;
+        };
+        if self.pacing.holds_back(key, Instant::now()) {
+            return true;
+        }
+        let narrow = self.engine.mend_sysctl(want, self.watch.sysctls_checked);
+        self.settled(ControlId::Sysctl, key, narrow, corrections)
+    }
+
+    /// The same for one entry of the guarded tree.
+    fn mend_entry(&mut self, below: &Path, corrections: &mut Vec<Correction>) -> bool {
+        let Some(guard) = &self.watch.guard else { return true };
+        let subject = guard.dir.join(below).display().to_string();
+        if self.pacing.holds_back(&subject, Instant::now()) {
+            return true;
+        }
+        let watcher = &mut self.watcher;
+        let narrow = self.engine.mend_entry(guard, below, &mut |dir, below| {
+            watcher.watch_tree(dir, below);
+        });
+        self.settled(ControlId::EtcdDataDir, &subject, narrow, corrections)
+    }
+
+    /// Whether all is well after a narrow pass; keeps count of who undoes our corrections.
+    fn settled(
+        &mut self,
+        control: ControlId,
+        subject: &str,
+        narrow: Narrow,
+        corrections: &mut Vec<Correction>,
+    ) -> bool {
+        let now = Instant::now();
+        let (change, settled) = match narrow {
+            Narrow::Right => (self.pacing.right(subject, now), true),
+            Narrow::Unmended => (self.pacing.corrected(subject, now), false),
+            Narrow::Corrected(made) => {
+                corrections.extend(made);
+                (self.pacing.corrected(subject, now), true)
+            }
+        };
+        match change {
+            Change::None => settled,
+            Change::Began => {
+                let last = corrections.iter().rfind(|c| c.subject == subject);
+                let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
+                let finding = contested(control, subject, ours, theirs);
+                let _ = self.notices.try_send(Notice::Contested {
+                    control,
+                    subject: subject.to_owned(),
+                    ours: finding.expected.clone(),
+                    theirs: finding.actual.clone(),
+                });
+                self.engine.contest(finding);
+                false
+            }
+            Change::Ended => {
+                self.engine.settle(subject);
+                let text = format!("{subject} is no longer contested");
+                let entry = Entry::new(Priority::Notice, text);
+                self.journal.log(entry.field("MESSAGE_ID", message_id::CONTESTED));
+                false
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        let mut corrections = Vec::new();
+        let mut look = false;
+        let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
+        // What cannot be mended is in the report already, and a whole pass tries again below.
+        for key in keys {
+            self.mend_sysctl(&key, &mut corrections);
+        }
+        for subject in self.pacing.due(Instant::now()) {
+            look |= !self.retry(&subject, &mut corrections);
+        }
+        self.corrected(corrections);
+        // Sooner where something is wrong: what cannot be seen coming may have been mended.
+        let settled = self.report().state == State::Ready && self.blind.is_none();
+        let every = if settled { LOOK_EVERY } else { LOOK_EVERY / 10 };
+        if look || self.looked.elapsed() >= every {
+            self.look();
+        }
+        self.write_report();
+        self.journal.flush();
+    }
+
+    /// Looks at a contested object again.
+    fn retry(&mut self, subject: &str, corrections: &mut Vec<Correction>) -> bool {
+        let below = self.watch.guard.as_ref().and_then(|guard| {
+            Path::new(subject).strip_prefix(&guard.dir).ok().map(Path::to_path_buf)
+        });
+        match below {
+            Some(below) => self.mend_entry(&below, corrections),
+            None if self.watch.sysctls.iter().any(|want| want.key == subject) => {
+                self.mend_sysctl(subject, corrections)
+            }
+            // Nothing of ours any more, or the shared bucket: the whole pass looks.
+            None => {
+                self.pacing.right(subject, Instant::now());
+                self.engine.settle(subject);
+                false
+            }
+        }
+    }
+}
+
+fn contested(control: ControlId, subject: &str, ours: &str, theirs: &str) -> Finding {
+    Finding {
+        control,
+        code: "contested",
+        severity: Severity::Warning,
+        subject: subject.to_owned(),
+        expected: ours.to_owned(),
+        actual: theirs.to_owned(),
+        origin: None,
+        message: format!(
+            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}; it is \
+             corrected less and less often"
+        ),
+        remedy: "find out which other program manages it, and stop one of the two".into(),
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Telling everybody the report: bus, service manager, journal, /run. Nothing here waits.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Daemon;
+use crate::bus::{self, BusStatus, Notice};
+use crate::host::runtime;
+use crate::journal::{Entry, Priority};
+use crate::model::{Correction, Finding, Report, Severity, State};
+use crate::render;
+
+/// Corrections of one turn that are logged one by one; the rest is one line.
+const LOGGED_ONE_BY_ONE: usize = 8;
+
+impl Daemon {
+    pub(super) fn bus_changed(&mut self, status: BusStatus) {
+        let entry = match status {
+            BusStatus::Connected => {
+                Entry::new(Priority::Info, format!("on the bus as {}", bus::NAME))
+            }
+            BusStatus::Absent { reason } => {
+                let text = format!("not on the bus, the node is guarded all the same: {reason}");
+                Entry::new(Priority::Warning, text)
+            }
+        };
+        self.journal.log(entry);
+    }
+
+    /// Tells about corrections made between passes: the last report, with these.
+    pub(super) fn corrected(&mut self, corrections: Vec<Correction>) {
+        if corrections.is_empty() {
+            return;
+        }
+        self.log_corrections(&corrections);
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let report = Report {
+            corrections,
+            time: time.map_or(0, |since| since.as_secs()),
+            ..(*self.report()).clone()
+        };
+        self.publish(report);
+    }
+
+    pub(super) fn log_corrections(&mut self, corrections: &[Correction]) {
+        for correction in corrections.iter().take(LOGGED_ONE_BY_ONE) {
+            self.journal.log(Entry::corrected(correction));
+        }
+        if let Some(more) = corrections.len().checked_sub(LOGGED_ONE_BY_ONE + 1) {
+            let text = format!("and {} more corrections", more + 1);
+            self.journal.log(Entry::new(Priority::Notice, text));
+        }
+        for correction in corrections {
+            // A stalled bus loses signals; the journal has them.
+            let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
+        }
+    }
+
+    pub(super) fn publish(&mut self, report: Report) {
+        let before = self.report();
+        let report = Arc::new(report);
+        let snapshot = self.snapshots.borrow().after(report.clone(), SystemTime::now());
+        let line = render::status_line(&report, snapshot.corrections());
+        self.snapshots.send_replace(Arc::new(snapshot));
+        for finding in report.findings().filter(|f| is_new(f, &before)) {
+            self.journal.log(Entry::finding(finding));
+            if finding.severity == Severity::Fatal {
+                let _ = self.notices.try_send(Notice::Fatal(finding.clone()));
+            }
+        }
+        if before.state != report.state {
+            self.journal.log(Entry::state(before.state, report.state, &line));
+            if report.state == State::Ready {
+                let _ = self.notices.try_send(Notice::Ready);
+            }
+        }
+        self.service.status(&line);
+        self.unwritten = true;
+    }
+
+    pub(super) fn write_report(&mut self) {
+        if !std::mem::take(&mut self.unwritten) {
+            return;
+        }
+        let json = render::json(&self.report());
+        if let Err(e) = runtime::write_report(self.engine.root(), &json) {
+            self.journal.log(Entry::new(Priority::Warning, e.to_string()));
+        }
+    }
+
+    pub(super) fn report(&self) -> Arc<Report> {
+        self.snapshots.borrow().report().clone()
+    }
+}
+
+fn is_new(finding: &Finding, before: &Report) -> bool {
+    !before.findings().any(|f| f == finding)
+}
