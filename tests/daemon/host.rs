@@ -168,7 +168,7 @@ impl Host {
         let config = self.at("bus.conf");
         let text = format!(
             "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
-             <policy context='default'><allow user='*'/><deny own='*'/><deny send_type='method_call'/>\
+             <policy context='default'><allow user='*'/><deny own='*'/><deny send_type='method_call'/><allow send_type='signal'/><allow send_requested_reply='true' send_type='method_return'/><allow send_requested_reply='true' send_type='error'/>\
              <allow send_destination='org.freedesktop.DBus'/><allow receive_type='signal'/><allow receive_type='method_call'/>\
              <allow receive_type='method_return'/><allow receive_type='error'/></policy>\
              <include>{}/packaging/dbus/org.nodeguard.NodeGuard1.conf</include></busconfig>",
