@@ -91,6 +91,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         unwritten: false,
         blind: None,
         pacing: Pacing::default(),
+        unreported: false,
     };
     daemon.look();
     daemon.service.ready();
@@ -161,6 +162,8 @@ struct Daemon {
     /// Why events may be missed.
     blind: Option<String>,
     pacing: Pacing,
+    /// A contest began or ended since the last whole pass.
+    unreported: bool,
 }
 
 impl Daemon {
@@ -190,6 +193,7 @@ impl Daemon {
     fn look(&mut self) {
         let began = Instant::now();
         self.due = None;
+        self.unreported = false;
         let mut report = None;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.

@@ -87,10 +87,12 @@ impl Daemon {
                     theirs: finding.actual.clone(),
                 });
                 self.engine.contest(finding);
+                self.unreported = true;
                 false
             }
             Change::Ended => {
                 self.engine.settle(subject);
+                self.unreported = true;
                 let text = format!("{subject} is no longer contested");
                 let entry = Entry::new(Priority::Notice, text);
                 self.journal.log(entry.field("MESSAGE_ID", message_id::CONTESTED));
@@ -114,6 +116,7 @@ impl Daemon {
         // Sooner where something is wrong: what cannot be seen coming may have been mended.
         let settled = self.report().state == State::Ready && self.blind.is_none();
         let every = if settled { LOOK_EVERY } else { LOOK_EVERY / 10 };
+        look |= self.unreported;
         if look || self.looked.elapsed() >= every {
             self.look();
         }

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A host of its own for the real daemon: a directory that it takes for `/`, in a mount namespace
+//! of its own, with the machine's programs, an account database, a bus, a service manager's
+//! socket, and a `/proc/sys` of plain files, so that no value of this machine can be reached.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Kernel values as an unprepared machine has them.
+const STOCK: [(&str, &str); 6] = [
+    ("vm/panic_on_oom", "0"),
+    ("vm/overcommit_memory", "0"),
+    ("kernel/panic", "0"),
+    ("kernel/panic_on_oops", "0"),
+    ("kernel/keys/root_maxkeys", "1000000"),
+    ("kernel/keys/root_maxbytes", "25000000"),
+];
+
+/// Mounts, then the command after the root directory. Fails at the first thing that fails: a
+/// program must never see the machine's own /proc/sys.
+const ENTER: &str = r#"
+set -eu
+root=$1; shift
+mount --bind "$root" "$root"
+for dir in usr bin sbin lib lib64 dev; do
+    [ ! -e "/$dir" ] || mount --rbind "/$dir" "$root/$dir"
+done
+mount --rbind /proc "$root/proc"
+mount --bind "$root/stock" "$root/proc/sys"
+[ "$(ls "$root/proc/sys")" = "$(ls "$root/stock")" ]
+exec chroot "$root" "$@"
+"#;
+
+pub struct Host {
+    dir: tempfile::TempDir,
+    notify: UnixDatagram,
+    bus: Option<Child>,
+    daemon: Option<Child>,
+    /// Everything the daemon told the service manager.
+    pub told: Vec<String>,
+}
+
+impl Host {
+    /// A server with `profile: cis`, nothing prepared, RKE2 never started.
+    pub fn server() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests make a mount namespace: run them as root"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for path in [
+            "usr",
+            "bin",
+            "sbin",
+            "lib",
+            "lib64",
+            "dev",
+            "proc",
+            "tmp",
+            "stock",
+            "run/dbus",
+            "etc/rancher/rke2",
+        ] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        for path in ["var/lib", "etc/systemd/system/multi-user.target.wants"] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        std::os::unix::fs::symlink(
+            "/usr/local/lib/systemd/system/rke2-server.service",
+            at("etc/systemd/system/multi-user.target.wants/rke2-server.service"),
+        )
+        .unwrap();
+        for (key, value) in STOCK {
+            let path = at("stock").join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{value}\n")).unwrap();
+        }
+        for (file, text) in [
+            ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"),
+            ("etc/group", "root:x:0:\n"),
+            ("etc/shadow", "root:*:19000:0:99999:7:::\n"),
+            ("etc/gshadow", "root:*::\n"),
+            (
+                "etc/login.defs",
+                "SYS_UID_MIN 100\nSYS_UID_MAX 999\nSYS_GID_MIN 100\nSYS_GID_MAX 999\n",
+            ),
+            ("etc/rancher/rke2/config.yaml", "profile: cis\n"),
+        ] {
+            fs::write(at(file), text).unwrap();
+        }
+        fs::copy(env!("CARGO_BIN_EXE_nodeguard"), at("nodeguard")).unwrap();
+        let notify = UnixDatagram::bind(at("run/notify")).unwrap();
+        notify.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        Self { dir, notify, bus: None, daemon: None, told: Vec::new() }
+    }
+
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        fs::write(self.at(path), text).unwrap();
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.at(path)).unwrap_or_default()
+    }
+
+    /// One kernel value, as the daemon sees it.
+    pub fn sysctl(&self, key: &str) -> String {
+        self.read(&format!("stock/{key}")).trim().to_owned()
+    }
+
+    pub fn set_sysctl(&self, key: &str, value: &str) {
+        use std::io::Write;
+        // In one write and without truncating, as the kernel takes it: nobody may see half a value.
+        let mut file =
+            fs::File::options().write(true).open(self.at(&format!("stock/{key}"))).unwrap();
+        file.write_all(format!("{value}\n").as_bytes()).unwrap();
+    }
+
+    /// RKE2's directories with etcd's files in them, all root's, as at a first start.
+    pub fn make_data_dir(&self) {
+        for dir in ["member/snap", "member/wal"] {
+            fs::create_dir_all(self.at(ETCD).join(dir)).unwrap();
+        }
+        fs::create_dir_all(self.at(TLS)).unwrap();
+        for file in ["config", "name", "member/snap/db", "member/wal/0.wal"] {
+            fs::write(self.at(ETCD).join(file), "x").unwrap();
+        }
+        for file in ["server-client.key", "server-ca.crt", "client.key", "server-ca.key"] {
+            fs::write(self.at(TLS).join(file), "x").unwrap();
+        }
+    }
+
+    /// uid and gid of the account, once it is there.
+    pub fn etcd(&self) -> Option<(u32, u32)> {
+        let passwd = self.read("etc/passwd");
+        let line = passwd.lines().find(|line| line.starts_with("etcd:"))?;
+        let fields: Vec<_> = line.split(':').collect();
+        Some((fields[2].parse().ok()?, fields[3].parse().ok()?))
+    }
+
+    pub fn owner(&self, path: &str) -> Option<(u32, u32)> {
+        use std::os::unix::fs::MetadataExt;
+        fs::symlink_metadata(self.at(path)).ok().map(|m| (m.uid(), m.gid()))
+    }
+
+    pub fn chown(&self, path: &str, (uid, gid): (u32, u32)) {
+        chown(self.at(path), Some(uid), Some(gid)).unwrap();
+    }
+
+    /// Starts a real bus where the system bus listens.
+    pub fn start_bus(&mut self) {
+        let socket = self.at("run/dbus/system_bus_socket");
+        let _ = fs::remove_file(&socket);
+        let config = self.at("bus.conf");
+        let text = format!(
+            "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+             <policy context='default'><allow user='*'/><deny own='*'/><deny send_type='method_call'/><allow send_type='signal'/><allow send_requested_reply='true' send_type='method_return'/><allow send_requested_reply='true' send_type='error'/>\
+             <allow send_destination='org.freedesktop.DBus'/><allow receive_type='signal'/><allow receive_type='method_call'/>\
+             <allow receive_type='method_return'/><allow receive_type='error'/></policy>\
+             <include>{}/packaging/dbus/org.nodeguard.NodeGuard1.conf</include></busconfig>",
+            socket.display(),
+            env!("CARGO_MANIFEST_DIR"),
+        );
+        fs::write(&config, text).unwrap();
+        let child = Command::new("dbus-daemon")
+            .arg(format!("--config-file={}", config.display()))
+            .arg("--nofork")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dbus-daemon (package dbus)");
+        self.bus = Some(child);
+        self.until("the bus listens", |_| socket.exists());
+    }
+
+    pub fn stop_bus(&mut self) {
+        if let Some(mut bus) = self.bus.take() {
+            bus.kill().unwrap();
+            bus.wait().unwrap();
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
+        command.arg(self.dir.path()).arg("/nodeguard").args(arguments);
+        command.env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", "/run/notify");
+        command
+    }
+
+    pub fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.at("log")).unwrap();
+        let mut command = self.command(&["run"]);
+        command.env("WATCHDOG_USEC", "3000000").stderr(log).stdin(Stdio::null());
+        command.process_group(0);
+        self.daemon = Some(command.spawn().unwrap());
+        self.until("READY=1", |host| host.told.iter().any(|line| line == "READY=1"));
+    }
+
+    /// The daemon's process id: `unshare` and `chroot` replace themselves by it.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    pub fn signal(&mut self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the daemon's end and gives its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().unwrap();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "the daemon did not end");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Runs a command of the program on this host.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).env_remove("NOTIFY_SOCKET").output().unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        self.read("log")
+    }
+
+    /// The last status line the service manager was told.
+    pub fn status(&self) -> &str {
+        let last = self.told.iter().rfind(|line| line.starts_with("STATUS="));
+        last.map_or("", |line| &line["STATUS=".len()..])
+    }
+
+    /// Waits, bounded, until something can be seen.
+    pub fn until(&mut self, what: &str, mut seen: impl FnMut(&mut Self) -> bool) -> Duration {
+        let start = Instant::now();
+        loop {
+            self.listen();
+            if seen(self) {
+                return start.elapsed();
+            }
+            if start.elapsed() > PATIENCE {
+                panic!(
+                    "waited in vain for: {what}\nstatus: {}\nlog:\n{}",
+                    self.status(),
+                    self.log()
+                );
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn listen(&mut self) {
+        let mut buffer = [0; 8192];
+        self.notify.set_nonblocking(true).unwrap();
+        while let Ok(n) = self.notify.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
+            self.told.extend(text.lines().map(str::to_owned));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        self.stop_bus();
+    }
+}
+
+/// etcd's data directory and the directory of its TLS files.
+pub const ETCD: &str = "/var/lib/rancher/rke2/server/db/etcd";
+pub const TLS: &str = "/var/lib/rancher/rke2/server/tls/etcd";
+
+/// Text of a process's /proc file.
+pub fn proc_file(pid: u32, name: &str) -> String {
+    fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name)).unwrap_or_default()
+}
