@@ -13,7 +13,16 @@ fn version(text: &str) -> semver::Version {
 #[test]
 fn each_rke2_knows_the_profiles_of_its_source() {
     let generations: &[(&[&str], &[&str])] = &[
-        (&["cis-1.5"], &["v1.18.8+rke2r1", "v1.18.20+rke2r1", "v1.19.5+rke2r1", "v1.19.16+rke2r1", "v1.20.4+rke2r1"]),
+        (
+            &["cis-1.5"],
+            &[
+                "v1.18.8+rke2r1",
+                "v1.18.20+rke2r1",
+                "v1.19.5+rke2r1",
+                "v1.19.16+rke2r1",
+                "v1.20.4+rke2r1",
+            ],
+        ),
         (
             &["cis-1.5", "cis-1.6"],
             &["v1.20.5+rke2r1", "v1.20.15+rke2r2", "v1.23.17+rke2r1", "v1.24.17+rke2r1"],

@@ -258,7 +258,7 @@ fn what_rke2s_yaml_library_refuses_is_invalid() {
         ("profile: cis\nprofile: *nope\n", 2, ""),
         ("a: [1, 2\n", 1, ""),
         ("profile: @cis\n", 1, ""),
-        ("profile: cis\n\tselinux: true\n", 1, "found a tab"),
+        ("profile: cis\n\tselinux: true\n", 2, "found a tab"),
         ("just words\n", 1, "cannot unmarshal !!str `just words` into yaml.MapSlice"),
         ("a long sentence\n", 1, "cannot unmarshal !!str `a long ...` into yaml.MapSlice"),
         ("- profile\n", 1, "cannot unmarshal !!str `profile` into yaml.MapItem"),

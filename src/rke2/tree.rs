@@ -160,7 +160,7 @@ impl Tree {
         let mut builder = Builder::default();
         let parser: Parser<'_, StrInput<'_>> = Parser::new_from_str_with_options(text, options);
         for next in parser {
-            let (event, span) = next?;
+            let (event, span) = next.map_err(|error| YamlError::scanned(text, &error))?;
             let line = line_of(span.start.line());
             if event.is_node() {
                 builder.check(text, &event, span).map_err(|words| YamlError::at(line, words))?;
