@@ -241,6 +241,11 @@ fn anchors_work_and_what_is_merged_at_the_top_is_lost() {
 }
 
 #[test]
+fn what_follows_the_first_value_is_overlooked_as_rke2_overlooks_it() {
+    check(&server().file("{\n\"profile\": \"cis\"\n}\n}\n"), &["profile = cis @ FILE:2"]);
+}
+
+#[test]
 fn invalid_yaml_in_one_file_is_named_with_its_line_and_the_others_are_resolved() {
     check(
         &server().file("profile: cis\n").drop_in("x.YML", "data-dir: /opt\n  selinux: true\n"),
@@ -271,6 +276,10 @@ fn what_rke2s_yaml_library_refuses_is_invalid() {
         ("a: b\n: c\n", 2, "did not find expected key"),
         ("a: !!bool maybe\n", 1, "cannot decode !!str `maybe` as a !!bool"),
         ("a: &a [*a]\n", 1, "value contains itself"),
+        ("a: &b=c d\n", 1, "did not find expected alphabetic or numeric character"),
+        ("a: [https://x/?b=c]\n", 1, "did not find expected ',' or ']'"),
+        ("{\"a\": \"b\",\n\"c\nd\": 1}\n", 2, "did not find expected ',' or '}'"),
+        ("? a\n:\tb\n", 2, "found character that cannot start any token"),
     ] {
         let config = resolve(&server().file(text).inputs());
         let [problem] = &config.problems[..] else { panic!("{text:?}: {:?}", config.problems) };

@@ -79,8 +79,10 @@ impl YamlError {
             ErrorKind::RecursionLimitExceeded => {
                 Self::limit(Some(line), format!("nested more than {MAX_DEPTH} levels deep"))
             }
-            // yaml.v2 takes it; the parser used here knows no other way than to refuse it.
-            ErrorKind::InvalidQuotedScalarIndent => Self::limit(Some(line), error.info()),
+            // yaml.v2 takes both; the parser used here knows no other way than to refuse them.
+            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::CommentNotSeparated => {
+                Self::limit(Some(line), error.info())
+            }
             ErrorKind::TabInPlainScalar => {
                 // The mark is where the scalar begins, the tab is on a line below.
                 let is_indented_by_tab =
