@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real program on a root directory: what it prints, what it changes, how it ends.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// An unpacked image.
+struct Image(tempfile::TempDir);
+
+impl Image {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let image = Self(tempfile::tempdir().unwrap());
+        image.write("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
+        image.write("etc/group", "root:x:0:\nusers:x:100:\n");
+        image.write("etc/shadow", "root:*:19000:0:99999:7:::\n");
+        for (path, text) in files {
+            image.write(path, text);
+        }
+        image
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.0.path().join(path)).unwrap_or_default()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let root = self.0.path().to_str().unwrap();
+        nodeguard(&[arguments, &["--root", root]].concat())
+    }
+
+    fn check(&self) -> (Option<i32>, serde_json::Value) {
+        let output = self.run(&["check", "--json", "--role", "server"]);
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+    }
+}
+
+fn nodeguard(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nodeguard")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Code, origin and message of each finding.
+fn findings(report: &serde_json::Value) -> Vec<(String, String, String)> {
+    let mut out = Vec::new();
+    for control in report["controls"].as_array().unwrap() {
+        for finding in control["findings"].as_array().unwrap() {
+            let origin = &finding["origin"];
+            let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let origin = format!("{}:{}", word(&origin["file"]), origin["line"]);
+            out.push((word(&finding["code"]), origin, word(&finding["message"])));
+        }
+    }
+    out
+}
+
+#[test]
+fn an_image_is_judged_then_made_right_then_found_right() {
+    let image = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis\n")]);
+    let (code, report) = image.check();
+    assert_eq!(code, Some(2), "{report}");
+    let codes: Vec<_> = findings(&report).into_iter().map(|f| f.0).collect();
+    assert_eq!(codes, ["sysctl-dropin", "etcd-user-missing"]);
+    assert_eq!(image.read("etc/sysctl.d/60-rke2-cis.conf"), "", "check changes nothing");
+
+    let output = image.run(&["apply", "--role", "server"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(image.read("etc/sysctl.d/60-rke2-cis.conf").contains("vm.overcommit_memory=1\n"));
+    assert!(image.read("etc/passwd").contains("\netcd:x:"));
+    assert!(image.read("etc/group").contains("\netcd:"));
+
+    let (code, report) = image.check();
+    assert_eq!((code, findings(&report)), (Some(0), vec![]));
+}
+
+#[test]
+fn each_half_made_account_is_completed_by_the_real_tools_and_keeps_its_ids() {
+    let cis = ("etc/rancher/rke2/config.yaml", "profile: cis\n");
+    let only_group = Image::new(&[cis, ("etc/group", "root:x:0:\netcd:x:777:\n")]);
+    assert_eq!(only_group.run(&["apply", "--role", "server"]).status.code(), Some(0));
+    let passwd = only_group.read("etc/passwd");
+    let line = passwd.lines().find(|l| l.starts_with("etcd:")).unwrap();
+    assert_eq!(line.split(':').nth(3), Some("777"), "{line}");
+
+    let passwd =
+        "root:x:0:0:root:/root:/bin/bash\netcd:x:555:100:etcd user:/home/etcd:/sbin/nologin\n";
+    let only_user = Image::new(&[cis, ("etc/passwd", passwd)]);
+    let output = only_user.run(&["apply", "--role", "server"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let group = only_user.read("etc/group");
+    let gid = group.lines().find(|l| l.starts_with("etcd:")).unwrap().split(':').nth(2).unwrap();
+    let passwd = only_user.read("etc/passwd");
+    let line = passwd.lines().find(|l| l.starts_with("etcd:")).unwrap();
+    let fields: Vec<_> = line.split(':').collect();
+    assert_eq!((fields[2], fields[3]), ("555", gid), "uid kept, primary group etcd: {line}");
+}
+
+#[test]
+fn every_bad_configuration_is_fatal_in_rke2s_words_with_file_and_line() {
+    let config = "etc/rancher/rke2/config.yaml";
+    let rows: [(&str, &[(&str, &str)], &str, &str); 4] = [
+        (
+            "profile-invalid",
+            &[(config, "# one\nprofile: cis-1.99\n")],
+            "/etc/rancher/rke2/config.yaml:2",
+            "invalid value provided for --profile flag",
+        ),
+        (
+            "protect-kernel-defaults-conflict",
+            &[(config, "profile: cis\nprotect-kernel-defaults: false\n")],
+            "/etc/rancher/rke2/config.yaml:2",
+            "--protect-kernel-defaults must be true when using --profile=cis",
+        ),
+        (
+            "config-invalid",
+            &[(config, "profile: cis\n"), ("etc/rancher/rke2/config.yaml.d/x.YML", "a: [\n")],
+            "/etc/rancher/rke2/config.yaml.d/x.YML:",
+            "yaml",
+        ),
+        (
+            "protect-kernel-defaults-conflict",
+            &[
+                (config, "profile: cis\n"),
+                (
+                    "etc/rancher/rke2/config.yaml.d/50-rancher.yaml",
+                    "{\n \"protect-kernel-defaults\": false\n}",
+                ),
+            ],
+            "/etc/rancher/rke2/config.yaml.d/50-rancher.yaml:2",
+            "--protect-kernel-defaults must be true",
+        ),
+    ];
+    for (wanted, files, origin, words) in rows {
+        let image = Image::new(files);
+        let (code, report) = image.check();
+        assert_eq!(code, Some(78), "{report}");
+        let found = findings(&report);
+        let row = found.iter().find(|f| f.0 == wanted).unwrap_or_else(|| panic!("{found:?}"));
+        assert!(row.1.starts_with(origin), "{row:?}");
+        assert!(row.2.contains(words), "{row:?}");
+    }
+}
+
+#[test]
+fn a_file_that_rke2_does_not_read_is_not_read() {
+    let image = Image::new(&[
+        ("etc/rancher/rke2/config.yaml", "profile: cis\n"),
+        ("etc/rancher/rke2/config.yaml.d/x.yaml.bak", "a: [\n"),
+    ]);
+    assert_eq!(image.run(&["apply", "--role", "server"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_server_without_a_profile_wants_attention_and_an_agent_needs_no_account() {
+    let image = Image::new(&[]);
+    let output = image.run(&["apply", "--role", "server"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("not running in CIS mode"), "{}", text(&output.stdout));
+    let agent = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis\n")]);
+    assert_eq!(agent.run(&["apply", "--role", "agent"]).status.code(), Some(0));
+    assert!(!agent.read("etc/passwd").contains("etcd"));
+}
+
+#[test]
+fn links_in_an_image_never_lead_out_of_it() {
+    let image = Image::new(&[]);
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir_all(image.0.path().join("etc")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), image.0.path().join("etc/sysctl.d")).unwrap();
+    let output = image.run(&["apply", "--role", "agent"]);
+    assert_ne!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn wrong_usage_and_a_missing_permission_have_codes_of_their_own() {
+    assert_eq!(nodeguard(&["frobnicate"]).status.code(), Some(64));
+    assert_eq!(nodeguard(&["gate"]).status.code(), Some(64), "a gate without a role");
+    assert_eq!(nodeguard(&["--version"]).status.code(), Some(0));
+    let missing = nodeguard(&["check", "--root", "/no/such/directory"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("/no/such/directory"), "{missing:?}");
+
+    // As nobody, who must be able to reach the program.
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("nodeguard");
+    fs::copy(env!("CARGO_BIN_EXE_nodeguard"), &program).unwrap();
+    for command in [&["apply"][..], &["run"], &["gate", "--role", "server"]] {
+        let output = Command::new(&program).args(command).uid(65534).gid(65534).output().unwrap();
+        assert_eq!(output.status.code(), Some(77), "{command:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_report_that_nobody_reads_to_its_end_is_no_failure() {
+    let image = Image::new(&[]);
+    let root = image.0.path().to_str().unwrap();
+    let line = format!(
+        "{} check --root {root} | true; echo ${{PIPESTATUS[0]}}",
+        Path::new(env!("CARGO_BIN_EXE_nodeguard")).display()
+    );
+    let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert!(["2\n", "141\n"].contains(&text(&output.stdout).as_str()), "{output:?}");
+    assert!(!text(&output.stderr).contains("panicked"), "{output:?}");
+}

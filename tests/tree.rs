@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Walking and owning a real tree, as root: what is changed, and above all what is not.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nodeguard::controls::etcd_data_dir::{Oddity, TreeFacts};
+use nodeguard::host::root::Root;
+use nodeguard::host::tree;
+use nodeguard::model::{ModeRule, Outcome, Owner};
+
+/// Some uid and gid of nobody's.
+const ETCD: Owner = Owner { uid: 52034, gid: 52035 };
+
+struct Tree {
+    dir: tempfile::TempDir,
+    root: Root,
+}
+
+impl Tree {
+    fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "changing owners needs root");
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        Self { dir, root: Root::host().unwrap() }
+    }
+
+    fn top(&self) -> PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.top().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        path
+    }
+
+    fn outside(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, "precious").unwrap();
+        path
+    }
+
+    fn own(&self) -> Outcome {
+        tree::own(&self.root, &self.top(), Path::new(""), ETCD)
+    }
+
+    fn look(&self) -> TreeFacts {
+        tree::observe(&self.root, &self.top(), ETCD, &mut |_, _| {}).unwrap().unwrap()
+    }
+}
+
+fn owner(path: &Path) -> Owner {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    Owner { uid: metadata.uid(), gid: metadata.gid() }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+#[test]
+fn a_tree_of_roots_is_given_to_etcd_whole_and_a_second_time_nothing_is_left_to_do() {
+    let tree = Tree::new();
+    let db = tree.file("member/snap/db");
+    let wal = tree.file("member/wal/0.wal");
+    let strange = tree.file(OsStr::from_bytes(b"member/new\nline \xff"));
+    set_mode(&db, 0o644);
+    set_mode(&wal, 0o4755);
+    let before = tree.look();
+    assert_eq!((before.entries, before.directories), (7, 4));
+    assert_eq!(before.wrong_owner.count, 7);
+
+    assert_eq!(tree.own(), Outcome::Applied { changes: 7 });
+
+    for path in [&db, &wal, &strange, &tree.top(), &tree.top().join("member/snap")] {
+        assert_eq!(owner(path), ETCD, "{}", path.display());
+    }
+    assert_eq!((mode(&db), mode(&wal), mode(&tree.top())), (0o600, 0o700, 0o700));
+    let after = tree.look();
+    assert_eq!((after.wrong_owner.count, after.wrong_mode.count), (0, 0));
+    assert_eq!(tree.own(), Outcome::AlreadyDone);
+}
+
+#[test]
+fn a_wrong_group_or_mode_alone_is_seen_and_mended() {
+    let tree = Tree::new();
+    let db = tree.file("db");
+    tree.own();
+    chown(&db, None, Some(100)).unwrap();
+    assert_eq!(tree.look().wrong_owner.count, 1);
+    assert_eq!(tree.own(), Outcome::Applied { changes: 1 });
+    set_mode(&tree.top(), 0o755);
+    let facts = tree.look();
+    assert_eq!(facts.wrong_mode.first, Some((PathBuf::new(), "0755".into(), "0700".into())));
+    assert_eq!(tree.own(), Outcome::Applied { changes: 1 });
+    assert_eq!(mode(&tree.top()), 0o700);
+}
+
+#[test]
+fn links_are_never_followed_and_neither_they_nor_their_targets_change() {
+    let tree = Tree::new();
+    let precious = tree.outside("precious");
+    let directory = tree.dir.path().join("outside");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("file"), "precious").unwrap();
+    symlink(&precious, tree.top().join("file")).unwrap();
+    symlink(&directory, tree.top().join("directory")).unwrap();
+    symlink("/nowhere", tree.top().join("dangling")).unwrap();
+    symlink(&precious, tree.top().join("foreign")).unwrap();
+    lchown(tree.top().join("foreign"), Some(52034), Some(52034)).unwrap();
+
+    tree.own();
+
+    for path in [&precious, &directory, &directory.join("file"), &tree.top().join("file")] {
+        assert_eq!(owner(path), ROOT, "{}", path.display());
+    }
+    let mut odd = tree.look().odd;
+    odd.sort_by(|a, b| a.0.cmp(&b.0));
+    let target = |path: &Path| path.to_str().unwrap().to_owned();
+    assert_eq!(
+        odd,
+        [
+            ("dangling".into(), Oddity::RootLink { target: "/nowhere".into(), dangling: true }),
+            ("directory".into(), Oddity::RootLink { target: target(&directory), dangling: false }),
+            ("file".into(), Oddity::RootLink { target: target(&precious), dangling: false }),
+            ("foreign".into(), Oddity::ForeignLink { uid: 52034, target: target(&precious) }),
+        ]
+    );
+}
+
+#[test]
+fn a_file_with_another_name_elsewhere_is_never_changed() {
+    let tree = Tree::new();
+    let precious = tree.outside("precious");
+    fs::hard_link(&precious, tree.top().join("planted")).unwrap();
+    let right = tree.file("right");
+    tree.own();
+    fs::hard_link(&right, tree.dir.path().join("backup")).unwrap();
+
+    assert_eq!(tree.own(), Outcome::AlreadyDone);
+
+    assert_eq!(owner(&precious), ROOT);
+    let odd = tree.look().odd;
+    assert!(odd.contains(&("planted".into(), Oddity::HardlinkedWrong { links: 2, owner: ROOT })));
+    assert!(odd.contains(&("right".into(), Oddity::Hardlinked { links: 2 })));
+}
+
+#[test]
+fn special_files_are_reported_and_left_alone_and_a_fifo_does_not_block() {
+    let tree = Tree::new();
+    let fifo = tree.top().join("fifo");
+    let status = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(status.success());
+    let _socket = std::os::unix::net::UnixListener::bind(tree.top().join("socket")).unwrap();
+    let device = tree.top().join("null");
+    let status = std::process::Command::new("mknod").arg(&device).args(["c", "1", "3"]).status();
+    assert!(status.unwrap().success());
+
+    tree.own();
+
+    for path in [&fifo, &device, &tree.top().join("socket")] {
+        assert_eq!(owner(path), ROOT, "{}", path.display());
+    }
+    let mut odd: Vec<_> = tree.look().odd.into_iter().map(|(_, oddity)| oddity).collect();
+    odd.sort_by_key(|oddity| format!("{oddity:?}"));
+    assert_eq!(
+        odd,
+        [Oddity::Device, Oddity::Special { kind: "fifo" }, Oddity::Special { kind: "socket" },]
+    );
+}
+
+#[test]
+fn a_chain_of_directories_deeper_than_the_limit_is_not_entered() {
+    let tree = Tree::new();
+    let mut path = tree.top();
+    for _ in 0..tree::DEPTH_LIMIT + 20 {
+        path.push("d");
+        fs::create_dir(&path).unwrap();
+    }
+    tree.own();
+    assert_eq!(owner(&path), ROOT, "the deepest is out of reach");
+    assert_eq!(owner(&tree.top().join("d/d/d")), ETCD);
+    let odd = tree.look().odd;
+    assert!(matches!(odd[..], [(_, Oddity::TooDeep)]), "{odd:?}");
+}
+
+#[test]
+fn one_entry_is_owned_without_its_neighbours_and_never_through_a_link() {
+    let tree = Tree::new();
+    let key = tree.file("server-client.key");
+    let other = tree.file("client.key");
+    let precious = tree.outside("precious");
+    symlink(&precious, tree.top().join("link")).unwrap();
+    symlink(tree.dir.path(), tree.top().join("way")).unwrap();
+    let own = |below: &str| {
+        tree::own_entry(&tree.root, &tree.top(), Path::new(below), ETCD, ModeRule::TlsKey)
+    };
+    assert_eq!(own("server-client.key"), Outcome::Applied { changes: 1 });
+    assert_eq!(own("link"), Outcome::AlreadyDone);
+    assert_eq!(own("way/precious"), Outcome::AlreadyDone, "a link on the way is the end of it");
+    assert!(matches!(own("../precious"), Outcome::Failed { .. }));
+    assert_eq!(own("missing"), Outcome::AlreadyDone);
+    assert_eq!((owner(&key), owner(&other), owner(&precious)), (ETCD, ROOT, ROOT));
+}
+
+#[test]
+fn a_directory_that_is_swapped_for_a_link_all_the_time_never_leads_outside() {
+    let tree = Tree::new();
+    let outside = tree.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let precious = outside.join("db");
+    fs::write(&precious, "precious").unwrap();
+    tree.file("snap/db");
+    let link = tree.top().join("link");
+    symlink(&outside, &link).unwrap();
+    let (snap, stop) = (tree.top().join("snap"), Arc::new(AtomicBool::new(false)));
+    let swapper = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            let mut swaps = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &snap, rustix::fs::CWD, &link, flags)
+                    .unwrap();
+                swaps += 1;
+            }
+            swaps
+        })
+    };
+    let mut passes = 0;
+    while passes < 3000 {
+        tree.own();
+        tree::own(&tree.root, &tree.top(), Path::new("snap/db"), ETCD);
+        tree::own(&tree.root, &tree.top(), Path::new("link/db"), ETCD);
+        passes += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(swapper.join().unwrap() > 1000, "there was a race");
+    assert_eq!((owner(&precious), owner(&outside)), (ROOT, ROOT));
+}
+
+#[test]
+fn a_way_that_somebody_else_can_change_is_named() {
+    let tree = Tree::new();
+    let base = tree.dir.path();
+    set_mode(base, 0o755);
+    let etcd = base.join("rke2/server/db/etcd");
+    fs::create_dir_all(&etcd).unwrap();
+    chown(&etcd, Some(52034), Some(52034)).unwrap();
+    assert_eq!(tree.root.unsafe_component(&etcd), None, "the top itself is etcd's");
+    set_mode(&base.join("rke2/server"), 0o777);
+    let found = tree.root.unsafe_component(&etcd).unwrap();
+    assert_eq!(found.0, base.join("rke2/server"));
+    assert!(found.1.contains("0777"), "{found:?}");
+    set_mode(&base.join("rke2/server"), 0o755);
+    chown(base.join("rke2"), Some(1000), None).unwrap();
+    let found = tree.root.unsafe_component(&etcd).unwrap();
+    assert!(found.1.contains("uid 1000"), "{found:?}");
+}
