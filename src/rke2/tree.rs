@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{
-    Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options,
+    ErrorKind, Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options,
 };
 
 use super::libyaml;
@@ -178,6 +178,17 @@ impl Tree {
                 // end is no error.
                 Err(error) if builder.root.is_some() && libyaml::is_overlooked(error.kind()) => {
                     break;
+                }
+                // The same on the line of that value's end, which the parser has not told yet.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::MisplacedFlowCollectionEnd)
+                        && text.trim_start().starts_with('{') =>
+                {
+                    let end = error.marker().byte_offset().unwrap_or_default();
+                    return match text.get(..end) {
+                        Some(before) if end > 0 => Self::read(before),
+                        _ => Err(YamlError::scanned(text, &error)),
+                    };
                 }
                 Err(error) => return Err(YamlError::scanned(text, &error)),
                 Ok(_) if builder.root.is_some() => break,

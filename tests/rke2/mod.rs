@@ -1,10 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A node's configuration, built up in one expression, and what comes of it as lines.
 
+#![allow(dead_code)] // Not every test binary needs all of it.
+
 use nodeguard::model::{Origin, Role};
 use nodeguard::rke2::{
-    Config, ConfigPath, FileContent, Inputs, Setting, SourceFile, Variable, config_path,
+    Config, ConfigPath, FileContent, Inputs, Setting, SourceFile, Variable, config_path, resolve,
 };
+
+pub const FILE: &str = "/etc/rancher/rke2/config.yaml";
+const UNIT: &str = "/usr/local/lib/systemd/system/rke2-server.service:24";
+const ENV: &str = "/etc/default/rke2-server";
+
+/// Compares everything that is set, and every problem, in a fixed order.
+#[track_caller]
+pub fn check(node: &Node, expected: &[&str]) {
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|line| line.replace("FILE", FILE).replace("UNIT", UNIT).replace("ENV", ENV))
+        .collect();
+    assert_eq!(described(&resolve(&node.inputs())), expected, "{node:#?}");
+}
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -90,7 +106,6 @@ impl Node {
 }
 
 /// Everything that is set, one line a value, and every problem.
-#[allow(dead_code)] // Not every test binary needs it.
 pub fn described(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     let origin = |origin: &Option<Origin>| origin.as_ref().map(ToString::to_string);
