@@ -124,16 +124,18 @@ fn inputs(root: &Root, role: Role, service: &Service) -> (Inputs, Vec<PathBuf>) 
         }
     }
     // Where no unit is installed yet, RKE2's own defaults are all there is.
-    let path = rke2::config_path(&service.arguments, service.exec_start.as_ref(), &environment);
+    let arguments = unit::substitute(&service.arguments, &environment);
+    let path = rke2::config_path(&arguments, service.exec_start.as_ref(), &environment);
     let file = absolute(path.file().unwrap_or(DEFAULT_CONFIG));
     let mut inputs = Inputs {
         path,
         environment,
-        arguments: service.arguments.clone(),
+        arguments,
         arguments_origin: service.exec_start.clone(),
         ..Inputs::none(role)
     };
     let mut watched = vec![file.clone()];
+    watched.extend(service.environment_files.iter().map(|file| absolute(&file.path)));
     if inputs.path.file().is_some() {
         inputs.base = source_file(root, &file);
     }
