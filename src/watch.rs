@@ -35,8 +35,10 @@ const WAY: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MASK_ADD);
 
 /// What is told about a directory of the guarded tree. No data event is in it: etcd's own writes
-/// cost no wakeup.
+/// cost no wakeup. What goes away matters only to a node that is not ready because of it.
 const TREE: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DELETE_SELF)

@@ -7,7 +7,8 @@
 //! - blank at both ends of a line is cut, empty lines and those that begin with `#` are skipped;
 //! - names that begin with `+` or `-` (NIS) are no entries;
 //! - a line of passwd needs at least seven fields (six separators), one of group four;
-//! - an id that is no number is skipped and the search goes on; so is a line cut off in the middle;
+//! - a line whose id is no number is skipped and the search goes on (Go would also take a sign
+//!   and a number beyond any id, which no line of a real host has; here they are malformed);
 //! - the first line that fits wins, a name may stand there again.
 //!
 //! A line that is skipped is kept as [`Malformed`], for `useradd` and an operator may see it

@@ -17,7 +17,9 @@ impl Daemon {
         if hints.bus {
             self.bus_wake.notify_one();
         }
-        let mut look = hints.look;
+        // Whatever happens in the tree of a node that is not ready may be its mending.
+        let mending = !hints.entries.is_empty() && self.report().state != State::Ready;
+        let mut look = hints.look || mending;
         let mut corrections = Vec::new();
         for key in &hints.sysctls {
             look |= !self.mend_sysctl(key, &mut corrections);

@@ -57,6 +57,7 @@ impl Generation {
         // The first patch of each minor that has the unversioned `cis`, and the profile `etcd`.
         match minor {
             0..=19 => Self::Cis15,
+            20 if patch < 5 => Self::Cis15,
             20..=24 => Self::Cis15And16,
             25 if patch < 15 => Self::Cis123,
             26 if patch < 10 => Self::Cis123,

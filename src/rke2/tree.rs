@@ -85,18 +85,30 @@ impl Builder {
 
     /// What yaml.v2 refuses and the parser does not.
     fn check(&self, text: &str, event: &Event<'_>, span: Span) -> Result<(), &'static str> {
+        let start = span.start.byte_offset().unwrap_or_default();
+        let before = text.get(..start).unwrap_or_default();
+        let parent = self.open.last();
+        let is_key = parent.is_some_and(|open| open.mapping && open.children.len() % 2 == 0);
         if let Event::Scalar(_, ScalarStyle::DoubleQuoted, ..) = event {
             libyaml::check_escapes(span.slice(text).unwrap_or_default())?;
         }
-        let Some(parent) = self.open.last().filter(|parent| !parent.flow) else { return Ok(()) };
-        let start = span.start.byte_offset().unwrap_or_default();
-        let before = text.get(..start).unwrap_or_default();
-        match event {
-            Event::Scalar(_, ScalarStyle::Plain, 0, None) if span.is_empty() => {
-                let is_key = parent.mapping && parent.children.len() % 2 == 0;
-                if is_key { libyaml::check_empty_key(before) } else { Ok(()) }
+        match (parent.filter(|open| open.flow), event) {
+            (Some(open), Event::Scalar(value, style, ..)) => {
+                if is_key && span.start.line() != span.end.line() {
+                    libyaml::check_long_key(before)?;
+                }
+                let is_plain = *style == ScalarStyle::Plain;
+                if is_plain { libyaml::check_flow_plain(value, open.mapping) } else { Ok(()) }
             }
-            _ => libyaml::check_tab(before),
+            (Some(_), _) => Ok(()),
+            (None, Event::Scalar(_, ScalarStyle::Plain, 0, None)) if span.is_empty() => {
+                if is_key {
+                    libyaml::check_empty_key(before)
+                } else {
+                    Ok(())
+                }
+            }
+            (None, _) => libyaml::check_tab(before),
         }
     }
 
@@ -153,6 +165,7 @@ impl Tree {
     pub(super) fn read(text: &str) -> Result<Option<(Self, usize)>, YamlError> {
         let options = options! {
             emit_comments: false,
+            emit_anchor_events: true,
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
@@ -160,7 +173,16 @@ impl Tree {
         let mut builder = Builder::default();
         let parser: Parser<'_, StrInput<'_>> = Parser::new_from_str_with_options(text, options);
         for next in parser {
-            let (event, span) = next?;
+            let (event, span) = match next {
+                // yaml.v2 does not look far beyond the first value: a bracket too many at the
+                // end is no error.
+                Err(error) if builder.root.is_some() && libyaml::is_overlooked(error.kind()) => {
+                    break;
+                }
+                Err(error) => return Err(YamlError::scanned(text, &error)),
+                Ok(_) if builder.root.is_some() => break,
+                Ok(next) => next,
+            };
             let line = line_of(span.start.line());
             if event.is_node() {
                 builder.check(text, &event, span).map_err(|words| YamlError::at(line, words))?;
@@ -182,6 +204,9 @@ impl Tree {
                 }
                 Event::SequenceEnd | Event::MappingEnd => builder.end()?,
                 Event::Alias(id) => builder.alias(id, line)?,
+                Event::Anchor(_, name) => {
+                    libyaml::check_anchor(&name).map_err(|words| YamlError::at(line, words))?
+                }
                 _ => {}
             }
         }
@@ -216,7 +241,7 @@ fn scalar_kind(
         None if !plain => return Ok(Kind::Scalar(Some(text.to_owned()))),
         None if text == "<<" => return Ok(Kind::Merge),
         None => scalar::resolve(text),
-        Some(tag) if tag.original() == "!" => scalar::resolve(text),
+        Some(tag) if tag.original() == "!" && plain => scalar::resolve(text),
         Some(tag) => match tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() {
             Some("merge") if text == "<<" => return Ok(Kind::Merge),
             Some(wanted @ ("bool" | "int" | "float" | "null" | "timestamp")) => {

@@ -65,6 +65,48 @@ pub fn parse(unit: &str, texts: &[UnitText]) -> Service {
     service
 }
 
+/// The words of a command line as systemd hands them on: `${NAME}` within a word becomes the
+/// variable's value, `$NAME` as a whole word becomes its value's words, `$$` a dollar. What is not
+/// set becomes nothing. `arguments` is what [`parse`] or systemd's `ExecStart` property gave.
+pub fn substitute(arguments: &[String], environment: &[Variable]) -> Vec<String> {
+    let value = |name: &str| {
+        let last = environment.iter().rev().find(|variable| variable.name == name);
+        last.map_or("", |variable| variable.value.as_str())
+    };
+    let mut out: Vec<String> = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        match argument.strip_prefix('$') {
+            Some(name) if is_name(name) => out.extend(words(value(name))),
+            _ => out.push(substitute_within(argument, value)),
+        }
+        if out.len() >= MAX_ITEMS {
+            break;
+        }
+    }
+    out
+}
+
+fn substitute_within<'a>(argument: &'a str, value: impl Fn(&'a str) -> &'a str) -> String {
+    let mut out = String::with_capacity(argument.len());
+    let mut rest = argument;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let name = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        rest = match name {
+            Some((name, tail)) if is_name(name) && out.len() < MAX_SIZE => {
+                out.push_str(value(name));
+                tail
+            }
+            _ => {
+                out.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
 impl Service {
     fn assign(&mut self, unit: &str, key: &str, value: &str, origin: &Origin) {
         match key {

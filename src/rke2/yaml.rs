@@ -71,18 +71,28 @@ impl YamlError {
     }
 }
 
-impl From<ScanError> for YamlError {
-    fn from(error: ScanError) -> Self {
+impl YamlError {
+    /// What the parser met in `text`.
+    pub(super) fn scanned(text: &str, error: &ScanError) -> Self {
         let line = line_of(error.marker().line());
-        if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
-            let words = format!("nested more than {MAX_DEPTH} levels deep");
-            return Self::limit(Some(line), words);
+        match error.kind() {
+            ErrorKind::RecursionLimitExceeded => {
+                Self::limit(Some(line), format!("nested more than {MAX_DEPTH} levels deep"))
+            }
+            // yaml.v2 takes both; the parser used here knows no other way than to refuse them.
+            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::CommentNotSeparated => {
+                Self::limit(Some(line), error.info())
+            }
+            ErrorKind::TabInPlainScalar => {
+                // The mark is where the scalar begins, the tab is on a line below.
+                let is_indented_by_tab =
+                    |line: &str| line.trim_start_matches(' ').starts_with('\t');
+                let first = error.marker().line().saturating_sub(1);
+                let below = text.lines().skip(first).position(is_indented_by_tab);
+                Self::at(line.saturating_add(line_of(below.unwrap_or(0))), error.info())
+            }
+            _ => Self::at(line, error.info()),
         }
-        if matches!(error.kind(), ErrorKind::InvalidQuotedScalarIndent) {
-            // yaml.v2 takes it; the parser used here knows no other way than to refuse it.
-            return Self::limit(Some(line), error.info());
-        }
-        Self::at(line, error.info())
     }
 }
 
