@@ -109,7 +109,9 @@ fn each_half_made_account_is_completed_by_the_real_tools_and_keeps_its_ids() {
 #[test]
 fn every_bad_configuration_is_fatal_in_rke2s_words_with_file_and_line() {
     let config = "etc/rancher/rke2/config.yaml";
-    let rows: [(&str, &[(&str, &str)], &str, &str); 4] = [
+    /// Code, files, where, words.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let rows: [Row<'_>; 4] = [
         (
             "profile-invalid",
             &[(config, "# one\nprofile: cis-1.99\n")],

@@ -11,6 +11,7 @@ use crate::host::root::Root;
 use crate::host::runtime::write_gate_role;
 use crate::model::{Role, State};
 use crate::render::{self, View};
+use crate::service::Service;
 
 /// The daemon's pass may have to make an account first; what takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -55,6 +56,12 @@ fn answer(view: &View) -> Exit {
         }
     }
     if view.state() == State::Fatal {
+        if let Some((_, worst)) = worst_first(view).first() {
+            // RKE2's unit lets us: its log lines are not shown while it waits for the next try.
+            let message = worst.message.replace('\n', "; ");
+            let origin = worst.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
+            Service::from_environment().status(&format!("nodeguard: {message}{origin}"));
+        }
         eprintln!("nodeguard: RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use semver::Version;
+use serde::{Deserialize, Serialize};
 
 use super::observe::{exists, has_suffix, is_directory, sorted_names};
 use super::root::Root;
@@ -42,14 +43,31 @@ pub struct Node {
     pub watched: Vec<PathBuf>,
 }
 
-/// The version of the installed binary, asked once for each binary.
+/// The version of the installed binary. Asking it takes a good part of a second, so it is asked
+/// once for each binary, and the answer kept over restarts and reboots.
 #[derive(Debug, Default)]
 pub struct VersionCache {
-    known: Option<(Identity, Option<Version>)>,
+    known: Option<Known>,
 }
 
-/// Path, device, inode, size, change time: a replaced or rewritten binary differs.
-type Identity = (PathBuf, u64, u64, i64, i64, u64);
+/// What a binary answered. A replaced or rewritten binary differs in one of the numbers.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    binary: PathBuf,
+    device: u64,
+    inode: u64,
+    size: i64,
+    /// Of the last change of the inode, which nobody can set: seconds and nanoseconds.
+    changed: (i64, u64),
+    version: Option<Version>,
+}
+
+impl Known {
+    fn same_binary(&self, other: &Self) -> bool {
+        (&self.binary, self.device, self.inode, self.size, self.changed)
+            == (&other.binary, other.device, other.inode, other.size, other.changed)
+    }
+}
 
 /// Looks at RKE2. `said`: the role the command line names.
 pub fn observe(root: &Root, versions: &mut VersionCache, said: Option<Role>) -> Node {
@@ -189,23 +207,30 @@ impl VersionCache {
             .map(PathBuf::from)
             .find(|path| exists(root, path))?;
         let stat = rustix::fs::stat(&path).ok()?;
-        let identity = (
-            path.clone(),
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_size,
-            stat.st_ctime,
-            stat.st_ctime_nsec,
-        );
-        if let Some((known, version)) = &self.known
-            && *known == identity
-        {
-            return version.clone();
+        let mut found = Known {
+            binary: path,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            version: None,
+        };
+        if self.known.is_none() {
+            self.known = runtime::read_version(root)
+                .and_then(|content| serde_json::from_slice(&content).ok());
         }
-        let version = command::run(&path, ["--version"], VERSION_LIMIT)
+        if let Some(known) = self.known.as_ref().filter(|known| known.same_binary(&found)) {
+            return known.version.clone();
+        }
+        found.version = command::run(&found.binary, ["--version"], VERSION_LIMIT)
             .ok()
             .and_then(|output| rke2::parse_version(&output).ok());
-        self.known = Some((identity, version.clone()));
-        version
+        if found.version.is_some()
+            && let Ok(json) = serde_json::to_string(&found)
+        {
+            // Without it the next start asks again, and that is all.
+            let _ = runtime::write_version(root, &json);
+        }
+        self.known.insert(found).version.clone()
     }
 }

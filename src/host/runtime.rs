@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! nodeguard's own files below /run/nodeguard: the role the gate was asked for, and the last
-//! report. Both are lost at a reboot, and nothing depends on them being there.
+//! nodeguard's own files: the role the gate was asked for and the last report below
+//! /run/nodeguard, and what RKE2's binary said about its version below /var/lib/nodeguard. Nothing
+//! depends on them being there.
 
 use std::path::Path;
 
@@ -14,6 +15,9 @@ pub const ROLE: &str = "/run/nodeguard/role";
 
 /// The daemon's last report, as `check --json` prints it.
 pub const REPORT: &str = "/run/nodeguard/report.json";
+
+/// The version of RKE2 by the identity of its binary.
+pub const VERSION: &str = "/var/lib/nodeguard/rke2-version.json";
 
 /// The role the last gate was asked for.
 pub fn gate_role(root: &Root) -> Option<Role> {
@@ -33,6 +37,15 @@ pub fn write_gate_role(root: &Root, role: Role) -> Result<(), HostError> {
 /// Leaves the report for whoever cannot ask on the bus.
 pub fn write_report(root: &Root, json: &str) -> Result<(), HostError> {
     write(root, REPORT, json.as_bytes())
+}
+
+/// What was remembered of RKE2's version.
+pub(super) fn read_version(root: &Root) -> Option<Vec<u8>> {
+    root.read(Path::new(VERSION), 4096).ok()?
+}
+
+pub(super) fn write_version(root: &Root, json: &str) -> Result<(), HostError> {
+    write(root, VERSION, json.as_bytes())
 }
 
 fn write(root: &Root, path: &str, content: &[u8]) -> Result<(), HostError> {

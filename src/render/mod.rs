@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::model::{Report, State};
@@ -41,6 +43,15 @@ pub struct FindingView {
 pub struct OriginView {
     pub file: String,
     pub line: Option<u32>,
+}
+
+impl fmt::Display for OriginView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -119,8 +130,7 @@ pub fn finding_text(finding: &FindingView, indent: &str) -> String {
     let lines = |text: &str| text.replace('\n', &format!("\n{indent}  "));
     let mut out = format!("{indent}{}: {}\n", finding.severity, lines(&finding.message));
     if let Some(origin) = &finding.origin {
-        let line = origin.line.map(|line| format!(":{line}")).unwrap_or_default();
-        out += &format!("{indent}  where:  {}{line}\n", origin.file);
+        out += &format!("{indent}  where:  {origin}\n");
     }
     if !finding.remedy.is_empty() {
         out += &format!("{indent}  remedy: {}\n", lines(&finding.remedy));
