@@ -22,9 +22,11 @@ nspawn_start() {
     for dir in $(nspawn_cgroups); do mkdir -p "$dir/$name"; done
     # A mount namespace of its own, so that nothing is left mounted whatever happens, and so
     # that nspawn's directory in /run is a mount, which it insists on, without a systemd here.
-    # It dies with us even if we are killed.
+    # A pid namespace of its own, so that all of the node dies with its first process, and that
+    # one with us, even if we are killed.
     # shellcheck disable=SC2016 # expanded by the inner shell
-    setsid setpriv --pdeathsig KILL unshare --mount --propagation private bash -ec '
+    setsid setpriv --pdeathsig KILL unshare --mount --propagation private \
+        --pid --fork --kill-child --mount-proc bash -ec '
         name=$1 root=$2
         shift 2
         for dir; do echo $$ >"$dir/$name/cgroup.procs"; done
@@ -39,11 +41,12 @@ nspawn_start() {
     NSPAWN_INIT=''
 }
 
-# The container's pid 1, seen from here.
+# The container's pid 1, seen from here: below unshare and nspawn.
 nspawn_init() {
-    local pid
-    for pid in $(pgrep -P "$NODE_PID"); do
-        if [ "$(awk '/^NSpid:/ { print $NF }' "/proc/$pid/status" 2>/dev/null)" = 1 ]; then
+    local nspawn pid
+    nspawn=$(pgrep -P "$NODE_PID") || return 1
+    for pid in $(pgrep -P "$nspawn"); do
+        if [ "$(awk '/^NSpid:/ { print NF ":" $NF }' "/proc/$pid/status" 2>/dev/null)" = 4:1 ]; then
             echo "$pid"
             return
         fi
@@ -54,8 +57,8 @@ nspawn_init() {
 nspawn_exec() {
     local environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
         HOME=/root LANG=C.UTF-8 SYSTEMD_PAGER='' SYSTEMD_COLORS=0)
-    nsenter --target "$NSPAWN_INIT" --mount --uts --ipc --net --pid --cgroup --wd=/root \
-        env -i "${environment[@]}" "$@"
+    nsenter --target "$NSPAWN_INIT" --mount --uts --ipc --net --pid --cgroup --wd \
+        env -i -C /root "${environment[@]}" "$@"
 }
 
 nspawn_answers() {
