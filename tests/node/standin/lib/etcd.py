@@ -55,6 +55,8 @@ class Pod:
                  self.data_dir, str(self.uid), str(self.gid)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
+                # A pod has an environment of its own; NOTIFY_SOCKET above all is not etcd's.
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             )
         self.pid, self.pidfd = self.child.pid, os.pidfd_open(self.child.pid)
         with open(STATE + ".new", "w", encoding="utf-8") as file:
