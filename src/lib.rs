@@ -1,7 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #![forbid(unsafe_code)]
-//! nodeguard
+//! nodeguard makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
+//!
+//! ```text
+//!  hint ──┐   inotify (data dir, tls, accounts, sysctl.d, rancher/rke2, /proc/sys),
+//!  tick ──┤   poll backstop, SIGHUP, D-Bus request, gate
+//!         ▼
+//!    one event loop ──► engine: one pass
+//!                         observe   host looks, through Root            (reads only)
+//!                         judge     facts → findings with actions       (pure, no IO)
+//!                         apply     one executor, compare-and-set       (the only writer)
+//!                         observe   again what was touched
+//!                       ──► Report ──► D-Bus · sd_notify · journal · /run report · exit code
+//! ```
+//!
+//! The modules in reading order:
+
+pub mod model;
+
+pub mod controls;
+pub mod rke2;
+
+pub mod host;
+
+pub mod engine;
 
 pub mod bus;
-pub mod model;
-pub mod rke2;
+pub mod journal;
+pub mod render;
+pub mod service;
+pub mod watch;
+
+pub mod cli;
+pub mod daemon;

@@ -194,12 +194,38 @@ pub enum Action {
     CreateUser { name: &'static str, with_group: bool },
     /// `usermod -g`: make `gid` the primary group of a user that now has `expect_gid`.
     SetPrimaryGroup { name: &'static str, gid: u32, expect_gid: u32 },
-    /// Give everything below `dir` to `owner` and take the permissions of others away; the
-    /// executor compares entry by entry and changes nothing it is not allowed to
-    /// (see `host::tree`). Only directories that exist are entered; none is made.
-    OwnTree { dir: PathBuf, owner: Owner },
-    /// The same for single files directly in `dir`, others left as they are.
-    OwnFiles { dir: PathBuf, names: Vec<String>, owner: Owner },
+    /// Give `base/below` and everything below it to `owner` and take the permissions of others
+    /// away. `base` is a path that only root can change; `below` is walked component by component
+    /// and never through a link. The executor compares entry by entry, changes nothing it must
+    /// not change (see `host::tree`) and makes nothing.
+    OwnTree { base: PathBuf, below: PathBuf, owner: Owner },
+    /// The same for one entry, its children left as they are.
+    OwnEntry { base: PathBuf, below: PathBuf, owner: Owner, rule: ModeRule },
+}
+
+/// What a file's permissions may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeRule {
+    /// Below etcd's data directory: nothing for group and others, no set-id bits, and the owner
+    /// able to read and write (CIS 1.1.11: 700 or stricter).
+    EtcdTree,
+    /// A TLS key: 0600 (CIS 1.1.21).
+    TlsKey,
+    /// A TLS certificate: as strict as it is, but written by its owner only (CIS 1.1.20).
+    TlsCertificate,
+}
+
+impl ModeRule {
+    /// The permission bits that an entry with permission bits `mode` should have.
+    pub fn wanted(self, directory: bool, mode: u32) -> u32 {
+        let mode = mode & 0o7777;
+        match (self, directory) {
+            (Self::EtcdTree, true) => 0o700,
+            (Self::EtcdTree, false) => (mode & 0o700) | 0o600,
+            (Self::TlsKey, _) => 0o600,
+            (Self::TlsCertificate, _) => (mode & 0o755) | 0o600,
+        }
+    }
 }
 
 /// How an action ended.

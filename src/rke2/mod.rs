@@ -1,2 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//! rke2
+//! What this node's RKE2 is: its configuration as RKE2 itself would read it, its version, and the
+//! profiles that version knows.
+//!
+//! Everything here is pure: the bytes were read by the host layer, nothing is opened, run or
+//! logged. Input comes from files that an operator wrote, so every parser has limits and none
+//! of them fails on what it meets; what is wrong becomes a [`Problem`].
+//!
+//! ```text
+//! unit files ──► unit ──► argv, Environment=, EnvironmentFile= ──► env_file ─┐
+//! config.yaml, config.yaml.d ──► yaml ──► resolve ◄── arguments ◄────────────┘
+//!                                            └──► Config
+//! ```
+
+mod arguments;
+mod config;
+pub mod env_file;
+mod flags;
+mod libyaml;
+pub mod profile;
+mod resolve;
+mod scalar;
+mod tree;
+pub mod unit;
+mod version;
+mod yaml;
+
+pub use arguments::config_path;
+pub use config::{
+    Config, ConfigPath, FileContent, Inputs, Problem, ProblemKind, Setting, SourceFile, Variable,
+};
+pub use resolve::{MAX_DROP_INS, is_drop_in, resolve};
+pub use version::{VersionError, parse_version};
+pub use yaml::MAX_FILE_SIZE;
+
+/// Where RKE2 looks for its configuration when nobody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/rancher/rke2/config.yaml";
+
+/// RKE2's data directory when nobody says otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/rancher/rke2";

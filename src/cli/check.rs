@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard check`: a pass that changes nothing.
+
+use super::{CliError, Exit, PassArgs, engine, print};
+use crate::engine::Mode;
+use crate::render;
+
+pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
+    let pass = engine(args)?.pass(Mode::Check, &mut |_, _| {});
+    print(&render::json(&pass.report), args.json)
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: one file a command, and the exit codes.
+
+mod apply;
+mod check;
+mod gate;
+mod run;
+mod status;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::engine::Engine;
+use crate::host::HostError;
+use crate::host::root::Root;
+use crate::model::{Role, State};
+use crate::render::View;
+
+/// Makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
+#[derive(Debug, Parser)]
+#[command(name = "nodeguard", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 as it should be, 1 the program failed, 2 drift or something \
+                        that wants attention, 64 usage, 77 permission, 78 fatal misconfiguration."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Guard this node (what nodeguard.service runs)
+    Run,
+    /// Look at the node and change nothing
+    Check(PassArgs),
+    /// Look at the node once and mend what is wrong
+    Apply(PassArgs),
+    /// Let RKE2 start only on a node that is fit for it (its unit's ExecStartPre)
+    Gate(GateArgs),
+    /// Say what the guarding service knows
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+struct PassArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Work on an unpacked image below DIR; live kernel values are left out
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// What RKE2 runs as; by default what its enabled unit says
+    #[arg(long, value_enum)]
+    role: Option<RoleArg>,
+}
+
+#[derive(Debug, Args)]
+struct GateArgs {
+    /// What RKE2 is about to run as
+    #[arg(long, value_enum)]
+    role: RoleArg,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArg {
+    Server,
+    Agent,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Server => Self::Server,
+            RoleArg::Agent => Self::Agent,
+        }
+    }
+}
+
+/// How the program ends. After sysexits(3) where it has a word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As it should be.
+    Ok = 0,
+    /// The program failed.
+    Failure = 1,
+    /// Drift, or something else that wants attention.
+    Drift = 2,
+    Usage = 64,
+    Permission = 77,
+    /// Fatal misconfiguration.
+    Fatal = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    fn of(state: State) -> Self {
+        match state {
+            State::Ready => Self::Ok,
+            State::Starting | State::Degraded => Self::Drift,
+            State::Fatal => Self::Fatal,
+        }
+    }
+}
+
+/// What keeps a command from doing its work.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("{command} changes the host and needs root; run it with sudo")]
+    NotRoot { command: &'static str },
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Bus(#[from] crate::bus::BadBusAddress),
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::DaemonError),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+    #[error("the report is not readable: {0}")]
+    Report(#[from] serde_json::Error),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Nobody to tell where even this cannot be printed.
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let result = match cli.command {
+        Command::Run => run::run(),
+        Command::Check(args) => check::run(&args),
+        Command::Apply(args) => apply::run(&args),
+        Command::Gate(args) => gate::run(&args),
+        Command::Status(args) => status::run(&args),
+    };
+    result.unwrap_or_else(|e| {
+        eprintln!("nodeguard: {e}");
+        match e {
+            CliError::NotRoot { .. } => Exit::Permission,
+            _ => Exit::Failure,
+        }
+    })
+}
+
+fn engine(args: &PassArgs) -> Result<Engine, CliError> {
+    let root = match &args.root {
+        Some(dir) => Root::image(dir)?,
+        None => Root::host()?,
+    };
+    root.check_supported()?;
+    Ok(Engine::new(root, args.role.map(Role::from)))
+}
+
+fn need_root(command: &'static str) -> Result<(), CliError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(CliError::NotRoot { command }) }
+}
+
+/// Prints the report and gives the exit code of its state.
+fn print(json: &str, as_json: bool) -> Result<Exit, CliError> {
+    let view = crate::render::parse(json)?;
+    if as_json {
+        out(&format!("{json}\n"))
+    } else {
+        out(&crate::render::text(&view))
+    }
+    Ok(Exit::of(view.state()))
+}
+
+/// A closed pipe (`nodeguard check | head -1`) is no failure of the program.
+fn out(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// A runtime for one question or one daemon.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// The fatal findings first, since `systemctl status` shows few lines.
+fn worst_first(view: &View) -> Vec<(&str, &crate::render::FindingView)> {
+    let weight = |severity: &str| match severity {
+        "fatal" => 0,
+        "drift" => 1,
+        "warning" => 2,
+        _ => 3,
+    };
+    let mut findings: Vec<_> = view.findings().collect();
+    findings.sort_by_key(|(_, finding)| weight(&finding.severity));
+    findings
+}

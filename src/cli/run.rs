@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard run`: the daemon.
+
+use super::{CliError, Exit, need_root, runtime};
+use crate::bus::BusAddress;
+use crate::daemon;
+use crate::engine::Engine;
+use crate::host::root::Root;
+
+pub(super) fn run() -> Result<Exit, CliError> {
+    need_root("run")?;
+    let address = BusAddress::from_environment()?;
+    let engine = Engine::new(Root::host()?, None);
+    runtime()?.block_on(daemon::run(engine, address))?;
+    Ok(Exit::Ok)
+}

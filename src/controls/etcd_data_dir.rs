@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control `etcd-data-dir`: owner and mode of everything below etcd's data directory, and of the
+//! six TLS files etcd reads.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity};
+
+/// The TLS files that must be etcd's under a profile; the rest of the directory stays root's
+/// (rke2-facts, section 4).
+pub const TLS_FILES: [(&str, ModeRule); 6] = [
+    ("server-client.crt", ModeRule::TlsCertificate),
+    ("server-client.key", ModeRule::TlsKey),
+    ("peer-server-client.crt", ModeRule::TlsCertificate),
+    ("peer-server-client.key", ModeRule::TlsKey),
+    ("server-ca.crt", ModeRule::TlsCertificate),
+    ("peer-ca.crt", ModeRule::TlsCertificate),
+];
+
+/// etcd's data directory below RKE2's data dir.
+pub fn etcd_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("server/db/etcd")
+}
+
+/// The directory of etcd's TLS files below RKE2's data dir.
+pub fn tls_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("server/tls/etcd")
+}
+
+/// What was observed. `None` for a part: it does not exist.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What etcd's files should belong to.
+    pub owner: Owner,
+    pub dir: PathBuf,
+    pub tree: Option<TreeFacts>,
+    pub tls_dir: PathBuf,
+    pub tls: Vec<EntryFacts>,
+    /// A component of the way to `dir` that somebody besides root can change, and why.
+    pub unsafe_path: Option<(PathBuf, String)>,
+    /// What kept us from looking.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// One entry that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryFacts {
+    pub name: String,
+    pub owner: Owner,
+    /// Permission bits.
+    pub mode: u32,
+    pub oddity: Option<Oddity>,
+}
+
+/// The sum of a walk: counts and samples, never a list of files, so that memory does not grow
+/// with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TreeFacts {
+    pub entries: u64,
+    pub directories: u64,
+    pub wrong_owner: Tally,
+    pub wrong_mode: Tally,
+    pub odd: Vec<(PathBuf, Oddity)>,
+    /// How many oddities there are beyond those in `odd`.
+    pub odd_more: u64,
+}
+
+impl TreeFacts {
+    /// Oddities listed one by one; more are counted.
+    pub const ODD_LIMIT: usize = 16;
+
+    pub fn add_odd(&mut self, path: PathBuf, oddity: Oddity) {
+        if self.odd.len() < Self::ODD_LIMIT {
+            self.odd.push((path, oddity));
+        } else {
+            self.odd_more += 1;
+        }
+    }
+}
+
+/// How many entries are wrong in one way, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub count: u64,
+    /// Path below the tree, what it is, what it should be.
+    pub first: Option<(PathBuf, String, String)>,
+}
+
+impl Tally {
+    pub fn add(&mut self, path: &Path, actual: String, expected: String) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (path.to_path_buf(), actual, expected));
+    }
+}
+
+/// An entry whose ownership is never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// A link of root's, so the operator's; not followed.
+    RootLink {
+        target: String,
+        dangling: bool,
+    },
+    /// A link that somebody else planted.
+    ForeignLink {
+        uid: u32,
+        target: String,
+    },
+    /// A regular file with more than one link, already right.
+    Hardlinked {
+        links: u64,
+    },
+    /// The same, with a wrong owner: its other name may be anywhere.
+    HardlinkedWrong {
+        links: u64,
+        owner: Owner,
+    },
+    /// A fifo or a socket.
+    Special {
+        kind: &'static str,
+    },
+    Device,
+    /// Another file system, or a bind mount.
+    Mount,
+    /// Deeper than the walk goes.
+    TooDeep,
+    /// Could not be looked at.
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// Facts → findings.
+pub fn judge(facts: &Facts) -> Vec<Planned> {
+    if let Some((path, why)) = &facts.unsafe_path {
+        // Whoever can change the way to the tree can make any tree "the data dir".
+        return vec![Planned::only(finding(
+            "etcd-path-unsafe",
+            Severity::Fatal,
+            path,
+            "only root can change it",
+            why,
+            format!(
+                "{} is on the way to etcd's data directory and {why}: nothing below it is safe to own",
+                path.display()
+            ),
+            format!("chown root:root {0}; chmod go-w {0}", path.display()),
+        ))];
+    }
+    let mut out = Vec::new();
+    for (path, reason) in &facts.unreadable {
+        out.push(Planned::only(finding(
+            "etcd-dir-unreadable",
+            Severity::Fatal,
+            path,
+            "a directory",
+            reason,
+            format!("{} cannot be looked at: {reason}", path.display()),
+            format!("check {} and the file system it is on", path.display()),
+        )));
+    }
+    if let Some(tree) = &facts.tree {
+        let own =
+            Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
+        out.extend(judge_tree(&facts.dir, tree, &own));
+    }
+    for entry in &facts.tls {
+        out.extend(judge_tls(facts, entry));
+    }
+    out
+}
+
+/// What a walk (of the whole tree, or of one entry) found; `own` is the action that mends it.
+pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
+    let mut out = Vec::new();
+    let mut drift = |code, word, tally: &Tally| {
+        let Some((below, actual, expected)) = &tally.first else { return };
+        let path = join(dir, below);
+        let (subject, more) = match tally.count {
+            1 => (path.display().to_string(), String::new()),
+            n => {
+                (dir.display().to_string(), format!(" and {} more below {}", n - 1, dir.display()))
+            }
+        };
+        out.push(Planned {
+            finding: Finding {
+                control: ControlId::EtcdDataDir,
+                code,
+                severity: Severity::Drift,
+                subject,
+                expected: expected.clone(),
+                actual: actual.clone(),
+                origin: Some(Origin::file(path.display().to_string())),
+                message: format!(
+                    "{} has {word} {actual}, expected {expected}{more}: etcd could not open its database",
+                    path.display()
+                ),
+                remedy: "nodeguard apply mends it".into(),
+            },
+            actions: vec![own.clone()],
+            unmended: Severity::Fatal,
+        });
+    };
+    drift("etcd-owner", "owner", &tree.wrong_owner);
+    drift("etcd-mode", "mode", &tree.wrong_mode);
+    for (below, oddity) in &tree.odd {
+        out.push(judge_oddity(&join(dir, below), oddity));
+    }
+    if tree.odd_more > 0 {
+        out.push(Planned::only(finding(
+            "etcd-odd-entries",
+            Severity::Warning,
+            dir,
+            "directories and regular files",
+            &format!("{} more", tree.odd_more),
+            format!("{} has {} more odd entries", dir.display(), tree.odd_more),
+            format!("find {} ! -type d ! -type f -o -type f -links +1", dir.display()),
+        )));
+    }
+    out
+}
+
+fn judge_oddity(path: &Path, oddity: &Oddity) -> Planned {
+    let shown = path.display();
+    let (code, severity, expected, actual, message, remedy) = match oddity {
+        Oddity::RootLink { target, dangling: false } => (
+            "etcd-link",
+            Severity::Note,
+            "no link",
+            format!("link of root's to {target}"),
+            format!("{shown} is a link of root's to {target}: not followed"),
+            "nothing, if you made it; its target must be etcd's".to_owned(),
+        ),
+        Oddity::RootLink { target, dangling: true } => (
+            "etcd-link-dangling",
+            Severity::Fatal,
+            "an existing target",
+            format!("dangling link to {target}"),
+            format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
+            format!("make {target}, or rm {shown}"),
+        ),
+        Oddity::ForeignLink { uid, target } => (
+            "etcd-link-foreign",
+            Severity::Fatal,
+            "no link",
+            format!("link of uid {uid} to {target}"),
+            format!(
+                "{shown} is a link to {target} made by uid {uid}: an ownership change must not leave the tree"
+            ),
+            format!("find out who made it, then rm {shown}"),
+        ),
+        Oddity::Hardlinked { links } => (
+            "etcd-hardlink",
+            Severity::Note,
+            "1 link",
+            format!("{links} links"),
+            format!("{shown} has {links} hard links"),
+            "nothing, if it is a backup of yours".into(),
+        ),
+        Oddity::HardlinkedWrong { links, owner } => (
+            "etcd-hardlink-foreign",
+            Severity::Fatal,
+            "1 link",
+            format!("{links} links, owner {owner}"),
+            format!("{shown} belongs to {owner} and has {links} hard links: never changed"),
+            format!("find its other name (find / -xdev -samefile {shown}), then rm one of them"),
+        ),
+        Oddity::Special { kind } => (
+            "etcd-special-file",
+            Severity::Note,
+            "a regular file",
+            (*kind).to_owned(),
+            format!("{shown} is a {kind}: left as it is"),
+            format!("rm {shown}, unless you know what it is for"),
+        ),
+        Oddity::Device => (
+            "etcd-device",
+            Severity::Fatal,
+            "a regular file",
+            "device".into(),
+            format!("{shown} is a device node, never made by etcd"),
+            format!("find out who made it, then rm {shown}"),
+        ),
+        Oddity::Mount => (
+            "etcd-mount",
+            Severity::Warning,
+            "no mount below the data dir",
+            "mount point".into(),
+            format!("{shown} is a mount point: not entered"),
+            format!("chown -R etcd:etcd {shown} once, or mount it elsewhere"),
+        ),
+        Oddity::TooDeep => (
+            "etcd-too-deep",
+            Severity::Fatal,
+            "a shallow tree",
+            "too deep".into(),
+            format!("{shown} is nested deeper than etcd ever makes: not entered"),
+            format!("find out who made it, then rm -r {shown}"),
+        ),
+        Oddity::Unreadable { reason } => (
+            "etcd-dir-unreadable",
+            Severity::Warning,
+            "readable",
+            reason.clone(),
+            format!("{shown} cannot be looked at: {reason}"),
+            format!("check {shown} and the file system it is on"),
+        ),
+    };
+    Planned::only(finding(code, severity, path, expected, &actual, message, remedy))
+}
+
+fn judge_tls(facts: &Facts, entry: &EntryFacts) -> Option<Planned> {
+    let path = facts.tls_dir.join(&entry.name);
+    if let Some(oddity) = &entry.oddity {
+        return Some(judge_oddity(&path, oddity));
+    }
+    let rule = TLS_FILES.iter().find(|(name, _)| *name == entry.name).map(|(_, rule)| *rule)?;
+    let mode = rule.wanted(false, entry.mode);
+    let (code, actual, expected, word) = if entry.owner != facts.owner {
+        ("etcd-tls-owner", entry.owner.to_string(), facts.owner.to_string(), "owner")
+    } else if entry.mode != mode {
+        ("etcd-tls-mode", octal(entry.mode), octal(mode), "mode")
+    } else {
+        return None;
+    };
+    let message = format!(
+        "{} has {word} {actual}, expected {expected}: etcd could not read it",
+        path.display()
+    );
+    Some(Planned {
+        finding: Finding {
+            severity: Severity::Drift,
+            ..finding(
+                code,
+                Severity::Drift,
+                &path,
+                &expected,
+                &actual,
+                message,
+                "nodeguard apply mends it".into(),
+            )
+        },
+        actions: vec![Action::OwnEntry {
+            base: facts.tls_dir.clone(),
+            below: PathBuf::from(&entry.name),
+            owner: facts.owner,
+            rule,
+        }],
+        unmended: Severity::Fatal,
+    })
+}
+
+/// Permission bits as operators write them.
+pub fn octal(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+fn join(dir: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { dir.to_path_buf() } else { dir.join(below) }
+}
+
+fn finding(
+    code: &'static str,
+    severity: Severity,
+    subject: &Path,
+    expected: &str,
+    actual: &str,
+    message: String,
+    remedy: String,
+) -> Finding {
+    Finding {
+        control: ControlId::EtcdDataDir,
+        code,
+        severity,
+        subject: subject.display().to_string(),
+        expected: expected.to_owned(),
+        actual: actual.to_owned(),
+        origin: None,
+        message,
+        remedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETCD: Owner = Owner { uid: 997, gid: 997 };
+
+    fn facts(tree: TreeFacts) -> Facts {
+        Facts {
+            owner: ETCD,
+            dir: "/d/server/db/etcd".into(),
+            tree: Some(tree),
+            tls_dir: "/d/server/tls/etcd".into(),
+            tls: Vec::new(),
+            unsafe_path: None,
+            unreadable: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_right_tree_has_no_finding() {
+        assert_eq!(judge(&facts(TreeFacts { entries: 5, ..TreeFacts::default() })), []);
+    }
+
+    #[test]
+    fn one_wrong_entry_is_named_and_many_are_counted() {
+        let mut tree = TreeFacts::default();
+        tree.wrong_owner.add(Path::new("member/snap/db"), "0:0".into(), "997:997".into());
+        let one = judge(&facts(tree.clone()));
+        assert_eq!(one[0].finding.subject, "/d/server/db/etcd/member/snap/db");
+        tree.wrong_owner.add(Path::new("member/wal/0.wal"), "0:0".into(), "997:997".into());
+        let two = judge(&facts(tree));
+        assert_eq!(two.len(), 1);
+        assert_eq!(two[0].finding.subject, "/d/server/db/etcd");
+        assert!(two[0].finding.message.contains("member/snap/db has owner 0:0"), "{two:?}");
+        assert!(two[0].finding.message.contains("and 1 more"), "{two:?}");
+        assert_eq!(two[0].unmended, Severity::Fatal);
+    }
+
+    #[test]
+    fn what_a_stranger_planted_is_fatal_and_what_root_made_is_not() {
+        let cases = [
+            (Oddity::RootLink { target: "/wal".into(), dangling: false }, Severity::Note),
+            (Oddity::RootLink { target: "/wal".into(), dangling: true }, Severity::Fatal),
+            (Oddity::ForeignLink { uid: 997, target: "/etc/shadow".into() }, Severity::Fatal),
+            (Oddity::Hardlinked { links: 2 }, Severity::Note),
+            (
+                Oddity::HardlinkedWrong { links: 2, owner: Owner { uid: 0, gid: 0 } },
+                Severity::Fatal,
+            ),
+            (Oddity::Special { kind: "fifo" }, Severity::Note),
+            (Oddity::Device, Severity::Fatal),
+            (Oddity::Mount, Severity::Warning),
+            (Oddity::TooDeep, Severity::Fatal),
+        ];
+        for (oddity, severity) in cases {
+            let mut tree = TreeFacts::default();
+            tree.add_odd("member/x".into(), oddity.clone());
+            let planned = judge(&facts(tree));
+            assert_eq!(planned.len(), 1, "{oddity:?}");
+            assert_eq!(planned[0].finding.severity, severity, "{oddity:?}");
+            assert!(planned[0].actions.is_empty(), "{oddity:?} is never changed");
+        }
+    }
+
+    #[test]
+    fn oddities_beyond_the_limit_are_counted_not_kept() {
+        let mut tree = TreeFacts::default();
+        for n in 0..1000 {
+            tree.add_odd(format!("f{n}").into(), Oddity::Special { kind: "fifo" });
+        }
+        assert_eq!(tree.odd.len(), TreeFacts::ODD_LIMIT);
+        assert_eq!(judge(&facts(tree)).len(), TreeFacts::ODD_LIMIT + 1);
+    }
+
+    #[test]
+    fn a_way_that_others_can_change_is_fatal_and_nothing_is_planned() {
+        let mut tree = TreeFacts::default();
+        tree.wrong_owner.add(Path::new("x"), "0:0".into(), "997:997".into());
+        let mut facts = facts(tree);
+        facts.unsafe_path = Some(("/d".into(), "is owned by uid 1000".into()));
+        let planned = judge(&facts);
+        assert_eq!(planned.len(), 1);
+        assert_eq!(planned[0].finding.code, "etcd-path-unsafe");
+        assert!(planned[0].actions.is_empty());
+    }
+
+    #[test]
+    fn a_tls_key_of_roots_goes_to_etcd_and_a_strict_certificate_stays_strict() {
+        let mut facts = facts(TreeFacts::default());
+        let entry = |name: &str, uid, mode| EntryFacts {
+            name: name.into(),
+            owner: Owner { uid, gid: uid },
+            mode,
+            oddity: None,
+        };
+        facts.tls = vec![
+            entry("server-client.key", 0, 0o600),
+            entry("server-ca.crt", 997, 0o600),
+            entry("peer-ca.crt", 997, 0o664),
+        ];
+        let planned = judge(&facts);
+        let got: Vec<_> =
+            planned.iter().map(|p| (p.finding.code, p.finding.expected.as_str())).collect();
+        assert_eq!(got, [("etcd-tls-owner", "997:997"), ("etcd-tls-mode", "0644")]);
+    }
+
+    #[test]
+    fn the_wanted_mode_takes_from_others_and_never_from_the_owner() {
+        for (rule, directory, mode, wanted) in [
+            (ModeRule::EtcdTree, true, 0o755, 0o700),
+            (ModeRule::EtcdTree, true, 0o4500, 0o700),
+            (ModeRule::EtcdTree, false, 0o644, 0o600),
+            (ModeRule::EtcdTree, false, 0o6755, 0o700),
+            (ModeRule::EtcdTree, false, 0o600, 0o600),
+            (ModeRule::TlsKey, false, 0o644, 0o600),
+            (ModeRule::TlsCertificate, false, 0o644, 0o644),
+            (ModeRule::TlsCertificate, false, 0o600, 0o600),
+            (ModeRule::TlsCertificate, false, 0o2666, 0o644),
+        ] {
+            assert_eq!(rule.wanted(directory, mode), wanted, "{rule:?} {directory} {mode:o}");
+        }
+    }
+}

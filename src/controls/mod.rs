@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The controls: facts in, findings and planned actions out.
+//!
+//! Nothing here reads or changes the host: no file, no system call, no clock, no log. What the
+//! host looks like arrives as facts (gathered in `host::observe`), what should be done about it
+//! leaves as [`crate::model::Planned`]. `tests/layers.rs` holds that line.
+
+pub mod account_db;
+pub mod etcd_account;
+pub mod etcd_data_dir;
+pub mod rke2_config;
+pub mod sysctl;
+pub mod sysctl_conf;

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control `sysctl`: the kernel parameters RKE2 and its kubelet insist on, live and in the
+//! drop-in that sets them at boot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::sysctl_conf;
+use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+
+/// Where the hardening guide tells operators to put RKE2's file.
+pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
+
+/// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
+pub const RKE2_SOURCES: [&str; 3] = [
+    "/usr/share/rke2/rke2-cis-sysctl.conf",
+    "/usr/local/share/rke2/rke2-cis-sysctl.conf",
+    "/opt/rke2/share/rke2/rke2-cis-sysctl.conf",
+];
+
+/// Used where no RKE2 is installed: the four values RKE2 itself checks
+/// (rke2 pkg/cli/cmds/profile_linux.go).
+const BASELINE: &str = "\
+# Kernel parameters that RKE2 checks when it runs under a CIS profile.
+vm.panic_on_oom=0
+vm.overcommit_memory=1
+kernel.panic=10
+kernel.panic_on_oops=1
+";
+
+/// What the kubelet checks besides, when `protect-kernel-defaults` is in force
+/// (kubernetes pkg/kubelet/cm/container_manager_linux.go; rke2#389, rke2#3804).
+const KUBELET: [(&str, &str); 2] =
+    [("kernel.keys.root_maxkeys", "1000000"), ("kernel.keys.root_maxbytes", "25000000")];
+
+const ADDED: &str = "# Added by nodeguard:";
+
+/// What was observed.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// RKE2's own file, if one is installed.
+    pub source: Option<(String, String)>,
+    pub drop_in: DropIn,
+    /// Live values by key; `None` when the pass does not work on the running host.
+    pub live: Option<BTreeMap<String, Live>>,
+    /// Whether the kubelet's two keys belong to the baseline.
+    pub kernel_defaults_in_force: bool,
+}
+
+/// The state of [`DROP_IN`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DropIn {
+    #[default]
+    Absent,
+    /// A link to /dev/null: the operator does not want it.
+    Masked,
+    /// Any other link, with what is behind it: the operator's, never written through.
+    Link {
+        target: String,
+        content: Option<String>,
+    },
+    Content(Vec<u8>),
+    /// Neither a regular file nor a link, too large, or not readable.
+    Unusable(String),
+}
+
+/// One kernel parameter as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    Value(String),
+    /// This kernel has no such parameter.
+    Missing,
+    Unreadable(String),
+}
+
+/// One parameter as it should be, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: String,
+    pub value: String,
+    pub source: Origin,
+}
+
+/// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's.
+pub fn wanted(source: Option<&(String, String)>, kernel_defaults_in_force: bool) -> Vec<Wanted> {
+    let (name, text) =
+        source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
+    let mut out: Vec<Wanted> = Vec::new();
+    let mut add = |key: String, value: String, source: Origin, replace: bool| match out
+        .iter_mut()
+        .find(|w| w.key == key)
+    {
+        Some(old) if replace => *old = Wanted { key, value, source },
+        Some(_) => {}
+        None => out.push(Wanted { key, value, source }),
+    };
+    for entry in sysctl_conf::parse(text) {
+        if plain_key(&entry.key) {
+            add(entry.key, entry.value, Origin::at(name, entry.line), true);
+        }
+    }
+    // A truncated file of RKE2's must not shrink what RKE2 is known to check.
+    for entry in sysctl_conf::parse(BASELINE) {
+        add(entry.key, entry.value, Origin::file("built-in baseline"), false);
+    }
+    if kernel_defaults_in_force {
+        for (key, value) in KUBELET {
+            add(key.into(), value.into(), Origin::file("kubelet --protect-kernel-defaults"), false);
+        }
+    }
+    out
+}
+
+/// Whether a key names one parameter below /proc/sys and nothing else: no glob, no `..`.
+fn plain_key(key: &str) -> bool {
+    key.split('.').all(|part| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    })
+}
+
+/// Facts → findings.
+pub fn judge(facts: &Facts) -> Vec<Planned> {
+    let wanted = wanted(facts.source.as_ref(), facts.kernel_defaults_in_force);
+    let mut out: Vec<Planned> = judge_drop_in(facts, &wanted).into_iter().collect();
+    if let Some(live) = &facts.live {
+        for want in &wanted {
+            let actual = live.get(&want.key).unwrap_or(&Live::Missing);
+            out.extend(judge_live(want, actual, facts.kernel_defaults_in_force));
+        }
+    }
+    out
+}
+
+/// One live value. `checked`: RKE2 or its kubelet refuses to start on a wrong one.
+pub fn judge_live(want: &Wanted, actual: &Live, checked: bool) -> Option<Planned> {
+    let unmended = if checked { Severity::Fatal } else { Severity::Warning };
+    let finding = |severity, actual: &str, message: String, remedy: String| Finding {
+        control: ControlId::Sysctl,
+        code: "sysctl-live",
+        severity,
+        subject: want.key.clone(),
+        expected: want.value.clone(),
+        actual: actual.to_owned(),
+        // Who wrote the wrong value is not known from the value.
+        origin: None,
+        message,
+        remedy,
+    };
+    match actual {
+        Live::Value(value) if same_value(value, &want.value) => None,
+        Live::Value(value) => Some(Planned {
+            finding: finding(
+                Severity::Drift,
+                value,
+                format!(
+                    "invalid kernel parameter value {}={value} - expected {}",
+                    want.key, want.value
+                ),
+                format!("sysctl -w {}={}", want.key, want.value),
+            ),
+            actions: vec![Action::SetSysctl {
+                key: want.key.clone(),
+                value: want.value.clone(),
+                expect: value.clone(),
+            }],
+            unmended,
+        }),
+        Live::Missing => Some(Planned::only(finding(
+            unmended,
+            "missing",
+            format!("this kernel has no parameter {}, expected {}", want.key, want.value),
+            "run a kernel that has it".into(),
+        ))),
+        Live::Unreadable(reason) => Some(Planned::only(finding(
+            unmended,
+            "unreadable",
+            format!("kernel parameter {} cannot be read: {reason}", want.key),
+            "check that /proc is mounted and readable".into(),
+        ))),
+    }
+}
+
+/// Kernel values are compared as words: the kernel prints tabs where an operator writes spaces.
+fn same_value(a: &str, b: &str) -> bool {
+    a.split_whitespace().eq(b.split_whitespace())
+}
+
+fn judge_drop_in(facts: &Facts, wanted: &[Wanted]) -> Option<Planned> {
+    let finding = |severity, actual: String, message: String, remedy: String| Finding {
+        control: ControlId::Sysctl,
+        code: "sysctl-dropin",
+        severity,
+        subject: DROP_IN.into(),
+        expected: listed(wanted.iter()),
+        actual,
+        origin: Some(Origin::file(DROP_IN)),
+        message,
+        remedy,
+    };
+    let write = |expect: Option<&[u8]>, content: String, actual: String, message: String| Planned {
+        finding: finding(
+            Severity::Drift,
+            actual,
+            message,
+            "nodeguard apply writes it; foreign lines are kept".into(),
+        ),
+        actions: vec![Action::WriteFile {
+            path: PathBuf::from(DROP_IN),
+            content: content.into_bytes(),
+            expect: expect.map(<[u8]>::to_vec),
+        }],
+        unmended: Severity::Warning,
+    };
+    let pairs = || wanted.iter().map(|w| (w.key.as_str(), w.value.as_str()));
+    match &facts.drop_in {
+        DropIn::Absent => {
+            let text = facts.source.as_ref().map_or(BASELINE, |(_, text)| text);
+            Some(write(
+                None,
+                sysctl_conf::mend(text, pairs(), ADDED),
+                "absent".into(),
+                format!("{DROP_IN} does not exist: the next boot would lose the kernel parameters"),
+            ))
+        }
+        DropIn::Content(bytes) => {
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                return Some(Planned::only(finding(
+                    Severity::Warning,
+                    "not UTF-8".into(),
+                    format!("{DROP_IN} is not a text file, expected a sysctl.d file"),
+                    format!("move {DROP_IN} away; nodeguard writes a new one"),
+                )));
+            };
+            let wrong = wrong_keys(text, wanted);
+            if wrong.is_empty() {
+                return None;
+            }
+            let names = listed(wrong.iter().copied());
+            Some(write(
+                Some(bytes),
+                sysctl_conf::mend(text, pairs(), ADDED),
+                format!("{} wrong or missing", wrong.len()),
+                format!("{DROP_IN} does not set {names}"),
+            ))
+        }
+        DropIn::Masked => Some(Planned::only(finding(
+            Severity::Note,
+            "masked".into(),
+            format!("{DROP_IN} is masked (link to /dev/null): left as it is"),
+            format!("rm {DROP_IN} to have it written; live values are held all the same"),
+        ))),
+        DropIn::Link { target, content } => {
+            let right = content.as_ref().is_some_and(|text| wrong_keys(text, wanted).is_empty());
+            (!right).then(|| {
+                Planned::only(finding(
+                    Severity::Warning,
+                    format!("link to {target}"),
+                    format!("{DROP_IN} is a link to {target}, which does not set every key"),
+                    format!("set {} in {target}, or remove the link", listed(wanted.iter())),
+                ))
+            })
+        }
+        DropIn::Unusable(reason) => Some(Planned::only(finding(
+            Severity::Warning,
+            "unusable".into(),
+            format!("{DROP_IN} cannot be used: {reason}"),
+            format!("make {DROP_IN} a regular file, or remove it"),
+        ))),
+    }
+}
+
+/// The wanted keys whose last assignment in `text` is not the wanted value.
+fn wrong_keys<'w>(text: &str, wanted: &'w [Wanted]) -> Vec<&'w Wanted> {
+    let entries = sysctl_conf::parse(text);
+    wanted
+        .iter()
+        .filter(|want| {
+            !entries
+                .iter()
+                .rfind(|e| e.key == want.key)
+                .is_some_and(|e| same_value(&e.value, &want.value))
+        })
+        .collect()
+}
+
+fn listed<'w>(wanted: impl Iterator<Item = &'w Wanted>) -> String {
+    wanted.map(|w| format!("{}={}", w.key, w.value)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(extra: &[(&str, &str)]) -> Facts {
+        let mut live: BTreeMap<String, Live> = [
+            ("vm.panic_on_oom", "0"),
+            ("vm.overcommit_memory", "1"),
+            ("kernel.panic", "10"),
+            ("kernel.panic_on_oops", "1"),
+        ]
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), Live::Value((*v).to_owned())))
+        .collect();
+        for (k, v) in extra {
+            live.insert((*k).to_owned(), Live::Value((*v).to_owned()));
+        }
+        Facts {
+            drop_in: DropIn::Content(BASELINE.as_bytes().to_vec()),
+            live: Some(live),
+            ..Facts::default()
+        }
+    }
+
+    fn codes(facts: &Facts) -> Vec<(&'static str, Severity, String)> {
+        judge(facts)
+            .into_iter()
+            .map(|p| (p.finding.code, p.finding.severity, p.finding.subject))
+            .collect()
+    }
+
+    #[test]
+    fn a_node_with_the_four_values_and_the_drop_in_has_no_finding() {
+        assert_eq!(codes(&right(&[])), []);
+    }
+
+    #[test]
+    fn a_wrong_live_value_is_drift_in_rke2s_own_words_and_is_set_by_compare_and_set() {
+        let planned = judge(&right(&[("kernel.panic", "0")]));
+        assert_eq!(planned.len(), 1);
+        assert_eq!(
+            planned[0].finding.message,
+            "invalid kernel parameter value kernel.panic=0 - expected 10"
+        );
+        assert_eq!(
+            planned[0].actions,
+            [Action::SetSysctl {
+                key: "kernel.panic".into(),
+                value: "10".into(),
+                expect: "0".into()
+            }]
+        );
+        assert_eq!(planned[0].unmended, Severity::Warning, "nothing checks it without a profile");
+    }
+
+    #[test]
+    fn under_a_profile_the_kubelets_two_keys_are_held_too_and_an_unmended_value_is_fatal() {
+        let mut facts = right(&[
+            ("kernel.keys.root_maxkeys", "200"),
+            ("kernel.keys.root_maxbytes", "25000000"),
+        ]);
+        facts.kernel_defaults_in_force = true;
+        let planned = judge(&facts);
+        let subjects: Vec<_> = planned.iter().map(|p| p.finding.subject.as_str()).collect();
+        assert_eq!(subjects, [DROP_IN, "kernel.keys.root_maxkeys"]);
+        assert_eq!(planned[1].unmended, Severity::Fatal);
+    }
+
+    #[test]
+    fn the_drop_in_is_made_from_rke2s_own_file_and_keeps_its_words() {
+        let text = "# shipped by RKE2\nkernel.panic=11\n".to_owned();
+        let mut facts = right(&[("kernel.panic", "11")]);
+        facts.source = Some(("/usr/share/rke2/rke2-cis-sysctl.conf".into(), text));
+        facts.drop_in = DropIn::Absent;
+        let planned = judge(&facts);
+        let [Planned { actions, .. }] = &planned[..] else { panic!("{planned:?}") };
+        let [Action::WriteFile { content, expect: None, .. }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(
+            String::from_utf8_lossy(content),
+            "# shipped by RKE2\nkernel.panic=11\n# Added by nodeguard:\nvm.panic_on_oom=0\n\
+             vm.overcommit_memory=1\nkernel.panic_on_oops=1\n"
+        );
+    }
+
+    #[test]
+    fn foreign_lines_of_the_drop_in_survive_and_only_wrong_ones_change() {
+        let mut facts = right(&[]);
+        facts.drop_in = DropIn::Content(
+            b"vm.swappiness=1\nvm.panic_on_oom=0\nvm.overcommit_memory=0\nkernel.panic=10\nkernel.panic_on_oops=1"
+                .to_vec(),
+        );
+        let planned = judge(&facts);
+        let [Action::WriteFile { content, .. }] = &planned[0].actions[..] else { panic!() };
+        assert_eq!(
+            String::from_utf8_lossy(content),
+            "vm.swappiness=1\nvm.panic_on_oom=0\nvm.overcommit_memory=1\nkernel.panic=10\nkernel.panic_on_oops=1\n"
+        );
+    }
+
+    #[test]
+    fn a_mask_or_a_link_of_the_operators_is_reported_and_never_written() {
+        for (drop_in, severity) in [
+            (DropIn::Masked, Severity::Note),
+            (DropIn::Link { target: "/srv/x".into(), content: None }, Severity::Warning),
+            (DropIn::Unusable("is a directory".into()), Severity::Warning),
+        ] {
+            let mut facts = right(&[]);
+            facts.drop_in = drop_in;
+            let planned = judge(&facts);
+            assert_eq!(planned.len(), 1);
+            assert_eq!(planned[0].finding.severity, severity);
+            assert!(planned[0].actions.is_empty());
+        }
+        let mut facts = right(&[]);
+        facts.drop_in = DropIn::Link { target: "/srv/x".into(), content: Some(BASELINE.into()) };
+        assert_eq!(codes(&facts), [], "a link to a right file is as good");
+    }
+
+    #[test]
+    fn a_key_that_is_no_plain_parameter_is_never_taken_from_a_file() {
+        let text = "kernel.*=1\nkernel/../../etc/passwd=1\nkernel.panic=10\n".to_owned();
+        let keys: Vec<_> =
+            wanted(Some(&("x".into(), text)), false).into_iter().map(|w| w.key).collect();
+        assert_eq!(
+            keys,
+            ["kernel.panic", "vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic_on_oops"]
+        );
+    }
+
+    #[test]
+    fn a_parameter_this_kernel_lacks_is_fatal_only_where_it_is_checked() {
+        let mut facts = right(&[]);
+        facts.live.as_mut().unwrap().insert("kernel.panic".into(), Live::Missing);
+        assert_eq!(codes(&facts)[0].1, Severity::Warning);
+        facts.kernel_defaults_in_force = true;
+        assert!(codes(&facts).contains(&("sysctl-live", Severity::Fatal, "kernel.panic".into())));
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The text of one sysctl.d file: parsing it, and mending it with every foreign line kept.
+
+/// One assignment of a sysctl.d file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Dotted form, without the `-` prefix.
+    pub key: String,
+    /// Surrounding white space removed.
+    pub value: String,
+    /// Counted from 1.
+    pub line: u32,
+}
+
+/// All assignments of a file, in order. Comments, blank lines and lines without `=` give none.
+pub fn parse(text: &str) -> Vec<Entry> {
+    (1..).zip(text.lines()).filter_map(|(number, line)| parse_line(line, number)).collect()
+}
+
+fn parse_line(line: &str, number: u32) -> Option<Entry> {
+    let line = line.trim();
+    if line.starts_with(['#', ';']) {
+        return None;
+    }
+    let (key, value) = line.split_once('=')?;
+    let key = key.trim();
+    // A leading `-` means "ignore a failure to write"; it is no part of the key.
+    let key = key.strip_prefix('-').unwrap_or(key).trim_start();
+    if key.is_empty() {
+        return None;
+    }
+    Some(Entry { key: dotted(key), value: value.trim().to_owned(), line: number })
+}
+
+/// The dotted form of a key. As sysctl.d(5) has it: if the first separator is a slash, slashes
+/// separate and dots are literal, else the other way round.
+fn dotted(key: &str) -> String {
+    match key.find(['.', '/']) {
+        Some(at) if key[at..].starts_with('/') => key
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => key.to_owned(),
+    }
+}
+
+/// The file's text with every wanted key at its value: wrong assignments are corrected where they
+/// stand, missing ones appended below `comment`, everything else is kept byte for byte.
+pub fn mend<'a>(
+    text: &str,
+    wanted: impl IntoIterator<Item = (&'a str, &'a str)>,
+    comment: &str,
+) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let entries = parse(text);
+    let mut missing = Vec::new();
+    for (key, value) in wanted {
+        let mut found = false;
+        for entry in entries.iter().filter(|e| e.key == key) {
+            found = true;
+            if entry.value != value {
+                let line = &mut lines[entry.line as usize - 1];
+                // `=` is there: the line parsed as an assignment.
+                let head = line.find('=').map_or(line.len(), |at| at + 1);
+                let space = if line[head..].starts_with(' ') { " " } else { "" };
+                *line = format!("{}{space}{value}", &line[..head]);
+            }
+        }
+        if !found {
+            missing.push(format!("{key}={value}"));
+        }
+    }
+    if !missing.is_empty() {
+        if !comment.is_empty() && !lines.iter().any(|l| l == comment) {
+            lines.push(comment.to_owned());
+        }
+        lines.extend(missing);
+    }
+    let mut out = lines.join("\n");
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_read_as_sysctl_d_has_it() {
+        for (line, want) in [
+            ("kernel.panic=10", Some(("kernel.panic", "10"))),
+            ("  kernel.panic =  10  ", Some(("kernel.panic", "10"))),
+            ("-kernel.panic=10", Some(("kernel.panic", "10"))),
+            ("kernel/panic = 10", Some(("kernel.panic", "10"))),
+            ("net/ipv4/conf/eth0.1/rp_filter=1", Some(("net.ipv4.conf.eth0/1.rp_filter", "1"))),
+            ("net.ipv4.conf.eth0/1.rp_filter=1", Some(("net.ipv4.conf.eth0/1.rp_filter", "1"))),
+            ("kernel.core_pattern=|/bin/x %p=1", Some(("kernel.core_pattern", "|/bin/x %p=1"))),
+            ("kernel.panic=", Some(("kernel.panic", ""))),
+            ("# kernel.panic=10", None),
+            ("; kernel.panic=10", None),
+            ("kernel.panic", None),
+            ("=10", None),
+            ("", None),
+        ] {
+            let got = parse(line);
+            let got = got.first().map(|e| (e.key.as_str(), e.value.as_str()));
+            assert_eq!(got, want, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_from_one_and_carriage_returns_are_no_part_of_a_value() {
+        let entries = parse("# one\r\nkernel.panic=10\r\n\r\nvm.panic_on_oom=0");
+        let got: Vec<_> = entries.iter().map(|e| (e.line, e.value.as_str())).collect();
+        assert_eq!(got, [(2, "10"), (4, "0")]);
+    }
+
+    #[test]
+    fn mending_corrects_in_place_appends_what_is_missing_and_keeps_the_rest() {
+        let text = "# ours\nkernel.panic = 0\nvm.swappiness=1\n-kernel.panic=5\n";
+        let got = mend(text, [("kernel.panic", "10"), ("vm.panic_on_oom", "0")], "# added");
+        assert_eq!(
+            got,
+            "# ours\nkernel.panic = 10\nvm.swappiness=1\n-kernel.panic=10\n# added\nvm.panic_on_oom=0\n"
+        );
+        let again = mend(&got, [("kernel.panic", "10"), ("vm.panic_on_oom", "0")], "# added");
+        assert_eq!(again, got, "mending twice changes nothing more");
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one hand: runs an action. Each compares with the state the action expects, changes only
+//! what differs, and reads back.
+
+use crate::controls::sysctl::Live;
+use crate::model::{Action, Outcome};
+
+use super::files::{self, Written};
+use super::proc_sys::{self, ProcSys};
+use super::root::Root;
+use super::{account, observe, tree};
+
+/// Runs `action` on `root`.
+pub fn run(root: &Root, proc_sys: &mut ProcSys, action: &Action) -> Outcome {
+    match action {
+        Action::WriteFile { path, content, expect } => {
+            match files::replace(root, path, content, expect.as_deref()) {
+                Ok(Written::Replaced) => Outcome::Applied { changes: 1 },
+                Ok(Written::Same) => Outcome::AlreadyDone,
+                Ok(Written::Changed) => Outcome::Refused {
+                    reason: format!("{} was changed by somebody else meanwhile", path.display()),
+                },
+                Err(e) => Outcome::Failed { reason: e.to_string() },
+            }
+        }
+        Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
+        Action::CreateGroup { name } => {
+            changing(root, |db| db.group(name).is_none(), |_| Ok(()), "groupadd", &["-r", name])
+        }
+        Action::CreateUser { name, with_group } => {
+            // As RKE2's hardening guide has it: useradd -r -c "etcd user" -s /sbin/nologin -M etcd -U
+            let comment = format!("{name} user");
+            let mut arguments = vec!["-r", "-c", &comment, "-s", "/sbin/nologin", "-M", *name];
+            if *with_group {
+                arguments.push("-U");
+            } else {
+                arguments.extend(["-g", *name]);
+            }
+            changing(
+                root,
+                |db| db.user(name).is_none(),
+                |db| db.user(name).map(|_| ()).ok_or("the user is still not in /etc/passwd"),
+                "useradd",
+                &arguments,
+            )
+        }
+        Action::SetPrimaryGroup { name, gid, expect_gid } => {
+            let number = gid.to_string();
+            changing(
+                root,
+                |db| db.user(name).is_some_and(|u| u.gid == *expect_gid),
+                |db| {
+                    let now = db.user(name).is_some_and(|u| u.gid == *gid);
+                    now.then_some(()).ok_or("the primary group is still the old one")
+                },
+                "usermod",
+                &["-g", &number, name],
+            )
+        }
+        Action::OwnTree { base, below, owner } => tree::own(root, base, below, *owner),
+        Action::OwnEntry { base, below, owner, rule } => {
+            tree::own_entry(root, base, below, *owner, *rule)
+        }
+    }
+}
+
+fn set_sysctl(
+    root: &Root,
+    proc_sys: &mut ProcSys,
+    key: &str,
+    value: &str,
+    expect: &str,
+) -> Outcome {
+    if !root.is_live() {
+        return Outcome::Refused { reason: "an image has no live kernel parameters".into() };
+    }
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    match proc_sys.read(key) {
+        Live::Value(now) if words(&now) == words(value) => return Outcome::AlreadyDone,
+        Live::Value(now) if words(&now) == words(expect) => {}
+        Live::Value(now) => {
+            return Outcome::Refused { reason: format!("{key} is {now} now, expected {expect}") };
+        }
+        Live::Missing => return Outcome::Failed { reason: format!("{key} does not exist") },
+        Live::Unreadable(reason) => return Outcome::Failed { reason },
+    }
+    if let Err(e) = proc_sys::write(key, value) {
+        return Outcome::Failed { reason: format!("the kernel refused {key}={value}: {e}") };
+    }
+    match proc_sys.read(key) {
+        Live::Value(now) if words(&now) == words(value) => Outcome::Applied { changes: 1 },
+        other => Outcome::Failed { reason: format!("{key} reads {other:?} after writing {value}") },
+    }
+}
+
+/// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
+fn changing(
+    root: &Root,
+    before: impl Fn(&observe::Accounts) -> bool,
+    after: impl Fn(&observe::Accounts) -> Result<(), &'static str>,
+    tool: &'static str,
+    arguments: &[&str],
+) -> Outcome {
+    let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
+    match observe::accounts(root) {
+        Ok(db) if before(&db) => {}
+        Ok(_) => return Outcome::Refused { reason: "the account changed meanwhile".into() },
+        Err(e) => return failed(e),
+    }
+    let result = account::run(root, tool, arguments);
+    match observe::accounts(root) {
+        Err(e) => failed(e),
+        Ok(db) => match (result, after(&db)) {
+            (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
+            (Ok(()), Err(reason)) => {
+                Outcome::Failed { reason: format!("{tool} ended well, but {reason}") }
+            }
+            (Err(reason), _) => Outcome::Failed { reason },
+        },
+    }
+}

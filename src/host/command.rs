@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Running a program of the host's with a deadline.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FileType;
+
+/// Longer than anything we read from a program.
+const OUTPUT_LIMIT: u64 = 16 * 1024;
+
+/// Why a program gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{} is {reason}, expected a program that only root can change", .program.display())]
+    Untrusted { program: PathBuf, reason: String },
+    #[error("cannot start {}: {source}", .program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} did not end within {} s and was killed", .program.display(), .limit.as_secs())]
+    Deadline { program: PathBuf, limit: Duration },
+    #[error("{} failed ({status}): {words}", .program.display())]
+    Status { program: PathBuf, status: std::process::ExitStatus, words: String },
+    #[error("cannot wait for {}: {source}", .program.display())]
+    Wait {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs `program` with a clean environment and gives what it printed on standard output.
+pub(super) fn run<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    limit: Duration,
+) -> Result<String, CommandError> {
+    trusted(program)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| CommandError::Start { program: program.into(), source })?;
+    // Threads read until the program and all its children have closed their end; this one waits
+    // for that, bounded.
+    let end = Instant::now() + limit;
+    let output = drain(child.stdout.take());
+    let errors = drain(child.stderr.take());
+    let remaining = || end.saturating_duration_since(Instant::now());
+    let (Ok(output), Ok(errors)) =
+        (output.recv_timeout(remaining()), errors.recv_timeout(remaining()))
+    else {
+        reap(child);
+        return Err(CommandError::Deadline { program: program.into(), limit });
+    };
+    let status =
+        child.wait().map_err(|source| CommandError::Wait { program: program.into(), source })?;
+    if status.success() {
+        return Ok(output);
+    }
+    let words = errors.trim().replace('\n', "; ");
+    Err(CommandError::Status { program: program.into(), status, words })
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What cannot be read is not shown; the exit status decides.
+            let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes);
+            // Beyond the limit it is thrown away, so that the program does not block on a full pipe.
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+fn reap(mut child: Child) {
+    // A process that SIGKILL does not end (in uninterruptible sleep) must not hold us up either.
+    std::thread::spawn(move || {
+        let _ = child.kill();
+        let _ = child.wait();
+    });
+}
+
+/// Refuses a program that somebody besides root could have put there.
+fn trusted(program: &Path) -> Result<(), CommandError> {
+    let untrusted = |reason: String| CommandError::Untrusted { program: program.into(), reason };
+    let stat = rustix::fs::stat(program).map_err(|e| untrusted(format!("unusable ({e})")))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(untrusted("no regular file".into()));
+    }
+    if stat.st_uid != 0 {
+        return Err(untrusted(format!("owned by uid {}", stat.st_uid)));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return Err(untrusted(format!("writable by others (mode {:04o})", stat.st_mode & 0o7777)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_never_ends_is_given_up_at_the_deadline() {
+        let begin = Instant::now();
+        let limit = Duration::from_millis(200);
+        let result = run(Path::new("/bin/sleep"), ["1000"], limit);
+        assert!(matches!(result, Err(CommandError::Deadline { .. })), "{result:?}");
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let error = run(Path::new("/bin/ls"), ["/no/such/place"], Duration::from_secs(10))
+            .expect_err("ls fails");
+        assert!(error.to_string().contains("No such file or directory"), "{error}");
+    }
+
+    #[test]
+    fn more_output_than_the_limit_is_cut_and_does_not_block() {
+        let output = run(Path::new("/bin/cat"), ["/proc/kallsyms"], Duration::from_secs(30));
+        assert_eq!(output.expect("cat ends").len() as u64, OUTPUT_LIMIT);
+    }
+}

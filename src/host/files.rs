@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Replacing a file of root's so that a power cut leaves the old one or the new one.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::HostError;
+use super::root::{Root, read_regular};
+
+/// Larger than any file we ever replace.
+const LIMIT: usize = 1 << 20;
+
+/// How a write ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    Replaced,
+    /// The content was there already.
+    Same,
+    /// The file is not what the caller expected to replace; nothing was changed.
+    Changed,
+}
+
+/// Replaces the file at `path`, whose content must be `expect` (`None`: it must not exist), and
+/// reads it back. Its directory is made (0755) if it does not exist; the file gets mode 0644.
+pub fn replace(
+    root: &Root,
+    path: &Path,
+    content: &[u8],
+    expect: Option<&[u8]>,
+) -> Result<Written, HostError> {
+    let (dir, name) = parent(root, path)?;
+    let current = read_at(&dir, &name, path)?;
+    if current.as_deref() == Some(content) {
+        return Ok(Written::Same);
+    }
+    if current.as_deref() != expect {
+        return Ok(Written::Changed);
+    }
+    write_at(&dir, &name, path, content)?;
+    match read_at(&dir, &name, path)? {
+        Some(now) if now == content => Ok(Written::Replaced),
+        _ => Ok(Written::Changed),
+    }
+}
+
+fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
+    match root.open_parent(path) {
+        Err(Errno::NOENT) => {}
+        other => return other.map_err(|e| HostError::io("open the directory of", path, e)),
+    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let (grandparent, name) =
+        root.open_parent(dir).map_err(|e| HostError::io("open the directory of", dir, e))?;
+    match rustix::fs::mkdirat(&grandparent, &name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(HostError::io("create", dir, e)),
+    }
+    rustix::fs::fsync(&grandparent).map_err(|e| HostError::io("sync the directory of", dir, e))?;
+    root.open_parent(path).map_err(|e| HostError::io("open the directory of", path, e))
+}
+
+fn read_at(dir: &OwnedFd, name: &OsString, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => read_regular(fd, path, LIMIT).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP) => Err(HostError::NotRegular { path: path.into() }),
+        Err(e) => Err(HostError::io("open", path, e)),
+    }
+}
+
+fn write_at(dir: &OwnedFd, name: &OsString, path: &Path, content: &[u8]) -> Result<(), HostError> {
+    // No `.conf` at the end: systemd-sysctl must not read a half-written file.
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".nodeguard");
+    // One that an earlier power cut left behind.
+    match rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(HostError::io("remove the old temporary file for", path, e)),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(0o600))
+        .map_err(|e| HostError::io("create a temporary file for", path, e))?;
+    let result = fill(fd, path, content).and_then(|()| {
+        rustix::fs::renameat(dir, &temporary, dir, name)
+            .map_err(|e| HostError::io("replace", path, e))
+    });
+    if result.is_err() {
+        // Best effort: the error that matters is the first one.
+        let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+        return result;
+    }
+    rustix::fs::fsync(dir).map_err(|e| HostError::io("sync the directory of", path, e))
+}
+
+fn fill(fd: OwnedFd, path: &Path, content: &[u8]) -> Result<(), HostError> {
+    let mut file = std::fs::File::from(fd);
+    file.write_all(content).map_err(|e| HostError::io("write", path, e))?;
+    // Not by the mode of open(): the umask may be 077, and procps reads this as well.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))
+        .map_err(|e| HostError::io("set the mode of", path, e))?;
+    file.sync_all().map_err(|e| HostError::io("sync", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn a_file_is_made_with_its_directory_and_replaced_only_if_it_is_as_expected() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let path = Path::new("/etc/sysctl.d/60-rke2-cis.conf");
+        assert_eq!(replace(&root, path, b"a", None).unwrap(), Written::Replaced);
+        assert_eq!(replace(&root, path, b"a", None).unwrap(), Written::Same);
+        assert_eq!(replace(&root, path, b"b", None).unwrap(), Written::Changed);
+        assert_eq!(replace(&root, path, b"b", Some(b"x")).unwrap(), Written::Changed);
+        assert_eq!(replace(&root, path, b"b", Some(b"a")).unwrap(), Written::Replaced);
+        let real = dir.path().join("etc/sysctl.d");
+        assert_eq!(fs::read(real.join("60-rke2-cis.conf")).unwrap(), b"b");
+        assert_eq!(fs::metadata(real.join("60-rke2-cis.conf")).unwrap().mode() & 0o7777, 0o644);
+        assert_eq!(fs::read_dir(real).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_link_is_never_written_through_and_a_stale_temporary_file_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("victim"), "v").unwrap();
+        symlink("victim", dir.path().join("link")).unwrap();
+        symlink("victim", dir.path().join(".new.nodeguard")).unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        assert!(replace(&root, Path::new("/link"), b"x", Some(b"v")).is_err());
+        assert_eq!(replace(&root, Path::new("/new"), b"x", None).unwrap(), Written::Replaced);
+        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"v");
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The host: the only code that looks at it and the only code that changes it.
+//!
+//! * [`root`] is the directory a pass works on; every path goes through it.
+//! * [`observe`] gathers facts for the controls and changes nothing.
+//! * [`apply`] runs one [`crate::model::Action`]: compare, set, read back. It is the only caller
+//!   of the functions here that write.
+
+pub mod account;
+pub mod apply;
+pub mod command;
+pub mod files;
+pub mod observe;
+pub mod proc_sys;
+pub mod rke2;
+pub mod root;
+pub mod runtime;
+pub mod tree;
+
+use std::path::PathBuf;
+
+/// What nodeguard itself could not do. A host that is not as it should be is a finding, not this.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} is larger than {limit} bytes, expected a configuration file", .path.display())]
+    TooLarge { path: PathBuf, limit: usize },
+    #[error("{} is not a regular file", .path.display())]
+    NotRegular { path: PathBuf },
+    #[error("{} is a directory with more than {limit} entries", .path.display())]
+    TooMany { path: PathBuf, limit: usize },
+    #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
+    NoOpenat2 { path: PathBuf },
+}
+
+impl HostError {
+    fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        Self::Io { operation, path: path.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Live kernel parameters, through held descriptors below /proc/sys.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::controls::sysctl::Live;
+
+/// Longer than any value of ours; the kernel's own limit for one write is a page.
+const VALUE_LIMIT: usize = 4096;
+
+/// Reads kernel parameters, and keeps each open once read: a `pread` of a held descriptor costs
+/// a microsecond, and only as long as it is held do inode and inotify watch live.
+#[derive(Debug, Default)]
+pub struct ProcSys {
+    held: BTreeMap<String, OwnedFd>,
+}
+
+/// Where a parameter lives. In sysctl.d's dotted form a slash stands for a literal dot.
+pub fn path(key: &str) -> PathBuf {
+    let below: String = key
+        .chars()
+        .map(|c| {
+            if c == '.' {
+                '/'
+            } else if c == '/' {
+                '.'
+            } else {
+                c
+            }
+        })
+        .collect();
+    PathBuf::from("/proc/sys").join(below)
+}
+
+impl ProcSys {
+    pub fn read(&mut self, key: &str) -> Live {
+        match self.hold(key).and_then(|fd| pread(fd)) {
+            Ok(value) => Live::Value(value),
+            Err(Errno::NOENT) => Live::Missing,
+            Err(e) => {
+                self.held.remove(key);
+                Live::Unreadable(std::io::Error::from(e).to_string())
+            }
+        }
+    }
+
+    /// The held descriptor, opened if it is not yet.
+    pub fn hold(&mut self, key: &str) -> Result<BorrowedFd<'_>, Errno> {
+        if !self.held.contains_key(key) {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let fd = rustix::fs::open(path(key), flags, Mode::empty())?;
+            self.held.insert(key.to_owned(), fd);
+        }
+        self.held.get(key).map(AsFd::as_fd).ok_or(Errno::NOENT)
+    }
+}
+
+/// Writes one value; the caller compares before and reads back after.
+pub(super) fn write(key: &str, value: &str) -> Result<(), Errno> {
+    let fd = rustix::fs::open(path(key), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let line = format!("{value}\n");
+    // The kernel takes a value in one write or not at all.
+    match rustix::io::write(&fd, line.as_bytes())? {
+        n if n == line.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
+}
+
+fn pread(fd: BorrowedFd<'_>) -> Result<String, Errno> {
+    let mut buffer = [0u8; VALUE_LIMIT];
+    let n = rustix::io::pread(fd, &mut buffer, 0)?;
+    Ok(String::from_utf8_lossy(&buffer[..n]).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_one_file_and_a_slash_in_it_is_a_literal_dot() {
+        assert_eq!(path("kernel.panic"), PathBuf::from("/proc/sys/kernel/panic"));
+        assert_eq!(
+            path("net.ipv4.conf.eth0/1.rp_filter"),
+            PathBuf::from("/proc/sys/net/ipv4/conf/eth0.1/rp_filter")
+        );
+    }
+
+    #[test]
+    fn this_kernels_values_are_read_again_and_again_from_one_descriptor() {
+        let mut proc_sys = ProcSys::default();
+        let expected = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
+        for _ in 0..2 {
+            assert_eq!(proc_sys.read("kernel.pid_max"), Live::Value(expected.trim().to_owned()));
+        }
+        assert_eq!(proc_sys.read("kernel.no_such_parameter"), Live::Missing);
+    }
+}

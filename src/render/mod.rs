@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A report as text and as JSON. Whatever is printed comes from the report alone.
+
+use serde::Deserialize;
+
+use crate::model::{Report, State};
+
+/// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
+/// a newer nodeguard added are ignored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct View {
+    pub state: String,
+    pub role: String,
+    pub profile: String,
+    pub rke2_version: String,
+    pub controls: Vec<ControlView>,
+    pub corrections: Vec<CorrectionView>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ControlView {
+    pub id: String,
+    pub title: String,
+    pub state: String,
+    pub findings: Vec<FindingView>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct FindingView {
+    pub code: String,
+    pub severity: String,
+    pub subject: String,
+    pub expected: String,
+    pub actual: String,
+    pub origin: Option<OriginView>,
+    pub message: String,
+    pub remedy: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct OriginView {
+    pub file: String,
+    pub line: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct CorrectionView {
+    pub code: String,
+    pub subject: String,
+    pub from: String,
+    pub to: String,
+}
+
+/// The report as one line of JSON.
+pub fn json(report: &Report) -> String {
+    // Strings, numbers and closed enums: there is nothing in it that JSON cannot say.
+    serde_json::to_string(report).unwrap_or_default()
+}
+
+/// A report that came as JSON.
+pub fn parse(json: &str) -> Result<View, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+impl View {
+    pub fn state(&self) -> State {
+        match self.state.as_str() {
+            "ready" => State::Ready,
+            "degraded" => State::Degraded,
+            "starting" => State::Starting,
+            // What we do not know must not open a gate.
+            _ => State::Fatal,
+        }
+    }
+
+    /// The findings of at least one severity, with their controls' names.
+    pub fn findings(&self) -> impl Iterator<Item = (&str, &FindingView)> {
+        self.controls.iter().flat_map(|c| c.findings.iter().map(|f| (c.id.as_str(), f)))
+    }
+}
+
+/// The report for a person at a terminal.
+pub fn text(view: &View) -> String {
+    let mut out = format!("{}\n", headline(view));
+    for control in &view.controls {
+        out += &format!("  {:<14} {:<9} {}\n", control.id, control.state, control.title);
+        for finding in &control.findings {
+            out += &finding_text(finding, "    ");
+        }
+    }
+    if !view.corrections.is_empty() {
+        out += "corrected:\n";
+        for c in &view.corrections {
+            out += &format!("  {}: {} -> {} ({})\n", c.subject, c.from, c.to, c.code);
+        }
+    }
+    out
+}
+
+/// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
+pub fn headline(view: &View) -> String {
+    let mut parts = vec![match view.role.as_str() {
+        "unknown" => "role not known yet".to_owned(),
+        role => role.to_owned(),
+    }];
+    parts.push(match view.profile.as_str() {
+        "" => "no profile".to_owned(),
+        profile => format!("profile {profile}"),
+    });
+    if !view.rke2_version.is_empty() {
+        parts.push(format!("RKE2 {}", view.rke2_version));
+    }
+    format!("{}: {}", view.state, parts.join(", "))
+}
+
+/// Three lines: what is wrong, where, what to do.
+pub fn finding_text(finding: &FindingView, indent: &str) -> String {
+    // Line breaks in the message would break the indentation that shows what belongs together.
+    let lines = |text: &str| text.replace('\n', &format!("\n{indent}  "));
+    let mut out = format!("{indent}{}: {}\n", finding.severity, lines(&finding.message));
+    if let Some(origin) = &finding.origin {
+        let line = origin.line.map(|line| format!(":{line}")).unwrap_or_default();
+        out += &format!("{indent}  where:  {}{line}\n", origin.file);
+    }
+    if !finding.remedy.is_empty() {
+        out += &format!("{indent}  remedy: {}\n", lines(&finding.remedy));
+    }
+    out
+}
+
+/// The line in `systemctl status`.
+pub fn status_line(report: &Report, corrections: u64) -> String {
+    let Ok(view) = parse(&json(report)) else { return report.state.to_string() };
+    let mut line = headline(&view);
+    let worst = report.findings().max_by_key(|f| f.severity);
+    match worst {
+        Some(finding) if report.state != State::Ready => {
+            let message = finding.message.replace('\n', "; ");
+            let origin = finding.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
+            line = format!("{}: {message}{origin}", report.state);
+            let more = report.findings().filter(|f| f.severity == finding.severity).count() - 1;
+            if more > 0 {
+                line += &format!(" (and {more} more: nodeguard status)");
+            }
+        }
+        _ if corrections == 1 => line += "; 1 correction since start",
+        _ if corrections > 1 => line += &format!("; {corrections} corrections since start"),
+        _ => {}
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Role, Severity};
+
+    fn report() -> Report {
+        let finding = Finding {
+            control: ControlId::Rke2Config,
+            code: "protect-kernel-defaults-conflict",
+            severity: Severity::Fatal,
+            subject: "protect-kernel-defaults".into(),
+            expected: "true".into(),
+            actual: "false".into(),
+            origin: Some(Origin::at("/etc/rancher/rke2/config.yaml", 3)),
+            message: "--protect-kernel-defaults must be true when using --profile=cis".into(),
+            remedy: "remove line 3 of /etc/rancher/rke2/config.yaml".into(),
+        };
+        Report {
+            time: 1_780_000_000,
+            state: State::Fatal,
+            version: "0.0.0",
+            role: Role::Server,
+            profile: "cis".into(),
+            rke2_version: "1.34.1+rke2r1".into(),
+            controls: vec![
+                ControlReport {
+                    id: ControlId::Rke2Config,
+                    title: ControlId::Rke2Config.title(),
+                    cis_ids: ControlId::Rke2Config.cis_ids(),
+                    state: State::Fatal,
+                    findings: vec![finding],
+                },
+                ControlReport {
+                    id: ControlId::Sysctl,
+                    title: ControlId::Sysctl.title(),
+                    cis_ids: ControlId::Sysctl.cis_ids(),
+                    state: State::Ready,
+                    findings: vec![],
+                },
+            ],
+            corrections: vec![Correction {
+                control: ControlId::Sysctl,
+                code: "sysctl-live",
+                subject: "kernel.panic".into(),
+                from: "0".into(),
+                to: "10".into(),
+            }],
+            ..Report::starting()
+        }
+    }
+
+    #[test]
+    fn the_json_format_is_the_golden_one() {
+        let pretty: serde_json::Value = serde_json::from_str(&json(&report())).unwrap();
+        insta::assert_snapshot!("report.json", serde_json::to_string_pretty(&pretty).unwrap());
+    }
+
+    #[test]
+    fn the_text_format_is_the_golden_one() {
+        insta::assert_snapshot!("report.txt", text(&parse(&json(&report())).unwrap()));
+    }
+
+    #[test]
+    fn the_status_line_says_the_worst_thing_and_where() {
+        assert_eq!(
+            status_line(&report(), 1),
+            "fatal: --protect-kernel-defaults must be true when using --profile=cis \
+             [/etc/rancher/rke2/config.yaml:3]"
+        );
+        let ready = Report { state: State::Ready, controls: vec![], ..report() };
+        assert_eq!(
+            status_line(&ready, 3),
+            "ready: server, profile cis, RKE2 1.34.1+rke2r1; 3 corrections since start"
+        );
+    }
+
+    #[test]
+    fn a_state_nobody_knows_is_taken_for_fatal() {
+        let mut view = parse(&json(&report())).unwrap();
+        view.state = "splendid".into();
+        assert_eq!(view.state(), State::Fatal);
+    }
+}

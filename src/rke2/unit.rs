@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a unit starts RKE2, read from its files: for where systemd cannot be asked.
+//!
+//! Only `ExecStart=`, `Environment=` and `EnvironmentFile=` of `[Service]` are looked at. Lists
+//! are emptied by an empty assignment, as in systemd. Of the specifiers those are known that
+//! the name of the unit answers.
+
+use super::Variable;
+use super::env_file::is_name;
+use crate::model::Origin;
+
+/// The largest unit file that is read, in bytes.
+pub const MAX_SIZE: usize = 1 << 20;
+
+/// The most words of a line, variables and files that are kept.
+const MAX_ITEMS: usize = 4096;
+
+/// A unit file or one of its drop-ins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitText {
+    pub path: String,
+    pub content: Vec<u8>,
+}
+
+/// A file named by `EnvironmentFile=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentFile {
+    /// May hold wildcards.
+    pub path: String,
+    /// With a leading `-`: it may be absent.
+    pub optional: bool,
+    pub origin: Origin,
+}
+
+/// How a unit starts its service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// The binary of the last `ExecStart=`; a service of RKE2's type has one.
+    pub binary: Option<String>,
+    /// The words after it.
+    pub arguments: Vec<String>,
+    pub exec_start: Option<Origin>,
+    /// From `Environment=`, in order.
+    pub environment: Vec<Variable>,
+    /// In order; systemd reads them after `environment`, and they win over it.
+    pub environment_files: Vec<EnvironmentFile>,
+}
+
+/// Reads the service out of a unit file and its drop-ins, given in the order in which systemd
+/// applies them. `unit` is the unit's name with its suffix (`rke2-server.service`).
+pub fn parse(unit: &str, texts: &[UnitText]) -> Service {
+    let mut service = Service::default();
+    for text in texts.iter().filter(|text| text.content.len() <= MAX_SIZE) {
+        let content = String::from_utf8_lossy(&text.content);
+        let mut in_service = false;
+        for (line, logical) in logical_lines(&content) {
+            if let Some(section) = logical.strip_prefix('[') {
+                in_service = section.trim_end() == "Service]";
+            } else if in_service && let Some((key, value)) = logical.split_once('=') {
+                let origin = Origin::at(&text.path, line);
+                service.assign(unit, key.trim_end(), value.trim(), &origin);
+            }
+        }
+    }
+    service
+}
+
+impl Service {
+    fn assign(&mut self, unit: &str, key: &str, value: &str, origin: &Origin) {
+        match key {
+            "ExecStart" => {
+                let mut words = words(value).into_iter().map(|word| expand(unit, &word));
+                // `-`, `@`, `:`, `+` and `!` change how it is run, not what is run.
+                let binary = words
+                    .next()
+                    .map(|word| word.trim_start_matches(['-', '@', ':', '+', '!']).to_owned());
+                self.binary = binary.filter(|binary| !binary.is_empty());
+                self.arguments = words.take(MAX_ITEMS).collect();
+                self.exec_start = self.binary.is_some().then(|| origin.clone());
+            }
+            "Environment" if value.is_empty() => self.environment.clear(),
+            "Environment" => {
+                for word in words(value) {
+                    let word = expand(unit, &word);
+                    let Some((name, value)) = word.split_once('=') else { continue };
+                    if is_name(name) && self.environment.len() < MAX_ITEMS {
+                        self.environment.push(Variable {
+                            name: name.to_owned(),
+                            value: value.to_owned(),
+                            origin: origin.clone(),
+                        });
+                    }
+                }
+            }
+            "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
+            "EnvironmentFile" if self.environment_files.len() < MAX_ITEMS => {
+                let (optional, path) = match value.strip_prefix('-') {
+                    Some(path) => (true, path),
+                    None => (false, value),
+                };
+                let path = expand(unit, path.trim_start());
+                // systemd refuses the line otherwise.
+                if path.starts_with('/') {
+                    let origin = origin.clone();
+                    self.environment_files.push(EnvironmentFile { path, optional, origin });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lines with their continuations joined, without comments and empty ones; each with the number
+/// of its first line.
+fn logical_lines(content: &str) -> Vec<(u32, String)> {
+    let mut lines = Vec::new();
+    let mut pending: Option<(u32, String)> = None;
+    for (number, line) in (1u32..).zip(content.lines()) {
+        let trimmed = line.trim_start();
+        // A comment between the parts of a continued line is left out and does not end it.
+        if trimmed.starts_with(['#', ';']) || (pending.is_none() && trimmed.is_empty()) {
+            continue;
+        }
+        let (start, mut text) = pending.take().unwrap_or((number, String::new()));
+        match line.strip_suffix('\\') {
+            Some(part) => {
+                text.push_str(part);
+                text.push(' ');
+                pending = Some((start, text));
+            }
+            None => {
+                text.push_str(line);
+                lines.push((start, text.trim().to_owned()));
+            }
+        }
+    }
+    lines.extend(pending.map(|(start, text)| (start, text.trim().to_owned())));
+    lines
+}
+
+/// A value as words, by systemd's quoting: single and double quotes, and C escapes in both and
+/// outside.
+fn words(value: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (_, '\\') => match chars.next() {
+                Some(escaped) => word.get_or_insert_default().push_str(&unescape(escaped)),
+                None => word.get_or_insert_default().push('\\'),
+            },
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            (None, c) if c.is_ascii_whitespace() => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+        if words.len() >= MAX_ITEMS {
+            return words;
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn unescape(c: char) -> String {
+    match c {
+        'n' => "\n".into(),
+        't' => "\t".into(),
+        's' => " ".into(),
+        '\\' | '"' | '\'' => c.into(),
+        other => format!("\\{other}"),
+    }
+}
+
+/// The specifiers that a unit's name answers; others stay as they are.
+fn expand(unit: &str, text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
+    let prefix = stem.split_once('@').map_or(stem, |(prefix, _)| prefix);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, c == '%') {
+            (_, false) => out.push(c),
+            _ => match chars.next() {
+                Some('%') => out.push('%'),
+                Some('n') => out.push_str(unit),
+                Some('N') => out.push_str(stem),
+                Some('p') => out.push_str(prefix),
+                Some(other) => out.extend(['%', other]),
+                None => out.push('%'),
+            },
+        }
+    }
+    out
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! inotify → [`Hints`]: where to look again. A hint is never evidence; whatever is lost, doubled
+//! or reordered here changes how soon a pass looks, never what it finds.
+//!
+//! inotify itself and no library above it, because the tree under guard is written by another
+//! user: its directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
+//! never by a path that could have been swapped, and before their entries are read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+
+/// More entries than this in one turn, and looking at the whole tree is cheaper.
+const ENTRY_LIMIT: usize = 512;
+
+/// Reads of the event queue in one turn; what is left makes the descriptor ready again.
+const READ_LIMIT: usize = 64;
+
+/// What is told about a directory on the way to something of interest.
+const WAY: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::MASK_ADD);
+
+/// What is told about a directory of the guarded tree. No data event is in it: etcd's own writes
+/// cost no wakeup.
+const TREE: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::EXCL_UNLINK)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::MASK_ADD);
+
+/// Where to look again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// A whole pass.
+    pub look: bool,
+    /// The bus's socket came or went.
+    pub bus: bool,
+    /// These kernel parameters.
+    pub sysctls: Vec<String>,
+    /// These paths below the guarded tree.
+    pub entries: Vec<PathBuf>,
+}
+
+/// Something whose appearance, change or disappearance matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interest {
+    pub path: PathBuf,
+    /// Everything directly in the directory `path` matters, not only `path` itself.
+    pub content: bool,
+    /// It is the bus's socket.
+    pub bus: bool,
+}
+
+impl Interest {
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), content: false, bus: false }
+    }
+
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), content: true, bus: false }
+    }
+
+    pub fn bus(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), content: false, bus: true }
+    }
+}
+
+#[derive(Debug)]
+struct Target {
+    what: What,
+    /// Of the last arming that still wanted it.
+    generation: u64,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A directory on the way to an interest: the names in it that matter, and whether the name
+    /// is the bus's. With `any`, every name does.
+    Way { names: BTreeMap<OsString, bool>, any: bool },
+    /// A directory of the guarded tree, by its path below the top.
+    Tree { below: PathBuf },
+    /// A kernel parameter.
+    Sysctl { key: String },
+}
+
+/// The one inotify instance.
+#[derive(Debug)]
+pub struct Watcher {
+    inotify: AsyncFd<OwnedFd>,
+    targets: HashMap<i32, Target>,
+    generation: u64,
+    /// Why a watch could not be set, since the last arming; events may be missed then.
+    blind: Option<String>,
+}
+
+impl Watcher {
+    /// Needs a running tokio runtime.
+    pub fn new() -> std::io::Result<Self> {
+        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        // `register` is the same, unsafe because of types that lend out another descriptor on the
+        // next call or close it early. An OwnedFd does neither.
+        #[allow(deprecated)]
+        let inotify = AsyncFd::new(fd)?;
+        Ok(Self { inotify, targets: HashMap::new(), generation: 0, blind: None })
+    }
+
+    /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
+    pub fn begin(&mut self) {
+        self.generation += 1;
+        self.blind = None;
+    }
+
+    /// Watches the way to each interest as far as it exists.
+    pub fn watch_ways(&mut self, interests: &[Interest]) {
+        let mut ways: BTreeMap<&Path, (BTreeMap<OsString, bool>, bool)> = BTreeMap::new();
+        for interest in interests {
+            let mut path = interest.path.as_path();
+            if interest.content {
+                ways.entry(path).or_default().1 = true;
+            }
+            while let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+                *ways.entry(parent).or_default().0.entry(name.to_owned()).or_default() |=
+                    interest.bus;
+                path = parent;
+            }
+        }
+        for (dir, (names, any)) in ways {
+            // What is in a directory matters with its owner and mode as well.
+            let flags = if any { WAY | WatchFlags::ATTRIB } else { WAY };
+            match inotify::add_watch(self.inotify.get_ref(), dir, flags) {
+                Ok(wd) => self.aim(wd, What::Way { names, any }),
+                // Not there yet: its parent tells when it comes.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(e) => self.blinded(dir, e),
+            }
+        }
+    }
+
+    /// Watches a directory of the guarded tree through the walk's own descriptor.
+    pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
+        let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+        match inotify::add_watch(self.inotify.get_ref(), link.as_str(), TREE) {
+            Ok(wd) => self.aim(wd, What::Tree { below: below.to_path_buf() }),
+            Err(e) => self.blinded(below, e),
+        }
+    }
+
+    /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
+    pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
+        match inotify::add_watch(self.inotify.get_ref(), path, WatchFlags::MODIFY) {
+            Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
+            Err(Errno::NOENT) => {}
+            Err(e) => self.blinded(path, e),
+        }
+    }
+
+    /// Ends an arming. Says why events may be missed, if they may.
+    pub fn finish(&mut self) -> Option<&str> {
+        let (inotify, generation) = (self.inotify.get_ref(), self.generation);
+        self.targets.retain(|wd, target| {
+            let wanted = target.generation == generation;
+            if !wanted {
+                // The kernel may have dropped it with its inode already.
+                let _ = inotify::remove_watch(inotify, *wd);
+            }
+            wanted
+        });
+        self.blind.as_deref()
+    }
+
+    /// How many watches are set.
+    pub fn count(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn aim(&mut self, wd: i32, what: What) {
+        let generation = self.generation;
+        match (self.targets.get_mut(&wd), what) {
+            // Two ways may lead over the same inode (a link): both sets of names count.
+            (
+                Some(Target { what: What::Way { names, any }, generation: old }),
+                What::Way { names: more, any: too },
+            ) if *old == generation => {
+                names.extend(more);
+                *any |= too;
+            }
+            (_, what) => {
+                self.targets.insert(wd, Target { what, generation });
+            }
+        }
+    }
+
+    fn blinded(&mut self, path: &Path, e: Errno) {
+        let hint = if e == Errno::NOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
+        let error = std::io::Error::from(e);
+        self.blind.get_or_insert_with(|| format!("cannot watch {}: {error}{hint}", path.display()));
+    }
+
+    /// Waits for events and reads what is there. Cancellation safe.
+    pub async fn hints(&mut self) -> std::io::Result<Hints> {
+        let mut hints = Hints::default();
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+        let mut guard = self.inotify.readable().await?;
+        let mut gone = Vec::new();
+        let mut drained = false;
+        for _ in 0..READ_LIMIT {
+            let mut reader = Reader::new(guard.get_inner().as_fd(), &mut buffer);
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
+                    note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
+                }
+                Err(Errno::AGAIN) => {
+                    drained = true;
+                    break;
+                }
+                Err(Errno::INTR) => continue,
+                Err(e) => return Err(e.into()),
+            }
+            while !reader.is_buffer_empty() {
+                let Ok(event) = reader.next() else { break };
+                let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
+                note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
+            }
+        }
+        if drained {
+            guard.clear_ready();
+        }
+        for wd in gone {
+            self.targets.remove(&wd);
+        }
+        if hints.entries.len() > ENTRY_LIMIT {
+            hints.entries.clear();
+            hints.look = true;
+        }
+        Ok(hints)
+    }
+}
+
+fn note(
+    targets: &HashMap<i32, Target>,
+    hints: &mut Hints,
+    gone: &mut Vec<i32>,
+    wd: i32,
+    events: ReadFlags,
+    name: Option<&OsStr>,
+) {
+    if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+        hints.look = true;
+        return;
+    }
+    if events.contains(ReadFlags::IGNORED) {
+        gone.push(wd);
+        return;
+    }
+    // An event of a watch that is no longer ours.
+    let Some(target) = targets.get(&wd) else { return };
+    let moved =
+        events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
+    match &target.what {
+        What::Way { .. } if moved => hints.look = true,
+        What::Way { names, any } => match name.and_then(|name| names.get(name)) {
+            Some(true) => hints.bus = true,
+            Some(false) => hints.look = true,
+            None => hints.look |= *any,
+        },
+        What::Tree { .. } if moved => hints.look = true,
+        What::Tree { below } => {
+            let path = name.map_or_else(|| below.clone(), |name| below.join(name));
+            if hints.entries.len() <= ENTRY_LIMIT && !hints.entries.contains(&path) {
+                hints.entries.push(path);
+            }
+        }
+        What::Sysctl { key } => {
+            if !hints.sysctls.contains(key) {
+                hints.sysctls.push(key.clone());
+            }
+        }
+    }
+}

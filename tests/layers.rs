@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Folder = layer: who may use whom, and what may stand only in one place. The table here is the
+//! one in ARCHITECTURE.md.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut out = Vec::new();
+    let mut pending: Vec<PathBuf> = vec![src.clone()];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+                out.push((name, code(&fs::read_to_string(&path).unwrap())));
+            }
+        }
+    }
+    assert!(out.len() > 20, "the source was found");
+    out
+}
+
+/// The code without its comments and without its tests, which stand at the end of a file.
+fn code(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The files of a layer: a folder or one file.
+fn in_layer(file: &str, layer: &str) -> bool {
+    file == layer || file.starts_with(&format!("{layer}/")) || file == format!("{layer}.rs")
+}
+
+fn offenders(layer: &str, forbidden: &[&str]) -> Vec<String> {
+    let files = sources();
+    assert!(files.iter().any(|(file, _)| in_layer(file, layer)), "no such layer: {layer}");
+    files
+        .iter()
+        .filter(|(file, _)| in_layer(file, layer))
+        .flat_map(|(file, code)| {
+            forbidden
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(move |word| format!("src/{file} uses {word}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_layer_uses_only_the_layers_below_it() {
+    let up_from_host = ["crate::engine", "crate::bus", "crate::journal", "crate::render"];
+    let top = ["crate::daemon", "crate::cli", "crate::watch", "crate::service"];
+    let mut found = offenders("model", &["crate::", "super::"]);
+    for pure in ["controls", "rke2"] {
+        found.extend(offenders(pure, &["crate::host"]));
+    }
+    for layer in ["controls", "rke2", "host"] {
+        found.extend(offenders(layer, &up_from_host));
+        found.extend(offenders(layer, &top));
+    }
+    for layer in ["engine", "bus", "render", "journal", "watch", "service"] {
+        found.extend(offenders(layer, &["crate::daemon", "crate::cli"]));
+    }
+    found.extend(offenders("engine", &["crate::bus", "crate::journal", "crate::render"]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn judging_does_no_io_and_reads_no_clock() {
+    let io = [
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::os",
+        "std::env",
+        "rustix",
+        "tokio",
+        "zbus",
+        "File::",
+        "Command::",
+        "SystemTime",
+        "Instant",
+        "println!",
+        "eprintln!",
+        "thread::",
+    ];
+    let mut found = offenders("controls", &io);
+    found.extend(offenders("rke2", &io));
+    found.extend(offenders("model", &io));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn only_the_host_layer_changes_the_host() {
+    let changing = [
+        "chown",
+        "chmod",
+        "renameat",
+        "fs::rename",
+        "mkdir",
+        "unlinkat",
+        "fs::write",
+        "fs::remove",
+        "fs::create",
+        "File::create",
+        "OpenOptions",
+        "Command::new",
+        "symlinkat",
+        "linkat",
+        "rustix::io::write",
+        "setxattr",
+    ];
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|(file, _)| !in_layer(file, "host"))
+        // Judgements name commands in their remedies; they can run none (see the test above).
+        .filter(|(file, _)| !in_layer(file, "controls") && !in_layer(file, "rke2"))
+        .flat_map(|(file, code)| {
+            changing
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(move |word| format!("src/{file} uses {word}"))
+        })
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn inside_the_host_layer_only_the_executor_calls_what_writes() {
+    let writers = ["tree::own", "proc_sys::write", "account::run", "files::replace"];
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|(file, _)| !["host/apply.rs", "host/runtime.rs"].contains(&file.as_str()))
+        .flat_map(|(file, code)| {
+            writers
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(move |word| format!("src/{file} calls {word}"))
+        })
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+    let files = sources();
+    let apply = &files.iter().find(|(file, _)| file == "host/apply.rs").unwrap().1;
+    let run = apply.split("pub fn run(").nth(1).unwrap().split("\n}\n").next().unwrap();
+    assert!(!run.contains("\n        _ =>"), "every action is named in the executor");
+    assert_eq!(run.matches("\n        Action::").count(), 7, "a new action is a decision");
+}
+
+#[test]
+fn only_the_daemon_and_the_commands_log() {
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|(file, _)| !["daemon.rs", "journal.rs"].contains(&file.as_str()))
+        .filter(|(file, _)| !in_layer(file, "cli"))
+        .filter(|(_, code)| {
+            ["crate::journal", "eprintln!", "println!", "eprint!("].iter().any(|w| code.contains(w))
+        })
+        .map(|(file, _)| file.clone())
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn no_unsafe_code_no_tcp_and_no_sleeping() {
+    for (file, code) in sources() {
+        assert!(!code.contains("unsafe "), "src/{file}");
+        for word in ["TcpListener", "TcpStream", "UdpSocket", "thread::sleep"] {
+            assert!(!code.contains(word), "src/{file} uses {word}");
+        }
+    }
+    for file in ["src/lib.rs", "src/main.rs"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{file}");
+    }
+}
+
+#[test]
+fn every_source_file_names_its_licence_and_no_folder_is_a_drawer() {
+    for (file, _) in sources() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&file);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("// SPDX-License-Identifier: Apache-2.0\n"), "src/{file}");
+        for drawer in ["util", "common", "misc", "helper"] {
+            assert!(!file.contains(drawer), "src/{file}");
+        }
+    }
+}
