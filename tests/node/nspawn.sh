@@ -20,6 +20,8 @@ nspawn_start() {
     local name dir
     name=node-$(basename "$NODE_DIR" | tr '[:upper:]' '[:lower:]')
     for dir in $(nspawn_cgroups); do mkdir -p "$dir/$name"; done
+    # A user namespace of its own (--private-users), so that its root cannot write the kernel
+    # parameters of this machine: systemd gives a sandboxed service a fresh, writable /proc.
     # A mount namespace of its own, so that nothing is left mounted whatever happens, and so
     # that nspawn's directory in /run is a mount, which it insists on, without a systemd here.
     # A pid namespace of its own, so that all of the node dies with its first process, and that
@@ -34,6 +36,7 @@ nspawn_start() {
         mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn
         exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory="$root" \
             --boot --register=no --keep-unit --machine="$name" --private-network \
+            --private-users=1879048192:65536 --private-users-ownership=chown \
             --link-journal=no --resolv-conf=off --timezone=off --settings=no --console=pipe
         ' bash "$name" "$NODE_DIR/root" $(nspawn_cgroups) \
         >"$NODE_DIR/console" 2>&1 </dev/null &
@@ -57,7 +60,7 @@ nspawn_init() {
 nspawn_exec() {
     local environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
         HOME=/root LANG=C.UTF-8 SYSTEMD_PAGER='' SYSTEMD_COLORS=0)
-    nsenter --target "$NSPAWN_INIT" --mount --uts --ipc --net --pid --cgroup --wd \
+    nsenter --target "$NSPAWN_INIT" --user --mount --uts --ipc --net --pid --cgroup --wd \
         env -i -C /root "${environment[@]}" "$@"
 }
 
