@@ -57,7 +57,12 @@ fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
     let (grandparent, name) =
         root.open_parent(dir).map_err(|e| HostError::io("open the directory of", dir, e))?;
     match rustix::fs::mkdirat(&grandparent, &name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+        // The umask may be 077, and everybody may read what belongs here.
+        Ok(()) => {
+            rustix::fs::chmodat(&grandparent, &name, Mode::from_raw_mode(0o755), AtFlags::empty())
+                .map_err(|e| HostError::io("set the mode of", dir, e))?
+        }
+        Err(Errno::EXIST) => {}
         Err(e) => return Err(HostError::io("create", dir, e)),
     }
     rustix::fs::fsync(&grandparent).map_err(|e| HostError::io("sync the directory of", dir, e))?;
