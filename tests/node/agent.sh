@@ -51,6 +51,14 @@ agent_journal() { # agent_journal [SINCE]
     node journalctl --no-pager -q -o cat -t nodeguard ${1:+--since "$1"}
 }
 
+# Not through a pipe: `systemctl status` of a failed unit is not 0, and that would be the answer.
+said() { grep -qE -e "$1" <<<"$2"; } # said REGEX TEXT
+rke2_status_has() { # rke2_status_has REGEX
+    said "$1" "$(node systemctl status --no-pager --full -n 40 rke2-server 2>&1)"
+}
+rke2_journal_has() { said "$1" "$(journal_of rke2-server "${2:-}")"; }
+agent_journal_has() { said "$1" "$(agent_journal "${2:-}")"; }
+
 # RKE2's words when it refuses a node, whatever the reason.
 RKE2_FATAL='level=fatal|invalid kernel|missing required'
 

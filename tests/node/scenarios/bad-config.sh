@@ -19,8 +19,7 @@ refused() { # refused NAME WORDS PLACE KEY
     node systemctl reset-failed rke2-server 2>/dev/null || true
     check_status "$name: RKE2 does not start" 1 node timeout 30 systemctl start rke2-server
     # The journal may be a moment behind.
-    status_has() { node systemctl status --no-pager --full -n 40 rke2-server | grep -qE -e "$1"; }
-    check_soon "$name: its status has RKE2's own words" 5 status_has "$words"
+    check_soon "$name: its status has RKE2's own words" 5 rke2_status_has "$words"
     status=$(node systemctl status --no-pager --full -n 40 rke2-server 2>&1 || true)
     check_has "$name: its status has file and line" "$place" "$status"
     check_has "$name: its status has the key" "$key" "$status"

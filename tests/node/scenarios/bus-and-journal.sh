@@ -60,8 +60,8 @@ check_soon "a kernel parameter is mended while the journal hangs" 20 sysctl_is k
 check_soon "an owner is mended while the journal hangs" 20 owned
 check_soon "the bus answers while the journal hangs" 5 state_is ready
 node systemctl kill -s CONT systemd-journald
-said() { agent_journal "$since" | grep -q 'corrected'; }
-check_soon "what was done meanwhile is in the journal afterwards" 20 said
+check_soon "what was done meanwhile is in the journal afterwards" 20 \
+    agent_journal_has corrected "$since"
 node systemctl kill -s STOP systemd-journald
 check "the agent stops in time although the journal hangs" node timeout 15 systemctl stop nodeguard
 node systemctl kill -s CONT systemd-journald

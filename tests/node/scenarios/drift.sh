@@ -22,8 +22,8 @@ since=$(journal_now)
 before=$(bus_get Corrections)
 node sysctl -qw kernel.panic=0
 check_soon "kernel.panic=0 is undone" 5 sysctl_is kernel.panic 10
-corrected_in_journal() { agent_journal "$since" | grep -q 'kernel.panic corrected: 0 -> 10'; }
-check_soon "the journal has the correction with both values" 5 corrected_in_journal
+check_soon "the journal has the correction with both values" 5 \
+    agent_journal_has 'kernel.panic corrected: 0 -> 10' "$since"
 entry=$(node journalctl -q -o export -t nodeguard --since "$since" NODEGUARD_SUBJECT=kernel.panic)
 check_has "its entry has a MESSAGE_ID" '^MESSAGE_ID=[0-9a-f]{32}$' "$entry"
 check_has "its entry names the control" '^NODEGUARD_CONTROL=sysctl$' "$entry"
@@ -54,8 +54,8 @@ node_say "the data dir"
 since=$(journal_now)
 node chown root:root "$ETCD_DB"
 check_soon "chown root of member/snap/db is undone" 5 owner_is "$ETCD_DB" "$id"
-owner_in_journal() { agent_journal "$since" | grep -q "$ETCD_DB owner corrected: 0:0 -> $id"; }
-check_soon "the journal has it with the path and both owners" 5 owner_in_journal
+check_soon "the journal has it with the path and both owners" 5 \
+    agent_journal_has "$ETCD_DB owner corrected: 0:0 -> $id" "$since"
 figures=$(node /usr/local/lib/node/measure owner "$ETCD_DB" "$id" 0:0 60 2>&1)
 node_say "chown root:root of member/snap/db lasted: $figures"
 p50=$(sed -n 's/.*p50_ms=\([0-9.]*\).*/\1/p' <<<"$figures")
