@@ -20,7 +20,7 @@ node_cache=${NODEGUARD_TEST_CACHE:-/var/cache/nodeguard-tests}
 # Longest time that a node may take to boot; an emulated one on a busy machine is slow.
 NODE_BOOT_SECONDS=${NODE_BOOT_SECONDS:-180}
 
-NODE_KIND='' NODE_SUITE='' NODE_DIR='' NODE_PID='' NODE_IMAGE=''
+NODE_KIND='' NODE_DIR='' NODE_PID='' NODE_IMAGE=''
 
 # shellcheck source=tests/node/checks.sh
 . "$node_lib/checks.sh"
@@ -43,7 +43,7 @@ node_up() { # node_up qemu|nspawn [SUITE]
     trap 'exit 143' TERM HUP
     mkdir -p "$node_cache/run"
     NODE_DIR=$(mktemp -d "$node_cache/run/XXXXXX")
-    NODE_KIND=$kind NODE_SUITE=$suite
+    NODE_KIND=$kind
     "${kind}_create"
     "${kind}_start"
     node_wait_booted

@@ -17,9 +17,10 @@ nspawn_cgroups() {
 }
 
 nspawn_start() {
-    local name dir
+    local name dir cgroups
     name=node-$(basename "$NODE_DIR" | tr '[:upper:]' '[:lower:]')
-    for dir in $(nspawn_cgroups); do mkdir -p "$dir/$name"; done
+    mapfile -t cgroups < <(nspawn_cgroups)
+    for dir in "${cgroups[@]}"; do mkdir -p "$dir/$name"; done
     # A user namespace of its own (--private-users), so that its root cannot write the kernel
     # parameters of this machine: systemd gives a sandboxed service a fresh, writable /proc.
     # A mount namespace of its own, so that nothing is left mounted whatever happens, and so
@@ -38,7 +39,7 @@ nspawn_start() {
             --boot --register=no --keep-unit --machine="$name" --private-network \
             --private-users=1879048192:65536 --private-users-ownership=chown \
             --link-journal=no --resolv-conf=off --timezone=off --settings=no --console=pipe
-        ' bash "$name" "$NODE_DIR/root" $(nspawn_cgroups) \
+        ' bash "$name" "$NODE_DIR/root" "${cgroups[@]}" \
         >"$NODE_DIR/console" 2>&1 </dev/null &
     NODE_PID=$!
     NSPAWN_INIT=''

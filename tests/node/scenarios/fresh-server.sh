@@ -37,16 +37,19 @@ node_say "RKE2's first start with the agent"
 since=$(journal_now)
 check "RKE2 starts at the first try" start_rke2
 check_is "it was started once" 0 "$(node systemctl show -P NRestarts rke2-server)"
-check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$(journal_of rke2-server "$since")"
+words=$(journal_of rke2-server "$since")
+check_has "RKE2 says that it is up" 'rke2 is up and running' "$words"
+check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$words"
 entry=$(node getent passwd etcd || true)
 check_has "the user etcd is as the hardening guide makes it" \
     '^etcd:x:[0-9]+:[0-9]+:etcd user:/home/etcd:/sbin/nologin$' "$entry"
-id=$(cut -d: -f3,4 <<<"$entry")
+id=$(cut -d: -f3,4 <<<"${entry:-x:x:none:none}")
 check_is "its primary group is the group etcd" "${id#*:}" "$(node getent group etcd | cut -d: -f3)"
 check_status "it has no home" 1 node test -e /home/etcd
 check_has "etcd runs as etcd" '^etcd$' "$(node ps -o user= -C etcd)"
 check_is "the data dir is etcd's alone" "$id 700" "$(stat_of "$ETCD_DIR")"
-check_is "nothing in it is anyone else's" '' "$(node find "$ETCD_DIR" ! -user etcd -o ! -group etcd)"
+check_is "and so is all that is in it" etcd:etcd \
+    "$(node_sh "find $ETCD_DIR/member -printf '%u:%g\n' | sort -u")"
 check_is "its parent stays root's" '0:0 700' "$(stat_of "$DATA_DIR/server/db")"
 check_is "etcd's server key is etcd's" "$id 600" "$(stat_of "$DATA_DIR/server/tls/etcd/server-client.key")"
 check_is "the CA's key stays root's" '0:0 600' "$(stat_of "$DATA_DIR/server/tls/etcd/server-ca.key")"
@@ -91,7 +94,9 @@ node_reboot
 rke2_is_up() { node systemctl is-active rke2-server; }
 check_soon "RKE2 is up after the reboot" 120 rke2_is_up
 check_is "it was started once" 0 "$(node systemctl show -P NRestarts rke2-server)"
-check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$(node journalctl -b -q -o cat -u rke2-server)"
+words=$(node journalctl -b -q -o cat -u rke2-server)
+check_has "RKE2 says that it is up" 'rke2 is up and running' "$words"
+check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$words"
 check_is "kernel.panic is 10" 10 "$(node sysctl -n kernel.panic)"
 check_is "the account kept its ids" "$id" "$(node getent passwd etcd | cut -d: -f3,4)"
 check_soon "the node is ready" 15 state_is ready

@@ -15,7 +15,9 @@ node_powercut
 up() { node systemctl is-active rke2-server; }
 check_soon "RKE2 is up after the boot" 120 up
 check_is "kernel.panic is 10, whatever 99-stig.conf says" 10 "$(node sysctl -n kernel.panic)"
-check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$(node journalctl -b -q -o cat -u rke2-server)"
+words=$(node journalctl -b -q -o cat -u rke2-server)
+check_has "RKE2 says that it is up" 'rke2 is up and running' "$words"
+check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$words"
 check_is "the operator's file is untouched" 'kernel.panic = 0' "$(node cat /etc/sysctl.d/99-stig.conf)"
 node systemctl restart systemd-sysctl
 check_soon "systemd-sysctl started by hand is undone too" 5 sysctl_is kernel.panic 10
