@@ -32,13 +32,13 @@ pub enum Priority {
 /// What kind of entry it is: stable, for `journalctl MESSAGE_ID=…`. See `packaging/`.
 pub mod message_id {
     /// The node's state changed.
-    pub const STATE: &str = "1a0ce3c0b1f94d3da5f6a7f24ac9f9a1";
+    pub const STATE: &str = "9bd5ab5eaef14739ada13bede76f03fd";
     /// Drift was corrected.
-    pub const CORRECTED: &str = "5d0b4cc9a9c34a6b9c0f7d8e27c1a3b2";
+    pub const CORRECTED: &str = "f6611ec6591a4bbfa23408739f1c5fef";
     /// A finding appeared.
-    pub const FINDING: &str = "8c7be2d5f3a1406e9d2c64b0e15f78d3";
+    pub const FINDING: &str = "c7be608bb011498ebcce96b899cfcc8f";
     /// Somebody keeps undoing a correction, or stopped.
-    pub const CONTESTED: &str = "c2e9f7704b6d4f1aa3d85be1906c47e4";
+    pub const CONTESTED: &str = "318740df3b4e41deb32a887fd64cae42";
 }
 
 /// One entry.
@@ -97,14 +97,18 @@ impl Entry {
         }
     }
 
-    /// The node's state changed.
-    pub fn state(from: State, to: State, status: &str) -> Self {
+    /// The node's state changed. What is wrong has entries of its own; `ready` says what is right.
+    pub fn state(from: State, to: State, ready: &str) -> Self {
         let priority = match to {
             State::Fatal => Priority::Error,
             State::Degraded => Priority::Warning,
             State::Starting | State::Ready => Priority::Notice,
         };
-        Self::new(priority, status.to_owned())
+        let message = match to {
+            State::Ready => ready.to_owned(),
+            _ => format!("the node is {to}, it was {from}"),
+        };
+        Self::new(priority, message)
             .field("MESSAGE_ID", message_id::STATE)
             .field("NODEGUARD_STATE", to.as_str())
             .field("NODEGUARD_STATE_BEFORE", from.as_str())
