@@ -225,6 +225,38 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
+        let finding = Finding {
+            control: ControlId::Rke2Config,
+            code: "profile-invalid",
+            severity: Severity::Fatal,
+            subject: "profile".into(),
+            expected: "cis".into(),
+            actual: "cis-1.6".into(),
+            origin: Some(crate::model::Origin::at("/etc/rancher/rke2/config.yaml", 1)),
+            message: "invalid value provided for --profile flag".into(),
+            remedy: "set profile: cis".into(),
+        };
+        let correction = Correction {
+            control: ControlId::EtcdDataDir,
+            code: "etcd-owner",
+            subject: "/d/member/snap/db".into(),
+            from: "0:0".into(),
+            to: "997:997".into(),
+        };
+        let entries = [
+            Entry::finding(&finding),
+            Entry::corrected(&correction),
+            Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
+        ];
+        let text: Vec<_> = entries
+            .iter()
+            .map(|entry| String::from_utf8_lossy(&entry.native()).into_owned())
+            .collect();
+        insta::assert_snapshot!("entries", text.join("\n"));
+    }
+
+    #[test]
     fn a_huge_value_is_cut_at_a_character() {
         let entry = Entry::new(Priority::Info, "ä".repeat(MESSAGE_LIMIT));
         let bytes = entry.native();

@@ -17,11 +17,8 @@ const REFILL: f64 = 10.0;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Objects with a bucket of their own; the rest shares one.
+/// Objects that have a bucket at a time.
 const OBJECTS: usize = 256;
-
-/// The shared bucket.
-const REST: &str = "*";
 
 /// Every object that was corrected lately.
 #[derive(Debug, Default)]
@@ -42,6 +39,17 @@ struct Contest {
     until: Instant,
 }
 
+/// What to do about one object now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Go,
+    /// It is contested and its pause is not over.
+    HoldBack,
+    /// So many objects were corrected lately that there is no room for one more: looking at
+    /// everything at once is cheaper than at each.
+    Crowded,
+}
+
 /// What a correction, or the lack of one, changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -53,21 +61,24 @@ pub enum Change {
 }
 
 impl Pacing {
-    /// Whether to leave the object alone for now.
-    pub fn holds_back(&self, object: &str, now: Instant) -> bool {
-        let bucket = self.objects.get(object).or_else(|| {
-            // An object without a bucket shares the last one, if there is no room for its own.
-            self.objects.get(REST).filter(|_| self.objects.len() > OBJECTS)
-        });
-        bucket.and_then(|b| b.contest.as_ref()).is_some_and(|contest| now < contest.until)
+    /// Whether to look at an object now.
+    pub fn verdict(&mut self, object: &str, now: Instant) -> Verdict {
+        if let Some(bucket) = self.objects.get(object) {
+            let held = bucket.contest.as_ref().is_some_and(|contest| now < contest.until);
+            return if held { Verdict::HoldBack } else { Verdict::Go };
+        }
+        if self.objects.len() >= OBJECTS {
+            self.objects.retain(|_, bucket| {
+                bucket.refill(now);
+                bucket.contest.is_some() || bucket.tokens < BURST
+            });
+        }
+        if self.objects.len() >= OBJECTS { Verdict::Crowded } else { Verdict::Go }
     }
 
     /// The object was found wrong.
     pub fn corrected(&mut self, object: &str, now: Instant) -> Change {
-        self.forget_the_calm(now);
-        let room = self.objects.len() < OBJECTS || self.objects.contains_key(object);
-        let key = if room { object } else { REST };
-        let bucket = self.objects.entry(key.to_owned()).or_insert(Bucket {
+        let bucket = self.objects.entry(object.to_owned()).or_insert(Bucket {
             tokens: BURST,
             filled: now,
             contest: None,
@@ -103,15 +114,6 @@ impl Pacing {
         let over = |b: &Bucket| b.contest.as_ref().is_some_and(|contest| now >= contest.until);
         self.objects.iter().filter(|(_, b)| over(b)).map(|(object, _)| object.clone()).collect()
     }
-
-    fn forget_the_calm(&mut self, now: Instant) {
-        if self.objects.len() >= OBJECTS {
-            self.objects.retain(|_, bucket| {
-                bucket.refill(now);
-                bucket.contest.is_some() || bucket.tokens < BURST
-            });
-        }
-    }
 }
 
 impl Bucket {
@@ -137,8 +139,8 @@ mod tests {
         let changes: Vec<_> = (0..1000).map(|_| pacing.corrected("kernel.panic", start)).collect();
         assert_eq!(changes.iter().filter(|c| **c == Change::Began).count(), 1);
         assert_eq!(changes.iter().position(|c| *c == Change::Began), Some(199));
-        assert!(pacing.holds_back("kernel.panic", start));
-        assert!(!pacing.holds_back("vm.panic_on_oom", start), "other objects are not held back");
+        assert_eq!(pacing.verdict("kernel.panic", start), Verdict::HoldBack);
+        assert_eq!(pacing.verdict("vm.panic_on_oom", start), Verdict::Go, "others are not held");
     }
 
     #[test]
@@ -158,7 +160,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..12 {
             let mut pause = 0;
-            while pacing.holds_back("x", now) {
+            while pacing.verdict("x", now) == Verdict::HoldBack {
                 now += Duration::from_secs(1);
                 pause += 1;
             }
@@ -173,15 +175,20 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_objects_takes_bounded_memory_and_is_contested_together() {
+    fn any_number_of_objects_takes_bounded_memory_and_makes_room_when_it_is_calm() {
         let start = Instant::now();
         let mut pacing = Pacing::default();
-        let mut began = 0;
+        let mut crowded = 0;
         for n in 0..20_000 {
-            began += usize::from(pacing.corrected(&format!("f{n}"), start) == Change::Began);
+            let object = format!("f{n}");
+            match pacing.verdict(&object, start) {
+                Verdict::Go => assert_eq!(pacing.corrected(&object, start), Change::None),
+                Verdict::Crowded => crowded += 1,
+                Verdict::HoldBack => panic!("{object} was never contested"),
+            }
         }
-        assert!(pacing.objects.len() <= OBJECTS + 1);
-        assert_eq!(began, 1);
-        assert!(pacing.holds_back("f19999", start));
+        assert_eq!((pacing.objects.len(), crowded), (OBJECTS, 20_000 - OBJECTS));
+        assert_eq!(pacing.verdict("one more", after(start, 1.0)), Verdict::Go);
+        assert!(pacing.objects.is_empty());
     }
 }

@@ -65,6 +65,6 @@ fn answer(view: &View) -> Exit {
         eprintln!("nodeguard: RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
-    eprintln!("nodeguard: this node is {}", render::headline(view));
+    eprintln!("nodeguard: this node is {}", view.headline());
     Exit::Ok
 }

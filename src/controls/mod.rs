@@ -8,6 +8,7 @@
 pub mod account_db;
 pub mod etcd_account;
 pub mod etcd_data_dir;
+pub mod etcd_oddity;
 pub mod rke2_config;
 pub mod sysctl;
 pub mod sysctl_conf;

@@ -9,7 +9,7 @@ use crate::bus::Notice;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
 use crate::model::{ControlId, Correction, Finding, Severity, State};
-use crate::pacing::Change;
+use crate::pacing::{Change, Verdict};
 use crate::watch::Hints;
 
 impl Daemon {
@@ -38,8 +38,10 @@ impl Daemon {
         let Some(want) = self.watch.sysctls.iter().find(|want| want.key == key) else {
             return true;
         };
-        if self.pacing.holds_back(key, Instant::now()) {
-            return true;
+        match self.pacing.verdict(key, Instant::now()) {
+            Verdict::Go => {}
+            Verdict::HoldBack => return true,
+            Verdict::Crowded => return false,
         }
         let narrow = self.engine.mend_sysctl(want, self.watch.sysctls_checked);
         self.settled(ControlId::Sysctl, key, narrow, corrections)
@@ -49,8 +51,10 @@ impl Daemon {
     fn mend_entry(&mut self, below: &Path, corrections: &mut Vec<Correction>) -> bool {
         let Some(guard) = &self.watch.guard else { return true };
         let subject = guard.dir.join(below).display().to_string();
-        if self.pacing.holds_back(&subject, Instant::now()) {
-            return true;
+        match self.pacing.verdict(&subject, Instant::now()) {
+            Verdict::Go => {}
+            Verdict::HoldBack => return true,
+            Verdict::Crowded => return false,
         }
         let watcher = &mut self.watcher;
         let narrow = self.engine.mend_entry(guard, below, &mut |dir, below| {
@@ -136,7 +140,7 @@ impl Daemon {
             None if self.watch.sysctls.iter().any(|want| want.key == subject) => {
                 self.mend_sysctl(subject, corrections)
             }
-            // Nothing of ours any more, or the shared bucket: the whole pass looks.
+            // Nothing of ours any more; the whole pass looks.
             None => {
                 self.pacing.right(subject, Instant::now());
                 self.engine.settle(subject);

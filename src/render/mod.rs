@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::{Report, State};
+use crate::model::{Report, Role, State};
 
 /// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
 /// a newer nodeguard added are ignored.
@@ -92,7 +92,7 @@ impl View {
 
 /// The report for a person at a terminal.
 pub fn text(view: &View) -> String {
-    let mut out = format!("{}\n", headline(view));
+    let mut out = format!("{}\n", view.headline());
     for control in &view.controls {
         out += &format!("  {:<14} {:<9} {}\n", control.id, control.state, control.title);
         for finding in &control.findings {
@@ -108,20 +108,21 @@ pub fn text(view: &View) -> String {
     out
 }
 
-/// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
-pub fn headline(view: &View) -> String {
-    let mut parts = vec![match view.role.as_str() {
-        "unknown" => "role not known yet".to_owned(),
-        role => role.to_owned(),
-    }];
-    parts.push(match view.profile.as_str() {
-        "" => "no profile".to_owned(),
-        profile => format!("profile {profile}"),
-    });
-    if !view.rke2_version.is_empty() {
-        parts.push(format!("RKE2 {}", view.rke2_version));
+impl View {
+    /// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
+    pub fn headline(&self) -> String {
+        headline(&self.state, &self.role, &self.profile, &self.rke2_version)
     }
-    format!("{}: {}", view.state, parts.join(", "))
+}
+
+fn headline(state: &str, role: &str, profile: &str, rke2_version: &str) -> String {
+    let role = if role == Role::Unknown.as_str() { "role not known yet" } else { role };
+    let mut line = format!("{state}: {role}, ");
+    line += &if profile.is_empty() { "no profile".into() } else { format!("profile {profile}") };
+    if !rke2_version.is_empty() {
+        line += &format!(", RKE2 {rke2_version}");
+    }
+    line
 }
 
 /// Three lines: what is wrong, where, what to do.
@@ -140,8 +141,8 @@ pub fn finding_text(finding: &FindingView, indent: &str) -> String {
 
 /// The line in `systemctl status`.
 pub fn status_line(report: &Report, corrections: u64) -> String {
-    let Ok(view) = parse(&json(report)) else { return report.state.to_string() };
-    let mut line = headline(&view);
+    let Report { state, role, profile, rke2_version, .. } = report;
+    let mut line = headline(state.as_str(), role.as_str(), profile, rke2_version);
     let worst = report.findings().max_by_key(|f| f.severity);
     match worst {
         Some(finding) if report.state != State::Ready => {
@@ -163,7 +164,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Role, Severity};
+    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Severity};
 
     fn report() -> Report {
         let finding = Finding {

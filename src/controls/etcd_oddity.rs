@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is met below etcd's data directory and never changed: links, special files, files with
+//! more than one link, mounts. What the operator made does not hold the gate shut; what a stranger
+//! planted does.
+
+use std::path::Path;
+
+use super::etcd_data_dir::finding;
+use crate::model::{Owner, Planned, Severity};
+
+/// An entry whose ownership is never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// A link of root's, so the operator's; not followed.
+    RootLink {
+        target: String,
+        dangling: bool,
+    },
+    /// A link that somebody else planted.
+    ForeignLink {
+        uid: u32,
+        target: String,
+    },
+    /// A regular file with more than one link, already right.
+    Hardlinked {
+        links: u64,
+    },
+    /// The same, with a wrong owner: its other name may be anywhere.
+    HardlinkedWrong {
+        links: u64,
+        owner: Owner,
+    },
+    /// A fifo or a socket.
+    Special {
+        kind: &'static str,
+    },
+    Device,
+    /// Another file system, or a bind mount.
+    Mount,
+    /// Deeper than the walk goes.
+    TooDeep,
+    /// Could not be looked at.
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// What it means that `oddity` is at `path`.
+pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
+    let shown = path.display();
+    let (code, severity, expected, actual, message, remedy) = match oddity {
+        Oddity::RootLink { target, dangling: false } => (
+            "etcd-link",
+            Severity::Note,
+            "no link",
+            format!("link of root's to {target}"),
+            format!("{shown} is a link of root's to {target}: not followed"),
+            "nothing, if you made it; its target must be etcd's".to_owned(),
+        ),
+        Oddity::RootLink { target, dangling: true } => (
+            "etcd-link-dangling",
+            Severity::Fatal,
+            "an existing target",
+            format!("dangling link to {target}"),
+            format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
+            format!("make {target}, or rm {shown}"),
+        ),
+        Oddity::ForeignLink { uid, target } => (
+            "etcd-link-foreign",
+            Severity::Fatal,
+            "no link",
+            format!("link of uid {uid} to {target}"),
+            format!(
+                "{shown} is a link to {target} made by uid {uid}: an ownership change must not leave the tree"
+            ),
+            format!("find out who made it, then rm {shown}"),
+        ),
+        Oddity::Hardlinked { links } => (
+            "etcd-hardlink",
+            Severity::Note,
+            "1 link",
+            format!("{links} links"),
+            format!("{shown} has {links} hard links"),
+            "nothing, if it is a backup of yours".into(),
+        ),
+        Oddity::HardlinkedWrong { links, owner } => (
+            "etcd-hardlink-foreign",
+            Severity::Fatal,
+            "1 link",
+            format!("{links} links, owner {owner}"),
+            format!("{shown} belongs to {owner} and has {links} hard links: never changed"),
+            format!("find its other name (find / -xdev -samefile {shown}), then rm one of them"),
+        ),
+        Oddity::Special { kind } => (
+            "etcd-special-file",
+            Severity::Note,
+            "a regular file",
+            (*kind).to_owned(),
+            format!("{shown} is a {kind}: left as it is"),
+            format!("rm {shown}, unless you know what it is for"),
+        ),
+        Oddity::Device => (
+            "etcd-device",
+            Severity::Fatal,
+            "a regular file",
+            "device".into(),
+            format!("{shown} is a device node, never made by etcd"),
+            format!("find out who made it, then rm {shown}"),
+        ),
+        Oddity::Mount => (
+            "etcd-mount",
+            Severity::Warning,
+            "no mount below the data dir",
+            "mount point".into(),
+            format!("{shown} is a mount point: not entered"),
+            format!("chown -R etcd:etcd {shown} once, or mount it elsewhere"),
+        ),
+        Oddity::TooDeep => (
+            "etcd-too-deep",
+            Severity::Fatal,
+            "a shallow tree",
+            "too deep".into(),
+            format!("{shown} is nested deeper than etcd ever makes: not entered"),
+            format!("find out who made it, then rm -r {shown}"),
+        ),
+        Oddity::Unreadable { reason } => (
+            "etcd-dir-unreadable",
+            Severity::Warning,
+            "readable",
+            reason.clone(),
+            format!("{shown} cannot be looked at: {reason}"),
+            format!("check {shown} and the file system it is on"),
+        ),
+    };
+    Planned::only(finding(code, severity, path, expected, &actual, message, remedy))
+}
