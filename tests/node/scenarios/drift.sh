@@ -24,12 +24,12 @@ node sysctl -qw kernel.panic=0
 check_soon "kernel.panic=0 is undone" 5 sysctl_is kernel.panic 10
 check_soon "the journal has the correction with both values" 5 \
     agent_journal_has 'kernel.panic corrected: 0 -> 10' "$since"
-entry=$(node journalctl -q -o export -t nodeguard --since "$since" NODEGUARD_SUBJECT=kernel.panic)
-check_has "its entry has a MESSAGE_ID" '^MESSAGE_ID=[0-9a-f]{32}$' "$entry"
-check_has "its entry names the control" '^NODEGUARD_CONTROL=sysctl$' "$entry"
-check_has "its entry has a code" '^NODEGUARD_CODE=sysctl-live$' "$entry"
-check_has "its entry has what was expected" '^NODEGUARD_EXPECTED=10$' "$entry"
-check_has "its entry has what was found" '^NODEGUARD_ACTUAL=0$' "$entry"
+entry=$(node journalctl -q -o verbose -t nodeguard --since "$since" NODEGUARD_SUBJECT=kernel.panic)
+check_has "its entry has a MESSAGE_ID" '^ *MESSAGE_ID=[0-9a-f]{32}$' "$entry"
+check_has "its entry names the control" '^ *NODEGUARD_CONTROL=sysctl$' "$entry"
+check_has "its entry has a code" '^ *NODEGUARD_CODE=sysctl-live$' "$entry"
+check_has "its entry has what was expected" '^ *NODEGUARD_EXPECTED=10$' "$entry"
+check_has "its entry has what was found" '^ *NODEGUARD_ACTUAL=0$' "$entry"
 counted() { [ "$(bus_get Corrections)" -gt "$before" ]; }
 check_soon "the bus counts it" 5 counted
 for pair in kernel.panic_on_oops=0:1 vm.overcommit_memory=2:1 vm.panic_on_oom=1:0; do

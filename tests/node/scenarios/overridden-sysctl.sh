@@ -11,6 +11,7 @@ node_up "$@"
 server_with_agent
 node systemctl enable -q rke2-server
 node_write /etc/sysctl.d/99-stig.conf <<<'kernel.panic = 0'
+node sync
 node_powercut
 up() { node systemctl is-active rke2-server; }
 check_soon "RKE2 is up after the boot" 120 up
