@@ -15,12 +15,13 @@ use crate::controls::sysctl::{self, Wanted};
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
-use crate::host::tree::OnDirectory;
+use crate::host::walk::OnDirectory;
 use crate::host::{self, apply, observe, tree};
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Finding, Outcome, Owner, Planned, Report, Role,
-    State,
+    Action, ControlId, ControlReport, Correction, Finding, ModeRule, Outcome, Owner, Planned,
+    Report, Role, Severity, State,
 };
+use crate::rke2::Config;
 
 /// Whether a pass changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,10 @@ pub struct Engine {
     versions: VersionCache,
     /// The role the command line names.
     role: Option<Role>,
-    /// What the daemon holds back on, as findings of every report until it is over.
-    contests: Vec<Finding>,
+    /// The last configuration that could be read whole.
+    meant: Option<Config>,
+    /// What the daemon found besides, in every report until it is over.
+    standing: Vec<Finding>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -88,7 +91,8 @@ impl Engine {
             proc_sys: ProcSys::default(),
             versions: VersionCache::default(),
             role,
-            contests: Vec::new(),
+            meant: None,
+            standing: Vec::new(),
         }
     }
 
@@ -101,22 +105,28 @@ impl Engine {
         &mut self.proc_sys
     }
 
-    /// Reports `finding` with every pass until [`Self::settle`] takes it back.
-    pub fn contest(&mut self, finding: Finding) {
-        self.settle(&finding.subject);
-        self.contests.push(finding);
+    /// Reports `finding` with every pass until [`Self::withdraw`] takes it back.
+    pub fn raise(&mut self, finding: Finding) {
+        self.withdraw(&finding.subject);
+        self.standing.push(finding);
     }
 
-    /// `subject` is no longer contested.
-    pub fn settle(&mut self, subject: &str) {
-        self.contests.retain(|finding| finding.subject != subject);
+    /// What was raised about `subject` is over.
+    pub fn withdraw(&mut self, subject: &str) {
+        self.standing.retain(|finding| finding.subject != subject);
     }
 
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
-        let node = host::rke2::observe(&self.root, &mut self.versions, self.role);
-        let config = &node.config;
+        let node =
+            host::rke2::observe(&self.root, &mut self.versions, self.role, mode == Mode::Apply);
+        if !node.config.is_incomplete() {
+            self.meant = Some(node.config.clone());
+        }
+        // While a file is broken, RKE2 goes on as it was started; so does the guard.
+        let meant = self.meant.clone().filter(|meant| meant.role == node.role);
+        let config = meant.as_ref().unwrap_or(&node.config);
         let hardened = config.hardened(node.version.as_ref());
         let kernel_defaults = config.kernel_defaults_in_force();
         let mut corrections = Vec::new();
@@ -129,7 +139,7 @@ impl Engine {
 
         controls.push(self.control(ControlId::Rke2Config, mode, &mut corrections, &mut |_| {
             rke2_config::judge(&rke2_config::Facts {
-                config,
+                config: &node.config,
                 version: node.version.as_ref(),
                 role: node.role,
                 units: node.units,
@@ -176,22 +186,30 @@ impl Engine {
         })
     }
 
-    /// One entry of the guarded tree, with everything below it, mended if it is wrong.
+    /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
+    /// well.
     pub fn mend_entry(
         &mut self,
         guard: &Guard,
         below: &Path,
+        whole: bool,
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
-        let own = Action::OwnTree {
-            base: guard.dir.clone(),
-            below: below.to_path_buf(),
-            owner: guard.owner,
+        let (base, owner) = (guard.dir.clone(), guard.owner);
+        let own = if whole {
+            Action::OwnTree { base, below: below.to_path_buf(), owner }
+        } else {
+            let rule = ModeRule::EtcdTree;
+            Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
         };
         let mut failed = false;
         let narrow = self.narrow(&mut |engine| {
-            let found =
-                tree::observe_below(&engine.root, &guard.dir, below, guard.owner, on_directory);
+            let root = &engine.root;
+            let found = if whole {
+                tree::observe_below(root, &guard.dir, below, owner, on_directory)
+            } else {
+                tree::observe_entry(root, &guard.dir, below, owner)
+            };
             match found {
                 Ok(facts) => etcd_data_dir::judge_tree(&guard.dir, &facts, &own),
                 Err(_) => {
@@ -204,6 +222,12 @@ impl Engine {
     }
 
     fn narrow(&mut self, judge: &mut dyn FnMut(&mut Self) -> Vec<Planned>) -> Narrow {
+        // A note changes nothing, and a whole pass reports it.
+        let mut judge = |engine: &mut Self| {
+            let mut planned = judge(engine);
+            planned.retain(|p| p.finding.severity > Severity::Note);
+            planned
+        };
         let planned = judge(self);
         if planned.is_empty() {
             return Narrow::Right;
@@ -262,7 +286,7 @@ impl Engine {
             }
         }
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
-        findings.extend(self.contests.iter().filter(|f| f.control == id).cloned());
+        findings.extend(self.standing.iter().filter(|f| f.control == id).cloned());
         ControlReport {
             id,
             title: id.title(),

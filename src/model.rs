@@ -206,8 +206,8 @@ pub enum Action {
 /// What a file's permissions may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeRule {
-    /// Below etcd's data directory: nothing for group and others, no set-id bits, and the owner
-    /// able to read and write (CIS 1.1.11: 700 or stricter).
+    /// Below etcd's data directory: directories 0700 (CIS 1.1.11); files written by their owner
+    /// only, without set-id bits. etcd itself makes its `.snap` files 0644: not ours to change.
     EtcdTree,
     /// A TLS key: 0600 (CIS 1.1.21).
     TlsKey,
@@ -221,9 +221,8 @@ impl ModeRule {
         let mode = mode & 0o7777;
         match (self, directory) {
             (Self::EtcdTree, true) => 0o700,
-            (Self::EtcdTree, false) => (mode & 0o700) | 0o600,
             (Self::TlsKey, _) => 0o600,
-            (Self::TlsCertificate, _) => (mode & 0o755) | 0o600,
+            (Self::EtcdTree, false) | (Self::TlsCertificate, _) => (mode & 0o755) | 0o600,
         }
     }
 }

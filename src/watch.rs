@@ -47,6 +47,20 @@ const TREE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::MASK_ADD);
 
+/// Directories of the guarded tree that are watched, and the bytes of their paths. etcd makes four;
+/// whoever makes thousands must cost neither memory nor the watches of root's other programs.
+const TREE_WATCHES: usize = 4096;
+const TREE_BYTES: usize = 512 * 1024;
+
+/// An entry of the guarded tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path below the top.
+    pub below: PathBuf,
+    /// It is a directory that came: what is in it has raised no event.
+    pub whole: bool,
+}
+
 /// Where to look again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
@@ -56,8 +70,7 @@ pub struct Hints {
     pub bus: bool,
     /// These kernel parameters.
     pub sysctls: Vec<String>,
-    /// These paths below the guarded tree.
-    pub entries: Vec<PathBuf>,
+    pub entries: Vec<Entry>,
 }
 
 /// Something whose appearance, change or disappearance matters.
@@ -105,28 +118,51 @@ enum What {
 /// The one inotify instance.
 #[derive(Debug)]
 pub struct Watcher {
-    inotify: AsyncFd<OwnedFd>,
+    /// `None`: the kernel has no instance left for us; tried again at each arming.
+    inotify: Option<AsyncFd<OwnedFd>>,
     targets: HashMap<i32, Target>,
+    /// Of the guarded tree, in this arming and since.
+    tree_watches: usize,
+    tree_bytes: usize,
     generation: u64,
     /// Why a watch could not be set, since the last arming; events may be missed then.
     blind: Option<String>,
 }
 
+impl Default for Watcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Watcher {
     /// Needs a running tokio runtime.
-    pub fn new() -> std::io::Result<Self> {
-        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        // `register` is the same, unsafe because of types that lend out another descriptor on the
-        // next call or close it early. An OwnedFd does neither.
-        #[allow(deprecated)]
-        let inotify = AsyncFd::new(fd)?;
-        Ok(Self { inotify, targets: HashMap::new(), generation: 0, blind: None })
+    pub fn new() -> Self {
+        Self {
+            inotify: None,
+            targets: HashMap::new(),
+            tree_watches: 0,
+            tree_bytes: 0,
+            generation: 0,
+            blind: None,
+        }
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
     pub fn begin(&mut self) {
         self.generation += 1;
         self.blind = None;
+        self.tree_watches = 0;
+        self.tree_bytes = 0;
+        if self.inotify.is_none() {
+            match open() {
+                Ok(inotify) => self.inotify = Some(inotify),
+                Err(e) => {
+                    let hint = "raise fs.inotify.max_user_instances if it is the limit";
+                    self.blind = Some(format!("no inotify: {e}; {hint}"));
+                }
+            }
+        }
     }
 
     /// Watches the way to each interest as far as it exists.
@@ -146,7 +182,7 @@ impl Watcher {
         for (dir, (names, any)) in ways {
             // What is in a directory matters with its owner and mode as well.
             let flags = if any { WAY | WatchFlags::ATTRIB } else { WAY };
-            match inotify::add_watch(self.inotify.get_ref(), dir, flags) {
+            match self.add(dir, flags) {
                 Ok(wd) => self.aim(wd, What::Way { names, any }),
                 // Not there yet: its parent tells when it comes.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -157,8 +193,16 @@ impl Watcher {
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
     pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
+        let bytes = below.as_os_str().len();
+        if self.tree_watches >= TREE_WATCHES || self.tree_bytes + bytes > TREE_BYTES {
+            let text = format!("more than {TREE_WATCHES} directories below the data dir");
+            self.blind.get_or_insert(text);
+            return;
+        }
+        self.tree_watches += 1;
+        self.tree_bytes += bytes;
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        match inotify::add_watch(self.inotify.get_ref(), link.as_str(), TREE) {
+        match self.add(Path::new(&link), TREE) {
             Ok(wd) => self.aim(wd, What::Tree { below: below.to_path_buf() }),
             Err(e) => self.blinded(below, e),
         }
@@ -166,25 +210,38 @@ impl Watcher {
 
     /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
     pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
-        match inotify::add_watch(self.inotify.get_ref(), path, WatchFlags::MODIFY) {
+        match self.add(path, WatchFlags::MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
             Err(Errno::NOENT) => {}
             Err(e) => self.blinded(path, e),
         }
     }
 
-    /// Ends an arming. Says why events may be missed, if they may.
-    pub fn finish(&mut self) -> Option<&str> {
-        let (inotify, generation) = (self.inotify.get_ref(), self.generation);
+    /// Ends an arming.
+    pub fn finish(&mut self) {
+        let Some(inotify) = &self.inotify else { return };
+        let generation = self.generation;
         self.targets.retain(|wd, target| {
             let wanted = target.generation == generation;
             if !wanted {
                 // The kernel may have dropped it with its inode already.
-                let _ = inotify::remove_watch(inotify, *wd);
+                let _ = inotify::remove_watch(inotify.get_ref(), *wd);
             }
             wanted
         });
+    }
+
+    /// Why events may be missed since the last arming began, if they may.
+    pub fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
+    }
+
+    fn add(&self, path: &Path, flags: WatchFlags) -> Result<i32, Errno> {
+        match &self.inotify {
+            Some(inotify) => inotify::add_watch(inotify.get_ref(), path, flags),
+            // Said once, in `begin`.
+            None => Err(Errno::NOENT),
+        }
     }
 
     /// How many watches are set.
@@ -219,7 +276,8 @@ impl Watcher {
     pub async fn hints(&mut self) -> std::io::Result<Hints> {
         let mut hints = Hints::default();
         let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
-        let mut guard = self.inotify.readable().await?;
+        let Some(inotify) = &self.inotify else { return std::future::pending().await };
+        let mut guard = inotify.readable().await?;
         let mut gone = Vec::new();
         let mut drained = false;
         for _ in 0..READ_LIMIT {
@@ -256,6 +314,14 @@ impl Watcher {
     }
 }
 
+fn open() -> std::io::Result<AsyncFd<OwnedFd>> {
+    let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    // `register` is the same, unsafe because of types that lend out another descriptor on the next
+    // call or close it early. An OwnedFd does neither.
+    #[allow(deprecated)]
+    AsyncFd::new(fd)
+}
+
 fn note(
     targets: &HashMap<i32, Target>,
     hints: &mut Hints,
@@ -285,9 +351,11 @@ fn note(
         },
         What::Tree { .. } if moved => hints.look = true,
         What::Tree { below } => {
-            let path = name.map_or_else(|| below.clone(), |name| below.join(name));
-            if hints.entries.len() <= ENTRY_LIMIT && !hints.entries.contains(&path) {
-                hints.entries.push(path);
+            let below = name.map_or_else(|| below.clone(), |name| below.join(name));
+            let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+            let entry = Entry { below, whole: came && events.contains(ReadFlags::ISDIR) };
+            if hints.entries.len() <= ENTRY_LIMIT && !hints.entries.contains(&entry) {
+                hints.entries.push(entry);
             }
         }
         What::Sysctl { key } => {

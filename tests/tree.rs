@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nodeguard::controls::etcd_data_dir::{Oddity, TreeFacts};
 use nodeguard::host::root::Root;
-use nodeguard::host::tree;
+use nodeguard::host::{tree, walk};
 use nodeguard::model::{ModeRule, Outcome, Owner};
 
 /// Some uid and gid of nobody's.
@@ -88,7 +88,7 @@ fn a_tree_of_roots_is_given_to_etcd_whole_and_a_second_time_nothing_is_left_to_d
     for path in [&db, &wal, &strange, &tree.top(), &tree.top().join("member/snap")] {
         assert_eq!(owner(path), ETCD, "{}", path.display());
     }
-    assert_eq!((mode(&db), mode(&wal), mode(&tree.top())), (0o600, 0o700, 0o700));
+    assert_eq!((mode(&db), mode(&wal), mode(&tree.top())), (0o644, 0o755, 0o700));
     let after = tree.look();
     assert_eq!((after.wrong_owner.count, after.wrong_mode.count), (0, 0));
     assert_eq!(tree.own(), Outcome::AlreadyDone);
@@ -102,6 +102,9 @@ fn a_wrong_group_or_mode_alone_is_seen_and_mended() {
     chown(&db, None, Some(100)).unwrap();
     assert_eq!(tree.look().wrong_owner.count, 1);
     assert_eq!(tree.own(), Outcome::Applied { changes: 1 });
+    set_mode(&db, 0o666);
+    assert_eq!(tree.own(), Outcome::Applied { changes: 1 });
+    assert_eq!(mode(&db), 0o644);
     set_mode(&tree.top(), 0o755);
     let facts = tree.look();
     assert_eq!(facts.wrong_mode.first, Some((PathBuf::new(), "0755".into(), "0700".into())));
@@ -158,6 +161,70 @@ fn a_file_with_another_name_elsewhere_is_never_changed() {
     assert!(odd.contains(&("right".into(), Oddity::Hardlinked { links: 2 })));
 }
 
+/// A mount that goes with the test.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn bind(from: &Path, to: &Path) -> Self {
+        let status = std::process::Command::new("mount").arg("--bind").arg(from).arg(to).status();
+        assert!(status.unwrap().success());
+        Self(to.to_path_buf())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_is_mounted_in_the_tree_is_not_entered_by_a_whole_walk_nor_by_a_narrow_one() {
+    let tree = Tree::new();
+    let outside = tree.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("key"), "precious").unwrap();
+    let file = tree.outside("file");
+    fs::create_dir(tree.top().join("backup")).unwrap();
+    let covered = tree.file("covered");
+    let _directory = Mounted::bind(&outside, &tree.top().join("backup"));
+    let _file = Mounted::bind(&file, &covered);
+
+    tree.own();
+    for below in ["backup", "backup/key", "covered"] {
+        tree::own(&tree.root, &tree.top(), Path::new(below), ETCD);
+        tree::own_entry(&tree.root, &tree.top(), Path::new(below), ETCD, ModeRule::EtcdTree);
+    }
+
+    for path in [&outside, &outside.join("key"), &file] {
+        assert_eq!(owner(path), ROOT, "{}", path.display());
+    }
+    let mut odd = tree.look().odd;
+    odd.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(odd, [("backup".into(), Oddity::Mount), ("covered".into(), Oddity::Mount)]);
+}
+
+#[test]
+fn a_tree_that_is_being_removed_and_made_again_is_never_unreadable() {
+    let tree = Tree::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let maker = {
+        let (dir, stop) = (tree.top().join("d"), stop.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                fs::create_dir(&dir).unwrap();
+                fs::write(dir.join("f"), "x").unwrap();
+                fs::remove_dir_all(&dir).unwrap();
+            }
+        })
+    };
+    for _ in 0..5000 {
+        assert_eq!(tree.look().odd, []);
+    }
+    stop.store(true, Ordering::Relaxed);
+    maker.join().unwrap();
+}
+
 #[test]
 fn special_files_are_reported_and_left_alone_and_a_fifo_does_not_block() {
     let tree = Tree::new();
@@ -186,7 +253,7 @@ fn special_files_are_reported_and_left_alone_and_a_fifo_does_not_block() {
 fn a_chain_of_directories_deeper_than_the_limit_is_not_entered() {
     let tree = Tree::new();
     let mut path = tree.top();
-    for _ in 0..tree::DEPTH_LIMIT + 20 {
+    for _ in 0..walk::DEPTH_LIMIT + 20 {
         path.push("d");
         fs::create_dir(&path).unwrap();
     }

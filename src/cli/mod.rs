@@ -121,7 +121,7 @@ impl Exit {
 /// What keeps a command from doing its work.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
-    #[error("{command} changes the host and needs root; run it with sudo")]
+    #[error("`nodeguard {command}` needs root: run it with sudo")]
     NotRoot { command: &'static str },
     #[error(transparent)]
     Host(#[from] HostError),

@@ -9,7 +9,11 @@ use crate::host::root::Root;
 
 pub(super) fn run() -> Result<Exit, CliError> {
     need_root("run")?;
-    let address = BusAddress::from_environment()?;
+    // The bus is a window: a wrong address must not keep the guard from its work.
+    let address = BusAddress::from_environment().unwrap_or_else(|e| {
+        eprintln!("nodeguard: {e}");
+        BusAddress::System
+    });
     let engine = Engine::new(Root::host()?, None);
     runtime()?.block_on(daemon::run(engine, address))?;
     Ok(Exit::Ok)

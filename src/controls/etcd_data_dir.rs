@@ -65,17 +65,23 @@ pub struct TreeFacts {
     pub odd: Vec<(PathBuf, Oddity)>,
     /// How many oddities there are beyond those in `odd`.
     pub odd_more: u64,
+    /// The severest of those.
+    pub odd_worst: Option<Severity>,
 }
 
 impl TreeFacts {
     /// Oddities listed one by one; more are counted.
     pub const ODD_LIMIT: usize = 16;
 
+    /// Keeps the worst: whoever can make a thousand harmless oddities must not hide one that is
+    /// not.
     pub fn add_odd(&mut self, path: PathBuf, oddity: Oddity) {
-        if self.odd.len() < Self::ODD_LIMIT {
-            self.odd.push((path, oddity));
-        } else {
+        self.odd.push((path, oddity));
+        if self.odd.len() > Self::ODD_LIMIT {
+            let mildest = (0..self.odd.len()).min_by_key(|i| self.odd[*i].1.severity());
+            let dropped = self.odd.swap_remove(mildest.unwrap_or_default()).1.severity();
             self.odd_more += 1;
+            self.odd_worst = self.odd_worst.max(Some(dropped));
         }
     }
 }
@@ -171,10 +177,10 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
     for (below, oddity) in &tree.odd {
         out.push(etcd_oddity::judge(&join(dir, below), oddity));
     }
-    if tree.odd_more > 0 {
+    if let Some(worst) = tree.odd_worst {
         out.push(Planned::only(finding(
             "etcd-odd-entries",
-            Severity::Warning,
+            worst.max(Severity::Warning),
             dir,
             "directories and regular files",
             &format!("{} more", tree.odd_more),
@@ -319,6 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_harmless_oddities_hide_none_that_is_fatal() {
+        let planted = Oddity::ForeignLink { uid: 997, target: "/etc/shadow".into() };
+        for at in [0, 8, 500, 999] {
+            let mut tree = TreeFacts::default();
+            for n in 0..1000 {
+                let oddity =
+                    if n == at { planted.clone() } else { Oddity::Special { kind: "fifo" } };
+                tree.add_odd(format!("f{n}").into(), oddity);
+            }
+            let worst = judge(&facts(tree)).into_iter().map(|p| p.finding.severity).max();
+            assert_eq!(worst, Some(Severity::Fatal), "planted at {at}");
+        }
+        let mut tree = TreeFacts::default();
+        for n in 0..1000 {
+            tree.add_odd(format!("l{n}").into(), planted.clone());
+        }
+        let last = judge(&facts(tree)).pop().unwrap();
+        assert_eq!(
+            (last.finding.code, last.finding.severity),
+            ("etcd-odd-entries", Severity::Fatal)
+        );
+    }
+
+    #[test]
     fn oddities_beyond_the_limit_are_counted_not_kept() {
         let mut tree = TreeFacts::default();
         for n in 0..1000 {
@@ -365,8 +395,9 @@ mod tests {
         for (rule, directory, mode, wanted) in [
             (ModeRule::EtcdTree, true, 0o755, 0o700),
             (ModeRule::EtcdTree, true, 0o4500, 0o700),
-            (ModeRule::EtcdTree, false, 0o644, 0o600),
-            (ModeRule::EtcdTree, false, 0o6755, 0o700),
+            (ModeRule::EtcdTree, false, 0o644, 0o644),
+            (ModeRule::EtcdTree, false, 0o666, 0o644),
+            (ModeRule::EtcdTree, false, 0o6477, 0o655),
             (ModeRule::EtcdTree, false, 0o600, 0o600),
             (ModeRule::TlsKey, false, 0o644, 0o600),
             (ModeRule::TlsCertificate, false, 0o644, 0o644),

@@ -45,13 +45,29 @@ pub enum Oddity {
     },
 }
 
+impl Oddity {
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::RootLink { dangling: false, .. }
+            | Self::Hardlinked { .. }
+            | Self::Special { .. } => Severity::Note,
+            Self::Mount => Severity::Warning,
+            Self::RootLink { dangling: true, .. }
+            | Self::ForeignLink { .. }
+            | Self::HardlinkedWrong { .. }
+            | Self::Device
+            | Self::TooDeep
+            | Self::Unreadable { .. } => Severity::Fatal,
+        }
+    }
+}
+
 /// What it means that `oddity` is at `path`.
 pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
     let shown = path.display();
-    let (code, severity, expected, actual, message, remedy) = match oddity {
+    let (code, expected, actual, message, remedy) = match oddity {
         Oddity::RootLink { target, dangling: false } => (
             "etcd-link",
-            Severity::Note,
             "no link",
             format!("link of root's to {target}"),
             format!("{shown} is a link of root's to {target}: not followed"),
@@ -59,7 +75,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::RootLink { target, dangling: true } => (
             "etcd-link-dangling",
-            Severity::Fatal,
             "an existing target",
             format!("dangling link to {target}"),
             format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
@@ -67,7 +82,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::ForeignLink { uid, target } => (
             "etcd-link-foreign",
-            Severity::Fatal,
             "no link",
             format!("link of uid {uid} to {target}"),
             format!(
@@ -77,7 +91,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Hardlinked { links } => (
             "etcd-hardlink",
-            Severity::Note,
             "1 link",
             format!("{links} links"),
             format!("{shown} has {links} hard links"),
@@ -85,7 +98,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::HardlinkedWrong { links, owner } => (
             "etcd-hardlink-foreign",
-            Severity::Fatal,
             "1 link",
             format!("{links} links, owner {owner}"),
             format!("{shown} belongs to {owner} and has {links} hard links: never changed"),
@@ -93,7 +105,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Special { kind } => (
             "etcd-special-file",
-            Severity::Note,
             "a regular file",
             (*kind).to_owned(),
             format!("{shown} is a {kind}: left as it is"),
@@ -101,7 +112,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Device => (
             "etcd-device",
-            Severity::Fatal,
             "a regular file",
             "device".into(),
             format!("{shown} is a device node, never made by etcd"),
@@ -109,7 +119,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Mount => (
             "etcd-mount",
-            Severity::Warning,
             "no mount below the data dir",
             "mount point".into(),
             format!("{shown} is a mount point: not entered"),
@@ -117,7 +126,6 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::TooDeep => (
             "etcd-too-deep",
-            Severity::Fatal,
             "a shallow tree",
             "too deep".into(),
             format!("{shown} is nested deeper than etcd ever makes: not entered"),
@@ -125,12 +133,11 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Unreadable { reason } => (
             "etcd-dir-unreadable",
-            Severity::Warning,
             "readable",
             reason.clone(),
             format!("{shown} cannot be looked at: {reason}"),
             format!("check {shown} and the file system it is on"),
         ),
     };
-    Planned::only(finding(code, severity, path, expected, &actual, message, remedy))
+    Planned::only(finding(code, oddity.severity(), path, expected, &actual, message, remedy))
 }

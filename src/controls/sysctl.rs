@@ -86,29 +86,38 @@ pub fn wanted(source: Option<&(String, String)>, kernel_defaults_in_force: bool)
     let (name, text) =
         source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
     let mut out: Vec<Wanted> = Vec::new();
-    let mut add = |key: String, value: String, source: Origin, replace: bool| match out
-        .iter_mut()
-        .find(|w| w.key == key)
-    {
-        Some(old) if replace => *old = Wanted { key, value, source },
-        Some(_) => {}
-        None => out.push(Wanted { key, value, source }),
-    };
     for entry in sysctl_conf::parse(text) {
         if plain_key(&entry.key) {
-            add(entry.key, entry.value, Origin::at(name, entry.line), true);
+            add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
         }
     }
-    // A truncated file of RKE2's must not shrink what RKE2 is known to check.
+    // RKE2 checks for these values whatever its file says, and whether it is whole or not.
     for entry in sysctl_conf::parse(BASELINE) {
-        add(entry.key, entry.value, Origin::file("built-in baseline"), false);
+        let named = out.iter().any(|w| w.key == entry.key && same_value(&w.value, &entry.value));
+        if !named {
+            add(&mut out, entry.key, entry.value, Origin::file("built-in baseline"));
+        }
     }
     if kernel_defaults_in_force {
         for (key, value) in KUBELET {
-            add(key.into(), value.into(), Origin::file("kubelet --protect-kernel-defaults"), false);
+            let source = Origin::file("kubelet --protect-kernel-defaults");
+            add(&mut out, key.into(), value.into(), source);
         }
     }
     out
+}
+
+fn add(out: &mut Vec<Wanted>, key: String, value: String, source: Origin) {
+    match out.iter_mut().find(|w| w.key == key) {
+        Some(old) => *old = Wanted { key, value, source },
+        None => out.push(Wanted { key, value, source }),
+    }
+}
+
+/// Whether RKE2 or its kubelet looks at this parameter.
+fn is_checked(key: &str) -> bool {
+    sysctl_conf::parse(BASELINE).iter().any(|entry| entry.key == key)
+        || KUBELET.iter().any(|(name, _)| *name == key)
 }
 
 /// Whether a key names one parameter below /proc/sys and nothing else: no glob, no `..`.
@@ -134,7 +143,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
 
 /// One live value. `checked`: RKE2 or its kubelet refuses to start on a wrong one.
 pub fn judge_live(want: &Wanted, actual: &Live, checked: bool) -> Option<Planned> {
-    let unmended = if checked { Severity::Fatal } else { Severity::Warning };
+    let fatal = checked && is_checked(&want.key);
+    let unmended = if fatal { Severity::Fatal } else { Severity::Warning };
     let finding = |severity, actual: &str, message: String, remedy: String| Finding {
         control: ControlId::Sysctl,
         code: "sysctl-live",
@@ -357,9 +367,9 @@ mod tests {
     }
 
     #[test]
-    fn the_drop_in_is_made_from_rke2s_own_file_and_keeps_its_words() {
-        let text = "# shipped by RKE2\nkernel.panic=11\n".to_owned();
-        let mut facts = right(&[("kernel.panic", "11")]);
+    fn the_drop_in_is_rke2s_own_file_with_the_values_that_rke2_checks_for() {
+        let text = "# shipped by RKE2\nkernel.panic=11\nvm.max_map_count=99\n".to_owned();
+        let mut facts = right(&[("vm.max_map_count", "99")]);
         facts.source = Some(("/usr/share/rke2/rke2-cis-sysctl.conf".into(), text));
         facts.drop_in = DropIn::Absent;
         let planned = judge(&facts);
@@ -369,7 +379,8 @@ mod tests {
         };
         assert_eq!(
             String::from_utf8_lossy(content),
-            "# shipped by RKE2\nkernel.panic=11\n# Added by nodeguard:\nvm.panic_on_oom=0\n\
+            "# shipped by RKE2\nkernel.panic=10\nvm.max_map_count=99\n\
+             # Added by nodeguard:\nvm.panic_on_oom=0\n\
              vm.overcommit_memory=1\nkernel.panic_on_oops=1\n"
         );
     }

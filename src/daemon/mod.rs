@@ -14,10 +14,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::controls::sysctl::DROP_IN;
-use crate::engine::{Engine, Mode, Watch};
+use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::{proc_sys, runtime};
-use crate::journal::{Entry, Journal, Priority};
-use crate::model::Report;
+use crate::journal::Journal;
+use crate::model::{ControlId, Finding, Report, Severity};
 use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::watch::{Hints, Interest, Watcher};
@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Passes asked for by events may take at most a fifth of the time: after one that took `t`, the
 /// next waits `4 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The subject of the finding that events may be missed.
+const BLIND: &str = "inotify";
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -65,7 +68,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     let mut terminate = signal(SignalKind::terminate()).map_err(set_up("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(set_up("SIGINT"))?;
     let mut reload = signal(SignalKind::hangup()).map_err(set_up("SIGHUP"))?;
-    let watcher = Watcher::new().map_err(set_up("inotify"))?;
 
     let snapshot = Arc::new(Snapshot::starting(SystemTime::now()));
     let (snapshots, snapshots_seen) = watch::channel(snapshot);
@@ -77,7 +79,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     let mut daemon = Daemon {
         engine,
-        watcher,
+        watcher: Watcher::new(),
         watch: Watch::default(),
         journal: Journal::open(),
         service: Service::from_environment(),
@@ -181,11 +183,13 @@ impl Daemon {
         }
     }
 
-    fn look_soon(&mut self) {
-        if Instant::now() >= self.rested {
+    /// A whole pass, `after` the last one at the earliest.
+    fn look_soon(&mut self, after: Duration) {
+        let at = self.rested.max(self.looked + after);
+        if Instant::now() >= at {
             self.look();
         } else {
-            self.due.get_or_insert(self.rested);
+            self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
     }
 
@@ -194,51 +198,73 @@ impl Daemon {
         let began = Instant::now();
         self.due = None;
         self.unreported = false;
-        let mut report = None;
+        let mut corrections = Vec::new();
+        let mut last = None;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
         for _ in 0..3 {
-            self.watcher.begin();
-            self.watcher.watch_ways(&self.interests());
-            for want in &self.watch.sysctls {
-                if self.engine.proc_sys().hold(&want.key).is_ok() {
-                    self.watcher.watch_sysctl(&want.key, &proc_sys::path(&want.key));
-                }
-            }
-            let watcher = &mut self.watcher;
-            let pass = self.engine.pass(Mode::Apply, &mut |dir, below| {
-                watcher.watch_tree(dir, below);
-            });
-            let settled = pass.watch == self.watch;
-            self.watch = pass.watch;
-            let mut merged: Report = pass.report;
-            if let Some(before) = report.take() {
-                let Report { corrections, .. } = before;
-                merged.corrections.splice(0..0, corrections);
-            }
-            report = Some(merged);
-            if settled {
+            self.service.turned();
+            let pass = self.watched_pass();
+            let watches = std::mem::replace(&mut self.watch, pass.watch);
+            let blind = self.watcher.blind().map(str::to_owned);
+            let settled = self.watch == watches && blind == self.blind;
+            self.saw_blind(blind);
+            corrections.extend(pass.report.corrections.iter().cloned());
+            // Whoever waits for a lock that somebody holds does not wait for it twice.
+            last = Some(pass.report);
+            if settled || began.elapsed() > LONGEST_PAUSE {
                 break;
             }
         }
-        let blind = self.watcher.finish().map(str::to_owned);
-        if blind != self.blind {
-            if let Some(reason) = &blind {
-                let text = format!(
-                    "{reason}; drift is looked for every {} s instead",
-                    LOOK_EVERY.as_secs() / 10
-                );
-                self.journal.log(Entry::new(Priority::Warning, text));
-            }
-            self.blind = blind;
-        }
+        self.watcher.finish();
         self.looked = Instant::now();
         self.rested = self.looked + ((self.looked - began) * 4).min(LONGEST_PAUSE);
-        if let Some(report) = report {
-            self.log_corrections(&report.corrections);
-            self.publish(report);
+        if let Some(report) = last {
+            self.log_corrections(&corrections);
+            self.publish(Report { corrections, ..report });
         }
         self.write_report();
+        self.service.turned();
+    }
+
+    fn watched_pass(&mut self) -> Pass {
+        self.watcher.begin();
+        self.watcher.watch_ways(&self.interests());
+        for want in &self.watch.sysctls {
+            if self.engine.proc_sys().hold(&want.key).is_ok() {
+                self.watcher.watch_sysctl(&want.key, &proc_sys::path(&want.key));
+            }
+        }
+        let (watcher, service) = (&mut self.watcher, &mut self.service);
+        self.engine.pass(Mode::Apply, &mut |dir, below| {
+            service.turned();
+            watcher.watch_tree(dir, below);
+        })
+    }
+
+    /// Events may be missed now, or no longer: it is in every report as long as it lasts.
+    fn saw_blind(&mut self, blind: Option<String>) {
+        if blind == self.blind {
+            return;
+        }
+        match &blind {
+            Some(reason) => self.engine.raise(Finding {
+                control: ControlId::Sysctl,
+                code: "events-missed",
+                severity: Severity::Warning,
+                subject: BLIND.into(),
+                expected: "every change is seen at once".into(),
+                actual: reason.clone(),
+                origin: None,
+                message: format!(
+                    "{reason}: drift is looked for every {} s instead",
+                    LOOK_EVERY.as_secs() / 10
+                ),
+                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
+            }),
+            None => self.engine.withdraw(BLIND),
+        }
+        self.blind = blind;
     }
 
     /// Everything whose change may change the next pass's result.

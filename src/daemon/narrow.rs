@@ -2,7 +2,7 @@
 //! From a hint to one object mended: the fast way, and the pacing of who undoes it.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Daemon, LOOK_EVERY};
 use crate::bus::Notice;
@@ -12,24 +12,38 @@ use crate::model::{ControlId, Correction, Finding, Severity, State};
 use crate::pacing::{Change, Verdict};
 use crate::watch::Hints;
 
+/// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
+const LONGEST_TURN: Duration = Duration::from_millis(50);
+
+/// Between whole passes that only hope for a mend.
+const MENDING_PAUSE: Duration = Duration::from_millis(500);
+
 impl Daemon {
     pub(super) fn hinted(&mut self, hints: &Hints) {
         if hints.bus {
             self.bus_wake.notify_one();
         }
-        // Whatever happens in the tree of a node that is not ready may be its mending.
-        let mending = !hints.entries.is_empty() && self.report().state != State::Ready;
-        let mut look = hints.look || mending;
+        let began = Instant::now();
+        let mut look = hints.look;
         let mut corrections = Vec::new();
         for key in &hints.sysctls {
             look |= !self.mend_sysctl(key, &mut corrections);
         }
-        for below in &hints.entries {
-            look |= !self.mend_entry(below, &mut corrections);
+        for entry in &hints.entries {
+            if began.elapsed() > LONGEST_TURN {
+                look = true;
+                break;
+            }
+            look |= !self.mend_entry(&entry.below, entry.whole, &mut corrections);
         }
         self.corrected(corrections);
+        look |= self.watcher.blind() != self.blind.as_deref();
         if look {
-            self.look_soon();
+            self.look_soon(Duration::ZERO);
+        } else if !hints.entries.is_empty() && self.report().state != State::Ready {
+            // Whatever happens in the tree of a node that is not ready may be its mending. Not at
+            // once: where our own change is undone by the file system, it makes the next event.
+            self.look_soon(MENDING_PAUSE);
         }
     }
 
@@ -39,16 +53,16 @@ impl Daemon {
             return true;
         };
         match self.pacing.verdict(key, Instant::now()) {
-            Verdict::Go => {}
+            // Their number is small: they always find room.
+            Verdict::Go | Verdict::Crowded => {}
             Verdict::HoldBack => return true,
-            Verdict::Crowded => return false,
         }
         let narrow = self.engine.mend_sysctl(want, self.watch.sysctls_checked);
         self.settled(ControlId::Sysctl, key, narrow, corrections)
     }
 
     /// The same for one entry of the guarded tree.
-    fn mend_entry(&mut self, below: &Path, corrections: &mut Vec<Correction>) -> bool {
+    fn mend_entry(&mut self, below: &Path, whole: bool, corrections: &mut Vec<Correction>) -> bool {
         let Some(guard) = &self.watch.guard else { return true };
         let subject = guard.dir.join(below).display().to_string();
         match self.pacing.verdict(&subject, Instant::now()) {
@@ -57,7 +71,7 @@ impl Daemon {
             Verdict::Crowded => return false,
         }
         let watcher = &mut self.watcher;
-        let narrow = self.engine.mend_entry(guard, below, &mut |dir, below| {
+        let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
         self.settled(ControlId::EtcdDataDir, &subject, narrow, corrections)
@@ -92,12 +106,12 @@ impl Daemon {
                     ours: finding.expected.clone(),
                     theirs: finding.actual.clone(),
                 });
-                self.engine.contest(finding);
+                self.engine.raise(finding);
                 self.unreported = true;
                 false
             }
             Change::Ended => {
-                self.engine.settle(subject);
+                self.engine.withdraw(subject);
                 self.unreported = true;
                 let text = format!("{subject} is no longer contested");
                 let entry = Entry::new(Priority::Notice, text);
@@ -111,9 +125,10 @@ impl Daemon {
         let mut corrections = Vec::new();
         let mut look = false;
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
-        // What cannot be mended is in the report already, and a whole pass tries again below.
+        // What is not ready has the reason in its report already, and is tried again below.
+        let ready = self.report().state == State::Ready;
         for key in keys {
-            self.mend_sysctl(&key, &mut corrections);
+            look |= !self.mend_sysctl(&key, &mut corrections) && ready;
         }
         for subject in self.pacing.due(Instant::now()) {
             look |= !self.retry(&subject, &mut corrections);
@@ -136,14 +151,14 @@ impl Daemon {
             Path::new(subject).strip_prefix(&guard.dir).ok().map(Path::to_path_buf)
         });
         match below {
-            Some(below) => self.mend_entry(&below, corrections),
+            Some(below) => self.mend_entry(&below, false, corrections),
             None if self.watch.sysctls.iter().any(|want| want.key == subject) => {
                 self.mend_sysctl(subject, corrections)
             }
             // Nothing of ours any more; the whole pass looks.
             None => {
                 self.pacing.right(subject, Instant::now());
-                self.engine.settle(subject);
+                self.engine.withdraw(subject);
                 false
             }
         }

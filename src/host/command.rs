@@ -3,12 +3,14 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::FileType;
+use rustix::process::{Pid, Signal};
 
 /// Longer than anything we read from a program.
 const OUTPUT_LIMIT: u64 = 16 * 1024;
@@ -27,7 +29,7 @@ pub enum CommandError {
     #[error("{} did not end within {} s and was killed", .program.display(), .limit.as_secs())]
     Deadline { program: PathBuf, limit: Duration },
     #[error("{} failed ({status}): {words}", .program.display())]
-    Status { program: PathBuf, status: std::process::ExitStatus, words: String },
+    Status { program: PathBuf, status: ExitStatus, words: String },
     #[error("cannot wait for {}: {source}", .program.display())]
     Wait {
         program: PathBuf,
@@ -43,7 +45,8 @@ pub(super) fn run<A: AsRef<OsStr>>(
     limit: Duration,
 ) -> Result<String, CommandError> {
     trusted(program)?;
-    let mut child = Command::new(program)
+    let start = |source| CommandError::Start { program: program.into(), source };
+    let child = Command::new(program)
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -52,22 +55,27 @@ pub(super) fn run<A: AsRef<OsStr>>(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A group of its own: what it starts is ended with it.
+        .process_group(0)
         .spawn()
-        .map_err(|source| CommandError::Start { program: program.into(), source })?;
-    // Threads read until the program and all its children have closed their end; this one waits
-    // for that, bounded.
-    let end = Instant::now() + limit;
-    let output = drain(child.stdout.take());
-    let errors = drain(child.stderr.take());
-    let remaining = || end.saturating_duration_since(Instant::now());
-    let (Ok(output), Ok(errors)) =
-        (output.recv_timeout(remaining()), errors.recv_timeout(remaining()))
-    else {
-        reap(child);
-        return Err(CommandError::Deadline { program: program.into(), limit });
-    };
-    let status =
-        child.wait().map_err(|source| CommandError::Wait { program: program.into(), source })?;
+        .map_err(start)?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // Reading and waiting is done aside, and this thread waits for both, bounded: a program may
+    // close its output and stay, or leave a child behind that keeps it open.
+    let (sender, receiver) = mpsc::channel();
+    let aside = std::thread::Builder::new().spawn(move || {
+        let _ = sender.send(outcome(child));
+    });
+    let ended = aside.map_err(start).map(|_| receiver.recv_timeout(limit));
+    if !matches!(ended, Ok(Ok(_)))
+        && let Some(group) = group
+    {
+        // Without effect where it has ended meanwhile.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    let (status, output, errors) = ended?
+        .map_err(|_| CommandError::Deadline { program: program.into(), limit })?
+        .map_err(|source| CommandError::Wait { program: program.into(), source })?;
     if status.success() {
         return Ok(output);
     }
@@ -75,27 +83,24 @@ pub(super) fn run<A: AsRef<OsStr>>(
     Err(CommandError::Status { program: program.into(), status, words })
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // What cannot be read is not shown; the exit status decides.
-            let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-            // Beyond the limit it is thrown away, so that the program does not block on a full pipe.
-            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        }
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    receiver
+/// Exit status, standard output and standard error, when all three have ended.
+fn outcome(mut child: Child) -> std::io::Result<(ExitStatus, String, String)> {
+    let errors = child.stderr.take();
+    let errors = std::thread::Builder::new().spawn(move || drain(errors))?;
+    let output = drain(child.stdout.take());
+    let status = child.wait()?;
+    Ok((status, output, errors.join().unwrap_or_default()))
 }
 
-fn reap(mut child: Child) {
-    // A process that SIGKILL does not end (in uninterruptible sleep) must not hold us up either.
-    std::thread::spawn(move || {
-        let _ = child.kill();
-        let _ = child.wait();
-    });
+fn drain(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What cannot be read is not shown; the exit status decides.
+        let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes);
+        // Beyond the limit it is thrown away, so that the program does not block on a full pipe.
+        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Refuses a program that somebody besides root could have put there.
@@ -116,6 +121,8 @@ fn trusted(program: &Path) -> Result<(), CommandError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -125,6 +132,16 @@ mod tests {
         let result = run(Path::new("/bin/sleep"), ["1000"], limit);
         assert!(matches!(result, Err(CommandError::Deadline { .. })), "{result:?}");
         assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn neither_a_closed_output_nor_a_child_left_behind_gets_around_the_deadline() {
+        for script in ["exec >/dev/null 2>&1; sleep 1000", "sleep 1000 & exit 0"] {
+            let begin = Instant::now();
+            let result = run(Path::new("/bin/sh"), ["-c", script], Duration::from_millis(200));
+            assert!(matches!(result, Err(CommandError::Deadline { .. })), "{script}: {result:?}");
+            assert!(begin.elapsed() < Duration::from_secs(10), "{script}");
+        }
     }
 
     #[test]

@@ -48,6 +48,12 @@ pub fn replace(
     }
 }
 
+/// Replaces the file at `path`, whatever it is: for files that are our own.
+pub fn put(root: &Root, path: &Path, content: &[u8]) -> Result<(), HostError> {
+    let (dir, name) = parent(root, path)?;
+    write_at(&dir, &name, path, content)
+}
+
 fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
     match root.open_parent(path) {
         Err(Errno::NOENT) => {}
@@ -80,10 +86,11 @@ fn read_at(dir: &OwnedFd, name: &OsString, path: &Path) -> Result<Option<Vec<u8>
 }
 
 fn write_at(dir: &OwnedFd, name: &OsString, path: &Path, content: &[u8]) -> Result<(), HostError> {
-    // No `.conf` at the end: systemd-sysctl must not read a half-written file.
+    // No `.conf` at the end: systemd-sysctl must not read a half-written file. One name a process:
+    // a gate and the daemon may write at the same time.
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(".nodeguard");
+    temporary.push(format!(".nodeguard.{}", std::process::id()));
     // One that an earlier power cut left behind.
     match rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -141,7 +148,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("victim"), "v").unwrap();
         symlink("victim", dir.path().join("link")).unwrap();
-        symlink("victim", dir.path().join(".new.nodeguard")).unwrap();
+        let stale = format!(".new.nodeguard.{}", std::process::id());
+        symlink("victim", dir.path().join(stale)).unwrap();
         let root = Root::image(dir.path()).unwrap();
         assert!(replace(&root, Path::new("/link"), b"x", Some(b"v")).is_err());
         assert_eq!(replace(&root, Path::new("/new"), b"x", None).unwrap(), Written::Replaced);

@@ -16,6 +16,7 @@ pub mod rke2;
 pub mod root;
 pub mod runtime;
 pub mod tree;
+pub mod walk;
 
 use std::path::PathBuf;
 

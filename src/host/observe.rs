@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use super::HostError;
 use super::proc_sys::ProcSys;
 use super::root::Root;
-use super::tree::{self, OnDirectory};
+use super::tree;
+use super::walk::OnDirectory;
 use crate::controls::account_db::{self, Database, Group, Password, Shadow, User};
 use crate::controls::{etcd_account, etcd_data_dir, sysctl};
 use crate::model::Owner;
@@ -145,7 +146,10 @@ pub fn data_dir(
     let tls_dir = etcd_data_dir::tls_dir(data_dir);
     let mut facts = etcd_data_dir::Facts {
         owner,
-        unsafe_path: root.unsafe_component(&dir),
+        unsafe_path: root
+            .unsafe_component(&dir)
+            // What is in the TLS directory is looked at one by one: the directory counts too.
+            .or_else(|| root.unsafe_component(&tls_dir.join("server-ca.crt"))),
         dir,
         tree: None,
         tls_dir,
@@ -160,7 +164,7 @@ pub fn data_dir(
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
     for (name, _) in etcd_data_dir::TLS_FILES {
-        match tree::observe_file(root, &facts.tls_dir, name) {
+        match tree::observe_file(root, &facts.tls_dir, name, owner) {
             Ok(entry) => facts.tls.extend(entry),
             Err(e) => facts.unreadable.push((facts.tls_dir.join(name), reason(e))),
         }

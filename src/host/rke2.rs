@@ -2,7 +2,7 @@
 //! Gathering what this node's RKE2 is: its units, its configuration files, its version.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ const BINARIES: [&str; 3] = ["/usr/bin/rke2", "/usr/local/bin/rke2", "/opt/rke2/
 /// `rke2 --version` prints two lines and ends.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
+/// After a binary that gave no version it is asked again.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// What a pass knows about RKE2 on this node.
 #[derive(Debug)]
 pub struct Node {
@@ -48,6 +51,7 @@ pub struct Node {
 #[derive(Debug, Default)]
 pub struct VersionCache {
     known: Option<Known>,
+    failed: Option<Instant>,
 }
 
 /// What a binary answered. A replaced or rewritten binary differs in one of the numbers.
@@ -69,29 +73,44 @@ impl Known {
     }
 }
 
-/// Looks at RKE2. `said`: the role the command line names.
-pub fn observe(root: &Root, versions: &mut VersionCache, said: Option<Role>) -> Node {
-    let units = Units {
+/// Looks at RKE2. `said`: the role the command line names. `remember`: what its binary says of its
+/// version may be written down.
+pub fn observe(
+    root: &Root,
+    versions: &mut VersionCache,
+    said: Option<Role>,
+    remember: bool,
+) -> Node {
+    let mut units = Units {
         server: unit_facts(root, "rke2-server.service"),
         agent: unit_facts(root, "rke2-agent.service"),
     };
+    // Where one is enabled, what still runs of the other is what its stop left behind
+    // (KillMode=process), as on a server that was turned into an agent.
+    units.server.active &= units.server.enabled || !units.agent.enabled;
+    units.agent.active &= units.agent.enabled || !units.server.enabled;
     let said = said.or_else(|| root.is_live().then(|| runtime::gate_role(root)).flatten());
     let role = units.role(said);
     let service = service(root, role);
     let (inputs, watched) = inputs(root, role, &service);
     let config = rke2::resolve(&inputs);
-    let version = if root.is_live() { versions.get(root, &service) } else { None };
+    let version = if root.is_live() { versions.get(root, &service, remember) } else { None };
     Node { role, units, config, version, watched }
 }
 
 fn unit_facts(root: &Root, name: &str) -> UnitFacts {
     let installed = UNIT_DIRECTORIES.iter().any(|dir| exists(root, &Path::new(dir).join(name)));
-    let enabled = ["/etc/systemd/system", "/run/systemd/system"].iter().any(|dir| {
+    let masked = UNIT_DIRECTORIES.iter().any(|dir| {
+        let target = root.read_link(&Path::new(dir).join(name));
+        target.is_ok_and(|target| target == Path::new("/dev/null"))
+    });
+    let wanted = ["/etc/systemd/system", "/run/systemd/system"].iter().any(|dir| {
         sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
             (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
                 && exists(root, &wants.join(name))
         })
     });
+    let enabled = wanted && !masked;
     // A unit that runs has a control group; asking systemd would need the bus.
     let active = root.is_live()
         && ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"]
@@ -198,14 +217,15 @@ fn source_file(root: &Root, path: &Path) -> SourceFile {
 }
 
 impl VersionCache {
-    fn get(&mut self, root: &Root, service: &Service) -> Option<Version> {
+    fn get(&mut self, root: &Root, service: &Service, remember: bool) -> Option<Version> {
         let path = service
             .binary
             .as_deref()
             .into_iter()
             .chain(BINARIES)
             .map(PathBuf::from)
-            .find(|path| exists(root, path))?;
+            // A wrapper with another name is not asked: it may start a server instead.
+            .find(|path| path.ends_with("rke2") && exists(root, path))?;
         let stat = rustix::fs::stat(&path).ok()?;
         let mut found = Known {
             binary: path,
@@ -222,12 +242,18 @@ impl VersionCache {
         if let Some(known) = self.known.as_ref().filter(|known| known.same_binary(&found)) {
             return known.version.clone();
         }
+        if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
+            return None;
+        }
         found.version = command::run(&found.binary, ["--version"], VERSION_LIMIT)
             .ok()
             .and_then(|output| rke2::parse_version(&output).ok());
-        if found.version.is_some()
-            && let Ok(json) = serde_json::to_string(&found)
-        {
+        if found.version.is_none() {
+            // A slow disk at boot is no answer for good.
+            self.failed = Some(Instant::now());
+            return None;
+        }
+        if remember && let Ok(json) = serde_json::to_string(&found) {
             // Without it the next start asks again, and that is all.
             let _ = runtime::write_version(root, &json);
         }

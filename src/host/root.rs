@@ -30,7 +30,9 @@ impl Root {
     /// An image unpacked below `path`: links in it are resolved inside it, no live kernel value
     /// belongs to it.
     pub fn image(path: &Path) -> Result<Self, HostError> {
-        Self::open_root(path, false)
+        let path =
+            path.canonicalize().map_err(|e| HostError::io("open the root directory", path, e))?;
+        Self::open_root(&path, false)
     }
 
     fn open_root(path: &Path, live: bool) -> Result<Self, HostError> {
@@ -130,36 +132,63 @@ impl Root {
         }
     }
 
-    /// The first component on the way to `path` (which is included) that somebody besides root
-    /// can change, and why; missing components end the search.
+    /// The first component on the way to `path` that somebody besides root can change, and why.
+    /// Links are resolved by hand, so that the way behind them is looked at too; `path` itself is
+    /// not judged, and a missing component ends the search.
     pub fn unsafe_component(&self, path: &Path) -> Option<(PathBuf, String)> {
+        /// As the kernel has it.
+        const LINKS: usize = 40;
+        let mut links = 0;
         let mut so_far = PathBuf::from("/");
-        for component in path.components() {
-            match component {
-                Component::Normal(name) => so_far.push(name),
-                _ => continue,
+        let mut pending: Vec<OsString> = reversed(path);
+        while let Some(name) = pending.pop() {
+            if name == ".." {
+                so_far.pop();
+                continue;
             }
-            let link = self.stat(&so_far).ok()?;
-            if FileType::from_raw_mode(link.st_mode) == FileType::Symlink && link.st_uid != 0 {
-                return Some((so_far, format!("is a link owned by uid {}", link.st_uid)));
+            let here = so_far.join(&name);
+            let stat = self.stat(&here).ok()?;
+            let (uid, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                links += 1;
+                if uid != 0 {
+                    return Some((here, format!("is a link owned by uid {uid}")));
+                }
+                if links > LINKS {
+                    return Some((here, "is a loop of links".into()));
+                }
+                let target = self.read_link(&here).ok()?;
+                if target.is_absolute() {
+                    so_far = PathBuf::from("/");
+                }
+                pending.extend(reversed(&target));
+                continue;
             }
-            let directory = self.open(&so_far, OFlags::PATH, Mode::empty()).ok()?;
-            let directory = rustix::fs::fstat(&directory).ok()?;
-            if so_far == path {
-                // The tree's own top belongs to etcd; its parents do not.
+            if pending.is_empty() {
                 return None;
             }
-            if directory.st_uid != 0 {
-                return Some((so_far, format!("is owned by uid {}", directory.st_uid)));
+            if uid != 0 {
+                return Some((here, format!("is owned by uid {uid}")));
             }
             // In a sticky directory only the owner (root) can replace what is root's.
-            if directory.st_mode & 0o022 != 0 && directory.st_mode & 0o1000 == 0 {
-                let mode = directory.st_mode & 0o7777;
-                return Some((so_far, format!("is writable by others (mode {mode:04o})")));
+            let others = if stat.st_gid == 0 { 0o002 } else { 0o022 };
+            if mode & others != 0 && mode & 0o1000 == 0 {
+                return Some((here, format!("is writable by others (mode {mode:04o})")));
             }
+            so_far = here;
         }
         None
     }
+}
+
+/// The components of a path, the last first; a leading slash and dots left out.
+fn reversed(path: &Path) -> Vec<OsString> {
+    let name = |component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
 }
 
 /// A regular file's content from an open descriptor.

@@ -175,6 +175,17 @@ impl Config {
         self.profile.as_ref().filter(|setting| !setting.value.is_empty())
     }
 
+    /// Whether something of it could not be read, so that what is not set here may be set all the
+    /// same.
+    pub fn is_incomplete(&self) -> bool {
+        self.problems.iter().any(|problem| {
+            matches!(
+                problem.kind,
+                ProblemKind::InvalidYaml | ProblemKind::Unreadable | ProblemKind::BeyondLimits
+            )
+        })
+    }
+
     /// Whether a profile is set that this version of RKE2 takes.
     pub fn hardened(&self, version: Option<&semver::Version>) -> bool {
         self.profile().is_some_and(|profile| {
