@@ -42,12 +42,25 @@ node_up() { # node_up qemu|nspawn [SUITE]
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     mkdir -p "$node_cache/run"
+    node_sweep
     NODE_DIR=$(mktemp -d "$node_cache/run/XXXXXX")
+    echo $$ >"$NODE_DIR/owner"
     NODE_KIND=$kind
     "${kind}_create"
     "${kind}_start"
     node_wait_booted
     node_say "$kind $suite node up in $((SECONDS - start)) s"
+}
+
+# Takes away what tests that were killed outright left on the disk; their nodes died with them.
+node_sweep() {
+    local dir
+    for dir in "$node_cache"/run/*/; do
+        [ -s "$dir/owner" ] || continue
+        kill -0 "$(<"$dir/owner")" 2>/dev/null && continue
+        nspawn_remove_cgroups "$(nspawn_name "$dir")"
+        rm -rf --one-file-system "$dir"
+    done
 }
 
 node_down() {

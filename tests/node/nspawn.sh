@@ -18,7 +18,7 @@ nspawn_cgroups() {
 
 nspawn_start() {
     local name dir cgroups
-    name=node-$(basename "$NODE_DIR" | tr '[:upper:]' '[:lower:]')
+    name=$(nspawn_name "$NODE_DIR")
     mapfile -t cgroups < <(nspawn_cgroups)
     for dir in "${cgroups[@]}"; do mkdir -p "$dir/$name"; done
     # A user namespace of its own (--private-users), so that its root cannot write the kernel
@@ -70,19 +70,27 @@ nspawn_answers() {
 }
 
 nspawn_kill() {
-    local name dir group
+    local name dir
     [ -n "$NODE_PID" ] || return 0
     kill -KILL "$NODE_PID" 2>/dev/null || true
     wait "$NODE_PID" 2>/dev/null || true
     NODE_PID=''
-    name=node-$(basename "$NODE_DIR" | tr '[:upper:]' '[:lower:]')
+    name=$(nspawn_name "$NODE_DIR")
     for dir in $(nspawn_cgroups); do
         [ -d "$dir/$name" ] || continue
         # The kernel has killed pid 1 and all below it; their groups empty as they are reaped.
         wait_for "the node's cgroup to be empty" 20 nspawn_cgroup_is_empty "$dir/$name" || true
-        find "$dir/$name" -depth -type d | while read -r group; do
-            rmdir "$group" 2>/dev/null || true
-        done
+    done
+    nspawn_remove_cgroups "$name"
+}
+
+# The machine's name, and its cgroups', for a node's directory.
+nspawn_name() { tr '[:upper:]' '[:lower:]' <<<"node-$(basename "$1")"; }
+
+nspawn_remove_cgroups() {
+    local dir
+    for dir in $(nspawn_cgroups); do
+        [ ! -d "$dir/$1" ] || find "$dir/$1" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
 }
 

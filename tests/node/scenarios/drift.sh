@@ -48,7 +48,7 @@ if [ "$NODE_KIND" = qemu ]; then
     check_soon "that write is undone too" 30 sysctl_is kernel.panic 10
 fi
 figures=$(node /usr/local/lib/node/measure value /proc/sys/kernel/panic 10 0 60 2>&1)
-node_say "kernel.panic=0 lasted: $figures"
+node_say "$NODE_KIND: kernel.panic=0 lasted: $figures"
 p50=$(sed -n 's/.*p50_ms=\([0-9.]*\).*/\1/p' <<<"$figures")
 check_has "no deviation was left standing" '^n=60 lost=0 ' "$figures"
 check_at_most "half of the deviations last at most 50 ms" 50 "$p50"
@@ -60,7 +60,7 @@ check_soon "chown root of member/snap/db is undone" 5 owner_is "$ETCD_DB" "$id"
 check_soon "the journal has it with the path and both owners" 5 \
     agent_journal_has "$ETCD_DB owner corrected: 0:0 -> $id" "$since"
 figures=$(node /usr/local/lib/node/measure owner "$ETCD_DB" "$id" 0:0 60 2>&1)
-node_say "chown root:root of member/snap/db lasted: $figures"
+node_say "$NODE_KIND: chown root:root of member/snap/db lasted: $figures"
 p50=$(sed -n 's/.*p50_ms=\([0-9.]*\).*/\1/p' <<<"$figures")
 check_has "no deviation was left standing" '^n=60 lost=0 ' "$figures"
 check_at_most "half of the deviations last at most 50 ms" 50 "$p50"
