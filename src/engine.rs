@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
 use crate::controls::rke2_config;
-use crate::controls::sysctl::{self, Wanted};
+use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
@@ -60,9 +60,9 @@ pub struct Pass {
 pub struct Watch {
     /// Configuration files and directories of RKE2's.
     pub config: Vec<PathBuf>,
-    /// The kernel parameters to hold, and whether RKE2 refuses to start on wrong ones.
+    /// The kernel parameters to hold, and why.
     pub sysctls: Vec<Wanted>,
-    pub sysctls_checked: bool,
+    pub scope: Scope,
     /// The tree to guard; `None` where there is none, or where it is not safe to.
     pub guard: Option<Guard>,
 }
@@ -128,14 +128,11 @@ impl Engine {
         let meant = self.meant.clone().filter(|meant| meant.role == node.role);
         let config = meant.as_ref().unwrap_or(&node.config);
         let hardened = config.hardened(node.version.as_ref());
-        let kernel_defaults = config.kernel_defaults_in_force();
+        let guarding = node.role == Role::Server && hardened && config.runs_local_etcd();
+        let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };
         let mut corrections = Vec::new();
         let mut controls = Vec::new();
-        let mut watch = Watch {
-            config: node.watched.clone(),
-            sysctls_checked: kernel_defaults,
-            ..Watch::default()
-        };
+        let mut watch = Watch { config: node.watched.clone(), scope, ..Watch::default() };
 
         controls.push(self.control(ControlId::Rke2Config, mode, &mut corrections, &mut |_| {
             rke2_config::judge(&rke2_config::Facts {
@@ -146,8 +143,8 @@ impl Engine {
             })
         }));
         controls.push(self.control(ControlId::Sysctl, mode, &mut corrections, &mut |engine| {
-            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, kernel_defaults);
-            watch.sysctls = sysctl::wanted(facts.source.as_ref(), kernel_defaults);
+            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope);
+            watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope);
             sysctl::judge(&facts)
         }));
         if node.role == Role::Server {
@@ -158,15 +155,17 @@ impl Engine {
                 &mut |engine| etcd_account::judge(&observe::account(&engine.root, hardened)),
             ));
         }
-        if node.role == Role::Server && hardened && config.runs_local_etcd() {
+        if guarding {
+            // Looked at and reported all the same; the kernel parameter has a finding of its own.
+            let safe = self.hardlinks_are_protected();
             controls.push(self.control(
                 ControlId::EtcdDataDir,
-                mode,
+                if safe { mode } else { Mode::Check },
                 &mut corrections,
                 &mut |engine| {
                     let facts = observe::data_dir(&engine.root, config, on_directory);
                     let Some(facts) = facts else { return Vec::new() };
-                    watch.guard = facts.unsafe_path.is_none().then(|| Guard {
+                    watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                         dir: facts.dir.clone(),
                         tls_dir: facts.tls_dir.clone(),
                         owner: facts.owner,
@@ -178,11 +177,17 @@ impl Engine {
         Pass { report: self.report(&node, controls, corrections), watch }
     }
 
+    /// In an image nobody links anything.
+    fn hardlinks_are_protected(&mut self) -> bool {
+        !self.root.is_live()
+            || self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) == Live::Value("1".into())
+    }
+
     /// One kernel parameter, mended if it is wrong.
-    pub fn mend_sysctl(&mut self, want: &Wanted, checked: bool) -> Narrow {
+    pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
         self.narrow(&mut |engine| {
             let live = engine.proc_sys.read(&want.key);
-            sysctl::judge_live(want, &live, checked).into_iter().collect()
+            sysctl::judge_live(want, &live, scope).into_iter().collect()
         })
     }
 

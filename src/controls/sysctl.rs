@@ -33,6 +33,10 @@ kernel.panic_on_oops=1
 const KUBELET: [(&str, &str); 2] =
     [("kernel.keys.root_maxkeys", "1000000"), ("kernel.keys.root_maxbytes", "25000000")];
 
+/// What keeps etcd from linking somebody else's file into its data directory, where an ownership
+/// change could meet it: without it a tree that another user writes cannot be owned safely.
+pub const PROTECTED_HARDLINKS: &str = "fs.protected_hardlinks";
+
 const ADDED: &str = "# Added by nodeguard:";
 
 /// What was observed.
@@ -43,8 +47,27 @@ pub struct Facts {
     pub drop_in: DropIn,
     /// Live values by key; `None` when the pass does not work on the running host.
     pub live: Option<BTreeMap<String, Live>>,
-    /// Whether the kubelet's two keys belong to the baseline.
+    /// Which of them belong to the baseline.
+    pub scope: Scope,
+}
+
+/// Why parameters beyond RKE2's four are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// RKE2 and its kubelet refuse to start on wrong values.
     pub kernel_defaults_in_force: bool,
+    /// etcd's data directory is guarded.
+    pub guarding: bool,
+}
+
+impl Scope {
+    /// Whether a wrong value of this parameter keeps RKE2 down, or us from guarding.
+    fn is_fatal(self, key: &str) -> bool {
+        match key {
+            PROTECTED_HARDLINKS => self.guarding,
+            _ => self.kernel_defaults_in_force && is_checked(key),
+        }
+    }
 }
 
 /// The state of [`DROP_IN`].
@@ -82,7 +105,7 @@ pub struct Wanted {
 }
 
 /// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's.
-pub fn wanted(source: Option<&(String, String)>, kernel_defaults_in_force: bool) -> Vec<Wanted> {
+pub fn wanted(source: Option<&(String, String)>, scope: Scope) -> Vec<Wanted> {
     let (name, text) =
         source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
     let mut out: Vec<Wanted> = Vec::new();
@@ -98,11 +121,15 @@ pub fn wanted(source: Option<&(String, String)>, kernel_defaults_in_force: bool)
             add(&mut out, entry.key, entry.value, Origin::file("built-in baseline"));
         }
     }
-    if kernel_defaults_in_force {
+    if scope.kernel_defaults_in_force {
         for (key, value) in KUBELET {
             let source = Origin::file("kubelet --protect-kernel-defaults");
             add(&mut out, key.into(), value.into(), source);
         }
+    }
+    if scope.guarding {
+        let source = Origin::file("guard of etcd's data directory");
+        add(&mut out, PROTECTED_HARDLINKS.into(), "1".into(), source);
     }
     out
 }
@@ -130,21 +157,20 @@ fn plain_key(key: &str) -> bool {
 
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
-    let wanted = wanted(facts.source.as_ref(), facts.kernel_defaults_in_force);
+    let wanted = wanted(facts.source.as_ref(), facts.scope);
     let mut out: Vec<Planned> = judge_drop_in(facts, &wanted).into_iter().collect();
     if let Some(live) = &facts.live {
         for want in &wanted {
             let actual = live.get(&want.key).unwrap_or(&Live::Missing);
-            out.extend(judge_live(want, actual, facts.kernel_defaults_in_force));
+            out.extend(judge_live(want, actual, facts.scope));
         }
     }
     out
 }
 
-/// One live value. `checked`: RKE2 or its kubelet refuses to start on a wrong one.
-pub fn judge_live(want: &Wanted, actual: &Live, checked: bool) -> Option<Planned> {
-    let fatal = checked && is_checked(&want.key);
-    let unmended = if fatal { Severity::Fatal } else { Severity::Warning };
+/// One live value.
+pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned> {
+    let unmended = if scope.is_fatal(&want.key) { Severity::Fatal } else { Severity::Warning };
     let finding = |severity, actual: &str, message: String, remedy: String| Finding {
         control: ControlId::Sysctl,
         code: "sysctl-live",
@@ -359,7 +385,7 @@ mod tests {
             ("kernel.keys.root_maxkeys", "200"),
             ("kernel.keys.root_maxbytes", "25000000"),
         ]);
-        facts.kernel_defaults_in_force = true;
+        facts.scope.kernel_defaults_in_force = true;
         let planned = judge(&facts);
         let subjects: Vec<_> = planned.iter().map(|p| p.finding.subject.as_str()).collect();
         assert_eq!(subjects, [DROP_IN, "kernel.keys.root_maxkeys"]);
@@ -422,11 +448,26 @@ mod tests {
     #[test]
     fn a_key_that_is_no_plain_parameter_is_never_taken_from_a_file() {
         let text = "kernel.*=1\nkernel/../../etc/passwd=1\nkernel.panic=10\n".to_owned();
-        let keys: Vec<_> =
-            wanted(Some(&("x".into(), text)), false).into_iter().map(|w| w.key).collect();
+        let keys: Vec<_> = wanted(Some(&("x".into(), text)), Scope::default())
+            .into_iter()
+            .map(|w| w.key)
+            .collect();
         assert_eq!(
             keys,
             ["kernel.panic", "vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic_on_oops"]
+        );
+    }
+
+    #[test]
+    fn where_a_tree_is_guarded_hard_links_must_be_protected_or_it_is_fatal() {
+        let mut facts = right(&[("fs.protected_hardlinks", "0")]);
+        assert_eq!(codes(&facts), [], "elsewhere it is none of our keys");
+        facts.scope.guarding = true;
+        let planned = judge(&facts);
+        let live = planned.iter().find(|p| p.finding.code == "sysctl-live").unwrap();
+        assert_eq!(
+            (live.finding.subject.as_str(), live.unmended),
+            (PROTECTED_HARDLINKS, Severity::Fatal)
         );
     }
 
@@ -435,7 +476,7 @@ mod tests {
         let mut facts = right(&[]);
         facts.live.as_mut().unwrap().insert("kernel.panic".into(), Live::Missing);
         assert_eq!(codes(&facts)[0].1, Severity::Warning);
-        facts.kernel_defaults_in_force = true;
+        facts.scope.kernel_defaults_in_force = true;
         assert!(codes(&facts).contains(&("sysctl-live", Severity::Fatal, "kernel.panic".into())));
     }
 }

@@ -57,7 +57,7 @@ impl Daemon {
             Verdict::Go | Verdict::Crowded => {}
             Verdict::HoldBack => return true,
         }
-        let narrow = self.engine.mend_sysctl(want, self.watch.sysctls_checked);
+        let narrow = self.engine.mend_sysctl(want, self.watch.scope);
         self.settled(ControlId::Sysctl, key, narrow, corrections)
     }
 

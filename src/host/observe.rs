@@ -21,13 +21,13 @@ use crate::rke2::Config;
 const FILE_LIMIT: usize = 1 << 20;
 
 /// The kernel parameters and their drop-in.
-pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, kernel_defaults: bool) -> sysctl::Facts {
+pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, scope: sysctl::Scope) -> sysctl::Facts {
     let source = sysctl::RKE2_SOURCES.iter().find_map(|path| {
         let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
         Some(((*path).to_owned(), String::from_utf8(content).ok()?))
     });
     let live = root.is_live().then(|| {
-        sysctl::wanted(source.as_ref(), kernel_defaults)
+        sysctl::wanted(source.as_ref(), scope)
             .into_iter()
             .map(|want| {
                 let value = proc_sys.read(&want.key);
@@ -36,7 +36,7 @@ pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, kernel_defaults: bool) -> sys
             .collect()
     });
     let drop_in = drop_in(root);
-    sysctl::Facts { source, drop_in, live, kernel_defaults_in_force: kernel_defaults }
+    sysctl::Facts { source, drop_in, live, scope }
 }
 
 fn drop_in(root: &Root) -> sysctl::DropIn {

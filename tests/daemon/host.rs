@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Kernel values as an unprepared machine has them.
-const STOCK: [(&str, &str); 6] = [
+const STOCK: [(&str, &str); 7] = [
+    ("fs/protected_hardlinks", "0"),
     ("vm/panic_on_oom", "0"),
     ("vm/overcommit_memory", "0"),
     ("kernel/panic", "0"),

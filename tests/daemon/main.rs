@@ -23,6 +23,7 @@ fn a_stock_server_is_ready_after_the_first_pass_and_everything_is_as_the_guide_s
         ("vm/panic_on_oom", "0"),
         ("kernel/panic", "10"),
         ("kernel/panic_on_oops", "1"),
+        ("fs/protected_hardlinks", "1"),
     ] {
         assert_eq!(host.sysctl(key), value, "{key}");
     }
