@@ -163,7 +163,8 @@ impl Engine {
                 if safe { mode } else { Mode::Check },
                 &mut corrections,
                 &mut |engine| {
-                    let facts = observe::data_dir(&engine.root, config, on_directory);
+                    let version = node.version.as_ref();
+                    let facts = observe::data_dir(&engine.root, config, version, on_directory);
                     let Some(facts) = facts else { return Vec::new() };
                     watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                         dir: facts.dir.clone(),

@@ -6,11 +6,20 @@ use std::path::{Path, PathBuf};
 
 use super::etcd_oddity;
 pub use super::etcd_oddity::Oddity;
+use semver::Version;
+
 use crate::model::{Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity};
 
-/// The TLS files that must be etcd's under a profile; the rest of the directory stays root's
-/// (rke2-facts, section 4).
-pub const TLS_FILES: [(&str, ModeRule); 6] = [
+/// A TLS file directly in [`tls_dir`], and how it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFile {
+    pub name: &'static str,
+    pub rule: ModeRule,
+    pub owner: Owner,
+}
+
+/// What etcd's process reads: etcd's under a profile.
+const READ_BY_ETCD: [(&str, ModeRule); 6] = [
     ("server-client.crt", ModeRule::TlsCertificate),
     ("server-client.key", ModeRule::TlsKey),
     ("peer-server-client.crt", ModeRule::TlsCertificate),
@@ -18,6 +27,37 @@ pub const TLS_FILES: [(&str, ModeRule); 6] = [
     ("server-ca.crt", ModeRule::TlsCertificate),
     ("peer-ca.crt", ModeRule::TlsCertificate),
 ];
+
+/// What RKE2 alone reads.
+const READ_BY_RKE2: [(&str, ModeRule); 4] = [
+    ("client.crt", ModeRule::TlsCertificate),
+    ("client.key", ModeRule::TlsKey),
+    ("server-ca.key", ModeRule::TlsKey),
+    ("peer-ca.key", ModeRule::TlsKey),
+];
+
+/// The TLS files to hold. From 1.31.12, 1.32.8, 1.33.4 and 1.34 on RKE2 gives etcd only what etcd
+/// reads; before, it gives etcd the whole directory, and where no version is known, what RKE2 does
+/// with the rest is left to it (rke2-facts, section 4).
+pub fn tls_files(version: Option<&Version>, etcd: Owner) -> Vec<TlsFile> {
+    let file = |owner| move |(name, rule)| TlsFile { name, rule, owner };
+    let mut files: Vec<TlsFile> = READ_BY_ETCD.into_iter().map(file(etcd)).collect();
+    if version.is_some_and(gives_etcd_only_what_it_reads) {
+        let root = Owner { uid: 0, gid: 0 };
+        files.extend(READ_BY_RKE2.into_iter().map(file(root)));
+    }
+    files
+}
+
+fn gives_etcd_only_what_it_reads(version: &Version) -> bool {
+    let patch = match (version.major, version.minor) {
+        (1, 31) => 12,
+        (1, 32) => 8,
+        (1, 33) => 4,
+        (major, minor) => return (major, minor) >= (1, 34),
+    };
+    version.patch >= patch
+}
 
 /// etcd's data directory below RKE2's data dir.
 pub fn etcd_dir(data_dir: &Path) -> PathBuf {
@@ -37,7 +77,7 @@ pub struct Facts {
     pub dir: PathBuf,
     pub tree: Option<TreeFacts>,
     pub tls_dir: PathBuf,
-    pub tls: Vec<EntryFacts>,
+    pub tls: Vec<(TlsFile, EntryFacts)>,
     /// A component of the way to `dir` that somebody besides root can change, and why.
     pub unsafe_path: Option<(PathBuf, String)>,
     /// What kept us from looking.
@@ -47,7 +87,6 @@ pub struct Facts {
 /// One entry that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryFacts {
-    pub name: String,
     pub owner: Owner,
     /// Permission bits.
     pub mode: u32,
@@ -135,8 +174,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }
-    for entry in &facts.tls {
-        out.extend(judge_tls(facts, entry));
+    for (wanted, entry) in &facts.tls {
+        out.extend(judge_tls(&facts.tls_dir, *wanted, entry));
     }
     out
 }
@@ -191,24 +230,22 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
     out
 }
 
-fn judge_tls(facts: &Facts, entry: &EntryFacts) -> Option<Planned> {
-    let path = facts.tls_dir.join(&entry.name);
+fn judge_tls(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned> {
+    let path = dir.join(wanted.name);
     if let Some(oddity) = &entry.oddity {
         return Some(etcd_oddity::judge(&path, oddity));
     }
-    let rule = TLS_FILES.iter().find(|(name, _)| *name == entry.name).map(|(_, rule)| *rule)?;
-    let mode = rule.wanted(false, entry.mode);
-    let (code, actual, expected, word) = if entry.owner != facts.owner {
-        ("etcd-tls-owner", entry.owner.to_string(), facts.owner.to_string(), "owner")
+    let mode = wanted.rule.wanted(false, entry.mode);
+    let (code, actual, expected, word) = if entry.owner != wanted.owner {
+        ("etcd-tls-owner", entry.owner.to_string(), wanted.owner.to_string(), "owner")
     } else if entry.mode != mode {
         ("etcd-tls-mode", octal(entry.mode), octal(mode), "mode")
     } else {
         return None;
     };
-    let message = format!(
-        "{} has {word} {actual}, expected {expected}: etcd could not read it",
-        path.display()
-    );
+    let etcds = wanted.owner.uid != 0;
+    let why = if etcds { "etcd could not read it" } else { "etcd has no business with it" };
+    let message = format!("{} has {word} {actual}, expected {expected}: {why}", path.display());
     Some(Planned {
         finding: finding(
             code,
@@ -220,12 +257,12 @@ fn judge_tls(facts: &Facts, entry: &EntryFacts) -> Option<Planned> {
             "nodeguard apply mends it".into(),
         ),
         actions: vec![Action::OwnEntry {
-            base: facts.tls_dir.clone(),
-            below: PathBuf::from(&entry.name),
-            owner: facts.owner,
-            rule,
+            base: dir.to_path_buf(),
+            below: PathBuf::from(wanted.name),
+            owner: wanted.owner,
+            rule: wanted.rule,
         }],
-        unmended: Severity::Fatal,
+        unmended: if etcds { Severity::Fatal } else { Severity::Warning },
     })
 }
 
@@ -373,21 +410,40 @@ mod tests {
     #[test]
     fn a_tls_key_of_roots_goes_to_etcd_and_a_strict_certificate_stays_strict() {
         let mut facts = facts(TreeFacts::default());
-        let entry = |name: &str, uid, mode| EntryFacts {
-            name: name.into(),
-            owner: Owner { uid, gid: uid },
-            mode,
-            oddity: None,
+        let mut add = |name, uid, mode| {
+            let file = tls_files(None, ETCD).into_iter().find(|file| file.name == name).unwrap();
+            let owner = Owner { uid, gid: uid };
+            facts.tls.push((file, EntryFacts { owner, mode, oddity: None }));
         };
-        facts.tls = vec![
-            entry("server-client.key", 0, 0o600),
-            entry("server-ca.crt", 997, 0o600),
-            entry("peer-ca.crt", 997, 0o664),
-        ];
+        add("server-client.key", 0, 0o600);
+        add("server-ca.crt", 997, 0o600);
+        add("peer-ca.crt", 997, 0o664);
         let planned = judge(&facts);
         let got: Vec<_> =
             planned.iter().map(|p| (p.finding.code, p.finding.expected.as_str())).collect();
         assert_eq!(got, [("etcd-tls-owner", "997:997"), ("etcd-tls-mode", "0644")]);
+    }
+
+    #[test]
+    fn what_etcd_does_not_read_is_roots_from_the_versions_on_that_make_it_so() {
+        for (version, roots) in [
+            ("1.30.14", 0),
+            ("1.31.11", 0),
+            ("1.31.12", 4),
+            ("1.32.7", 0),
+            ("1.32.8", 4),
+            ("1.33.3", 0),
+            ("1.33.4", 4),
+            ("1.34.0", 4),
+            ("1.36.4+rke2r1", 4),
+            ("2.0.0", 4),
+        ] {
+            let version = Version::parse(version).unwrap();
+            let files = tls_files(Some(&version), ETCD);
+            assert_eq!(files.iter().filter(|f| f.owner == ETCD).count(), 6, "{version}");
+            assert_eq!(files.iter().filter(|f| f.owner.uid == 0).count(), roots, "{version}");
+        }
+        assert_eq!(tls_files(None, ETCD).len(), 6, "not known: the rest is left to RKE2");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
+use semver::Version;
 
 use super::HostError;
 use super::proc_sys::ProcSys;
@@ -138,6 +139,7 @@ fn usable_password(accounts: &Accounts, user: &User) -> bool {
 pub fn data_dir(
     root: &Root,
     config: &Config,
+    version: Option<&Version>,
     on_directory: OnDirectory<'_>,
 ) -> Option<etcd_data_dir::Facts> {
     let owner = etcd_owner(root)?;
@@ -163,10 +165,10 @@ pub fn data_dir(
         Ok(tree) => facts.tree = tree,
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
-    for (name, _) in etcd_data_dir::TLS_FILES {
-        match tree::observe_file(root, &facts.tls_dir, name, owner) {
-            Ok(entry) => facts.tls.extend(entry),
-            Err(e) => facts.unreadable.push((facts.tls_dir.join(name), reason(e))),
+    for file in etcd_data_dir::tls_files(version, owner) {
+        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner) {
+            Ok(entry) => facts.tls.extend(entry.map(|entry| (file, entry))),
+            Err(e) => facts.unreadable.push((facts.tls_dir.join(file.name), reason(e))),
         }
     }
     Some(facts)

@@ -78,7 +78,7 @@ pub fn observe_file(
     let name_c = last_name(Path::new(name))?;
     let oddity = oddity(&found.seen(&name_c, Path::new(name), &stat), owner_of(&stat) != owner);
     let (owner, mode) = (owner_of(&stat), stat.st_mode & 0o7777);
-    Ok(Some(EntryFacts { name: name.into(), owner, mode, oddity }))
+    Ok(Some(EntryFacts { owner, mode, oddity }))
 }
 
 /// Gives everything below `base/below`, itself included, to `owner`.
