@@ -152,7 +152,10 @@ impl Engine {
                 ControlId::EtcdAccount,
                 mode,
                 &mut corrections,
-                &mut |engine| etcd_account::judge(&observe::account(&engine.root, hardened)),
+                &mut |engine| {
+                    let data_dir = &config.data_dir.value;
+                    etcd_account::judge(&observe::account(&engine.root, data_dir, hardened))
+                },
             ));
         }
         if guarding {

@@ -3,7 +3,7 @@
 //! `useradd -r -c "etcd user" -s /sbin/nologin -M etcd -U` makes them, in /etc/passwd and
 //! /etc/group: RKE2 reads the files and never asks NSS.
 
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, ControlId, Finding, Origin, Owner, Planned, Severity};
 
 /// Of the user and of its group.
 pub const NAME: &str = "etcd";
@@ -18,6 +18,9 @@ pub struct Facts {
     pub group: Option<GroupFacts>,
     /// Why a file could not be read, with its path.
     pub unreadable: Vec<(String, String)>,
+    /// Who owns etcd's data directory, where that is nobody this database knows and both numbers
+    /// are free system ids: a data disk that outlived its system.
+    pub orphan: Option<Owner>,
     /// Whether RKE2 refuses to start without the account: a profile is set.
     pub checked: bool,
 }
@@ -84,6 +87,25 @@ fn unmended(facts: &Facts) -> Severity {
 }
 
 fn missing_user(facts: &Facts, group_exists: bool) -> Planned {
+    let (remedy, actions) = match (facts.orphan, group_exists) {
+        // The data keeps its owner: nothing of it has to be changed.
+        (Some(Owner { uid, gid }), false) => (
+            format!(
+                r#"groupadd -r -g {gid} etcd && useradd -r -c "etcd user" -s /sbin/nologin -M -u {uid} -g etcd etcd"#
+            ),
+            vec![
+                Action::CreateGroup { name: NAME, gid: Some(gid) },
+                Action::CreateUser { name: NAME, with_group: false, uid: Some(uid) },
+            ],
+        ),
+        (_, true) => (
+            r#"useradd -r -c "etcd user" -s /sbin/nologin -M -g etcd etcd"#.into(),
+            vec![Action::CreateUser { name: NAME, with_group: false, uid: None }],
+        ),
+        (None, false) => {
+            (GUIDE.into(), vec![Action::CreateUser { name: NAME, with_group: true, uid: None }])
+        }
+    };
     Planned {
         finding: finding(
             "etcd-user-missing",
@@ -91,13 +113,9 @@ fn missing_user(facts: &Facts, group_exists: bool) -> Planned {
             "user etcd",
             ("in /etc/passwd", "missing"),
             "missing required: user: unknown user etcd".into(),
-            if group_exists {
-                r#"useradd -r -c "etcd user" -s /sbin/nologin -M -g etcd etcd"#.into()
-            } else {
-                GUIDE.into()
-            },
+            remedy,
         ),
-        actions: vec![Action::CreateUser { name: NAME, with_group: !group_exists }],
+        actions,
         unmended: unmended(facts),
     }
 }
@@ -113,7 +131,7 @@ fn missing_group(facts: &Facts) -> Planned {
             "groupadd -r etcd && usermod -g etcd etcd".into(),
         ),
         // The primary group follows in the next judgement, when the new gid is known.
-        actions: vec![Action::CreateGroup { name: NAME }],
+        actions: vec![Action::CreateGroup { name: NAME, gid: None }],
         unmended: unmended(facts),
     }
 }
@@ -235,9 +253,9 @@ mod tests {
     #[test]
     fn every_half_made_account_gets_the_action_that_completes_it() {
         let rows = [
-            (None, None, Action::CreateUser { name: NAME, with_group: true }),
-            (None, Some(group()), Action::CreateUser { name: NAME, with_group: false }),
-            (Some(user(100)), None, Action::CreateGroup { name: NAME }),
+            (None, None, Action::CreateUser { name: NAME, with_group: true, uid: None }),
+            (None, Some(group()), Action::CreateUser { name: NAME, with_group: false, uid: None }),
+            (Some(user(100)), None, Action::CreateGroup { name: NAME, gid: None }),
             (
                 Some(user(100)),
                 Some(group()),
@@ -251,6 +269,25 @@ mod tests {
             assert_eq!(planned[0].unmended, Severity::Fatal);
             assert_eq!(planned[0].finding.severity, Severity::Drift);
         }
+    }
+
+    #[test]
+    fn data_that_outlived_its_system_keeps_its_owner() {
+        let orphan = Some(Owner { uid: 992, gid: 991 });
+        let planned = judge(&Facts { orphan, ..Facts::default() });
+        assert_eq!(
+            planned[0].actions,
+            [
+                Action::CreateGroup { name: NAME, gid: Some(991) },
+                Action::CreateUser { name: NAME, with_group: false, uid: Some(992) },
+            ]
+        );
+        let facts = Facts { orphan, group: Some(group()), ..Facts::default() };
+        assert_eq!(
+            judge(&facts)[0].actions,
+            [Action::CreateUser { name: NAME, with_group: false, uid: None }],
+            "an account that was begun is completed as it is"
+        );
     }
 
     #[test]

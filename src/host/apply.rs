@@ -24,22 +24,45 @@ pub fn run(root: &Root, proc_sys: &mut ProcSys, action: &Action) -> Outcome {
             }
         }
         Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
-        Action::CreateGroup { name } => {
-            changing(root, |db| db.group(name).is_none(), |_| Ok(()), "groupadd", &["-r", name])
+        Action::CreateGroup { name, gid } => {
+            let number = gid.map(|gid| gid.to_string());
+            let mut arguments = vec!["-r", *name];
+            if let Some(number) = &number {
+                arguments.extend(["-g", number]);
+            }
+            changing(
+                root,
+                |db| db.group(name).is_none(),
+                |db| match db.group(name) {
+                    Some(group) if gid.is_none_or(|gid| gid == group.gid) => Ok(()),
+                    Some(_) => Err("the group has another gid"),
+                    None => Err("the group is still not in /etc/group"),
+                },
+                "groupadd",
+                &arguments,
+            )
         }
-        Action::CreateUser { name, with_group } => {
+        Action::CreateUser { name, with_group, uid } => {
             // As RKE2's hardening guide has it: useradd -r -c "etcd user" -s /sbin/nologin -M etcd -U
             let comment = format!("{name} user");
+            let number = uid.map(|uid| uid.to_string());
             let mut arguments = vec!["-r", "-c", &comment, "-s", "/sbin/nologin", "-M", *name];
             if *with_group {
                 arguments.push("-U");
             } else {
                 arguments.extend(["-g", *name]);
             }
+            if let Some(number) = &number {
+                arguments.extend(["-u", number]);
+            }
             changing(
                 root,
                 |db| db.user(name).is_none(),
-                |db| db.user(name).map(|_| ()).ok_or("the user is still not in /etc/passwd"),
+                |db| match db.user(name) {
+                    Some(user) if uid.is_none_or(|uid| uid == user.uid) => Ok(()),
+                    Some(_) => Err("the user has another uid"),
+                    None => Err("the user is still not in /etc/passwd"),
+                },
                 "useradd",
                 &arguments,
             )

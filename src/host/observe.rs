@@ -100,8 +100,8 @@ pub fn accounts(root: &Root) -> Result<Accounts, HostError> {
     })
 }
 
-/// The account `etcd`. `checked`: RKE2 refuses to start without it.
-pub fn account(root: &Root, checked: bool) -> etcd_account::Facts {
+/// The account `etcd`. `checked`: RKE2 refuses to start without it. `data_dir`: RKE2's.
+pub fn account(root: &Root, data_dir: &Path, checked: bool) -> etcd_account::Facts {
     let db = match accounts(root) {
         Ok(db) => db,
         Err(e) => {
@@ -121,8 +121,21 @@ pub fn account(root: &Root, checked: bool) -> etcd_account::Facts {
             .group(etcd_account::NAME)
             .map(|group| etcd_account::GroupFacts { gid: group.gid, line: group.line }),
         unreadable: Vec::new(),
+        orphan: orphan(root, &db, data_dir),
         checked,
     }
+}
+
+/// The owner of etcd's data directory, if both its numbers are system ids that nobody has.
+fn orphan(root: &Root, db: &Accounts, data_dir: &Path) -> Option<Owner> {
+    /// Of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
+    const SYSTEM: std::ops::RangeInclusive<u32> = 1..=999;
+    let stat = root.stat(&etcd_data_dir::etcd_dir(data_dir)).ok()?;
+    let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
+    let free = db.users.users_with_uid(owner.uid).next().is_none()
+        && db.groups.groups_with_gid(owner.gid).next().is_none();
+    let system = SYSTEM.contains(&owner.uid) && SYSTEM.contains(&owner.gid);
+    (free && system).then_some(owner)
 }
 
 /// Whether one can log in with a password, or without any.

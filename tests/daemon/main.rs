@@ -221,6 +221,43 @@ fn an_account_that_is_deleted_while_it_runs_is_made_again() {
 }
 
 #[test]
+fn data_that_outlived_its_system_gets_an_account_with_its_ids_and_is_not_changed() {
+    let mut host = Host::server();
+    host.make_data_dir();
+    let status = std::process::Command::new("chown")
+        .args(["-R", "811:812"])
+        .arg(host.at("/var/lib/rancher/rke2/server/db/etcd"))
+        .status();
+    assert!(status.unwrap().success());
+
+    host.start();
+
+    assert_eq!(host.etcd(), Some((811, 812)));
+    assert_eq!(host.owner(&format!("{ETCD}/member/snap/db")), Some((811, 812)));
+    assert!(!host.log().contains("/db/etcd owner corrected"), "{}", host.log());
+}
+
+#[test]
+fn data_of_an_owner_that_is_taken_is_given_to_etcd_with_one_line() {
+    let mut host = Host::server();
+    host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nother:x:811:811::/:/bin/sh\n");
+    host.make_data_dir();
+    let status = std::process::Command::new("chown")
+        .args(["-R", "811:811"])
+        .arg(host.at("/var/lib/rancher/rke2/server/db/etcd"))
+        .status();
+    assert!(status.unwrap().success());
+
+    host.start();
+
+    let etcd = host.etcd();
+    assert_ne!(etcd.unwrap().0, 811);
+    assert_eq!(host.owner(&format!("{ETCD}/member/snap/db")), etcd);
+    let lines = host.log().lines().filter(|line| line.contains("/db/etcd owner corrected")).count();
+    assert_eq!(lines, 1, "{}", host.log());
+}
+
+#[test]
 fn what_a_link_leads_to_is_never_changed_and_the_gate_stays_shut() {
     let mut host = Host::server();
     host.start();
