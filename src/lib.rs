@@ -27,6 +27,7 @@ pub mod engine;
 
 pub mod bus;
 pub mod journal;
+pub mod mounts;
 pub mod pacing;
 pub mod render;
 pub mod service;

@@ -172,6 +172,15 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    fn tmpfs(to: &Path) -> Self {
+        let status =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(to).status();
+        assert!(status.unwrap().success());
+        Self(to.to_path_buf())
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = std::process::Command::new("umount").arg(&self.0).status();
@@ -179,7 +188,33 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn what_is_mounted_in_the_tree_is_not_entered_by_a_whole_walk_nor_by_a_narrow_one() {
+fn a_file_system_of_its_own_that_is_mounted_in_the_tree_is_guarded_like_the_rest() {
+    let tree = Tree::new();
+    let wal = tree.top().join("wal");
+    fs::create_dir(&wal).unwrap();
+    let _mounted = Mounted::tmpfs(&wal);
+    let segment = tree.file("wal/0.wal");
+    tree.file("wal/below/1.wal");
+
+    assert_eq!(tree.own(), Outcome::Applied { changes: 5 });
+
+    assert_eq!((owner(&wal), owner(&segment), mode(&wal)), (ETCD, ETCD, 0o700));
+    chown(&segment, Some(0), Some(0)).unwrap();
+    let narrow = tree::own(&tree.root, &tree.top(), Path::new("wal/0.wal"), ETCD);
+    assert_eq!(narrow, Outcome::Applied { changes: 1 });
+    assert_eq!(tree.look().odd, []);
+    // A bind mount of it, inside it, is still one.
+    let shown = wal.join("below");
+    let elsewhere = tree.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let _bound = Mounted::bind(&elsewhere, &shown);
+    assert_eq!(tree.own(), Outcome::AlreadyDone);
+    assert_eq!(owner(&elsewhere), ROOT);
+    assert_eq!(tree.look().odd, [("wal/below".into(), Oddity::Mount)]);
+}
+
+#[test]
+fn what_is_bound_in_the_tree_is_not_entered_by_a_whole_walk_nor_by_a_narrow_one() {
     let tree = Tree::new();
     let outside = tree.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();

@@ -35,7 +35,7 @@ pub enum Oddity {
         kind: &'static str,
     },
     Device,
-    /// Another file system, or a bind mount.
+    /// A bind mount, of a directory or of a file.
     Mount,
     /// Deeper than the walk goes.
     TooDeep,
@@ -119,10 +119,10 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         ),
         Oddity::Mount => (
             "etcd-mount",
-            "no mount below the data dir",
-            "mount point".into(),
-            format!("{shown} is a mount point: not entered"),
-            format!("chown -R etcd:etcd {shown} once, or mount it elsewhere"),
+            "no bind mount below the data dir",
+            "bind mount".into(),
+            format!("{shown} is a bind mount: left alone, since what it shows belongs elsewhere"),
+            format!("umount {shown}, or mount a file system of its own there"),
         ),
         Oddity::TooDeep => (
             "etcd-too-deep",

@@ -18,6 +18,7 @@ use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::{proc_sys, runtime};
 use crate::journal::Journal;
 use crate::model::{ControlId, Finding, Report, Severity};
+use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::watch::{Hints, Interest, Watcher};
@@ -57,6 +58,7 @@ enum Event {
     /// A pass that was put off is due.
     Due,
     Tick,
+    Mounts,
     BusStatus,
     Reload,
     Terminate,
@@ -94,12 +96,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         blind: None,
         pacing: Pacing::default(),
         unreported: false,
+        way: Vec::new(),
     };
     daemon.look();
     daemon.service.ready();
     // After READY: RKE2 waits for that, and nobody waits for the bus.
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
 
+    let mut mounts = MountEvents::new();
     let every = daemon.service.interval().map_or(POLL, |watchdog| watchdog.min(POLL));
     let mut tick = interval_at(Instant::now() + every, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,6 +117,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             _ = tick.tick() => Event::Tick,
+            () = mounts.changed() => Event::Mounts,
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
         };
@@ -125,6 +130,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Due => daemon.look(),
             Event::Request(request) => daemon.answer(request),
             Event::Tick => daemon.tick(),
+            Event::Mounts => daemon.mounts_changed(),
             Event::Reload => {
                 daemon.service.reloading();
                 daemon.look();
@@ -164,6 +170,9 @@ struct Daemon {
     /// Why events may be missed.
     blind: Option<String>,
     pacing: Pacing,
+    /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
+    /// the last whole pass met them.
+    way: Vec<(u64, u64)>,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
 }
@@ -181,6 +190,24 @@ impl Daemon {
                 let _ = reply.send(self.report());
             }
         }
+    }
+
+    /// Pods make mounts all the time; only one that covers or uncovers the way to
+    /// the tree matters.
+    fn mounts_changed(&mut self) {
+        if self.way() != self.way {
+            self.look_soon(Duration::ZERO);
+        }
+    }
+
+    fn way(&self) -> Vec<(u64, u64)> {
+        let Some(guard) = &self.watch.guard else { return Vec::new() };
+        let mut dirs: Vec<_> = guard.dir.ancestors().collect();
+        dirs.reverse();
+        dirs.iter()
+            .map_while(|dir| self.engine.root().stat(dir).ok())
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .collect()
     }
 
     /// A whole pass, `after` the last one at the earliest.
@@ -204,6 +231,8 @@ impl Daemon {
         // happened meanwhile may have gone unseen, so it is looked at once more.
         for _ in 0..3 {
             self.service.turned();
+            // Before the look: what is mounted during it is looked at again.
+            self.way = self.way();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
             let blind = self.watcher.blind().map(str::to_owned);

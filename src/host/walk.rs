@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Finding one's way in a tree that another user can write: by single components from a held
-//! descriptor, never through a link, never on to another mount, to a limited depth.
+//! descriptor, never through a link, never into a bind mount, to a limited depth.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +27,7 @@ pub(super) type Mount = (u64, u64);
 
 /// An entry as a walk met it.
 pub(super) struct Seen<'a> {
-    /// Of the top: what is on another mount is never changed.
+    /// Where it should be: what turns out to be on another mount is never changed.
     pub(super) mount: Mount,
     pub(super) parent: BorrowedFd<'a>,
     /// Its name in `parent`; `.` for the top itself.
@@ -75,7 +76,7 @@ impl Found {
 /// mount is not there, for us: the whole pass reports it.
 pub(super) fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
-    let mount = mount_of(&parent)?;
+    let mut mount = mount_of(&parent)?;
     let mut names = below.components().peekable();
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut entry = None;
@@ -90,16 +91,17 @@ pub(super) fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found,
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(Errno::NOENT),
             other => other?,
         };
-        if mount_of(&parent)? != mount {
-            return Err(Errno::NOENT);
-        }
+        mount = enter(mount, mount_of(&parent)?).ok_or(Errno::NOENT)?;
     }
     let entry = match entry {
         Some(entry) => entry,
         None => rustix::fs::openat(&parent, c".", flags, Mode::empty())?,
     };
-    if mount_of(&entry)? != mount {
-        return Err(Errno::NOENT);
+    let its_mount = mount_of(&entry)?;
+    if its_mount != mount {
+        let stat = rustix::fs::fstat(&entry)?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        mount = enter(mount, its_mount).filter(|_| directory).ok_or(Errno::NOENT)?;
     }
     Ok(Found { mount, parent, entry })
 }
@@ -154,6 +156,7 @@ pub(super) fn visit_below(
 
 /// A directory whose sub-directories are still to be entered.
 struct Level {
+    mount: Mount,
     fd: OwnedFd,
     below: PathBuf,
     pending: Vec<CString>,
@@ -195,10 +198,10 @@ pub(super) fn walk(
                 continue;
             }
         };
-        if its_mount != mount {
+        let Some(mount) = enter(level.mount, its_mount) else {
             visit(Met::Stop(&below, Oddity::Mount));
             continue;
-        }
+        };
         let parent = level.fd.as_fd();
         visit(Met::Entry(Seen { mount, parent, name: &name, below: &below, stat: &stat }));
         if levels.len() >= DEPTH_LIMIT {
@@ -252,7 +255,30 @@ fn read_level(
             Err(e) => visit(Met::Stop(&path, Oddity::Unreadable { reason: e.to_string() })),
         }
     }
-    Level { fd, below, pending }
+    Level { mount, fd, below, pending }
+}
+
+/// The mount to go on in, on the way from a directory on `from` to one on `to`: a file system of
+/// its own that is mounted there is entered (only root mounts), a bind mount is not, since what it
+/// shows has another place where it belongs.
+fn enter(from: Mount, to: Mount) -> Option<Mount> {
+    if from == to {
+        return Some(from);
+    }
+    // Without the mount's number nothing is known about it.
+    let (device, number) = to;
+    (device != from.0 && number != 0 && shows_a_whole_filesystem(number)).then_some(to)
+}
+
+/// Whether a mount shows a file system from its root. Read anew each time: it is rare.
+fn shows_a_whole_filesystem(number: u64) -> bool {
+    let Ok(file) = std::fs::File::open("/proc/self/mountinfo") else { return false };
+    // proc(5): number, parent's number, device, root, mount point …
+    std::io::BufReader::new(file).split(b'\n').map_while(Result::ok).any(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let its_number = fields.next().and_then(|field| std::str::from_utf8(field).ok());
+        its_number.and_then(|n| n.parse().ok()) == Some(number) && fields.nth(2) == Some(b"/")
+    })
 }
 
 /// The mount an open file is on: its device, and on kernels that say so (5.8) the mount itself,

@@ -239,6 +239,23 @@ impl Host {
         self.command(arguments).env_remove("NOTIFY_SOCKET").output().unwrap()
     }
 
+    /// Runs a line of shell where the daemon lives, in its mount namespace and root.
+    pub fn inside(&self, line: &str) -> String {
+        let pid = self.pid().to_string();
+        let output = Command::new("nsenter")
+            .args(["--target", &pid, "--mount", "--root", "--wd=/", "sh", "-c", line])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub fn inside_owner(&self, path: &str) -> Option<(u32, u32)> {
+        let owner = self.inside(&format!("stat -c '%u %g' {path} || true"));
+        let (uid, gid) = owner.split_once(' ')?;
+        Some((uid.parse().ok()?, gid.parse().ok()?))
+    }
+
     pub fn log(&self) -> String {
         self.read("log")
     }

@@ -221,6 +221,23 @@ fn an_account_that_is_deleted_while_it_runs_is_made_again() {
 }
 
 #[test]
+fn a_data_dir_on_a_disk_that_is_unmounted_and_mounted_again_is_guarded_again() {
+    let mut host = Host::server();
+    host.start();
+    let etcd = host.etcd();
+    let db = format!("{ETCD}/member/snap/db");
+    host.inside("mkdir -p /var/lib/rancher && mount -t tmpfs tmpfs /var/lib/rancher");
+    let make = format!("mkdir -p {ETCD}/member/snap && touch {db}");
+    host.inside(&make);
+    host.until("guarded", |host| host.inside_owner(&db) == etcd);
+    host.inside("umount /var/lib/rancher");
+    host.inside(&format!("mount -t tmpfs tmpfs /var/lib/rancher && {make}"));
+    host.until("guarded again", |host| host.inside_owner(&db) == etcd);
+    host.inside(&format!("chown root:root {db}"));
+    host.until("and again", |host| host.inside_owner(&db) == etcd);
+}
+
+#[test]
 fn data_that_outlived_its_system_gets_an_account_with_its_ids_and_is_not_changed() {
     let mut host = Host::server();
     host.make_data_dir();
