@@ -134,9 +134,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, path: &Path, actual: String, expected: String) {
+    /// `describe` is asked for the first one only.
+    pub fn add(&mut self, describe: impl FnOnce() -> (PathBuf, String, String)) {
         self.count += 1;
-        self.first.get_or_insert_with(|| (path.to_path_buf(), actual, expected));
+        self.first.get_or_insert_with(describe);
     }
 }
 
@@ -323,10 +324,10 @@ mod tests {
     #[test]
     fn one_wrong_entry_is_named_and_many_are_counted() {
         let mut tree = TreeFacts::default();
-        tree.wrong_owner.add(Path::new("member/snap/db"), "0:0".into(), "997:997".into());
+        tree.wrong_owner.add(|| ("member/snap/db".into(), "0:0".into(), "997:997".into()));
         let one = judge(&facts(tree.clone()));
         assert_eq!(one[0].finding.subject, "/d/server/db/etcd/member/snap/db");
-        tree.wrong_owner.add(Path::new("member/wal/0.wal"), "0:0".into(), "997:997".into());
+        tree.wrong_owner.add(|| ("member/wal/0.wal".into(), "0:0".into(), "997:997".into()));
         let two = judge(&facts(tree));
         assert_eq!(two.len(), 1);
         assert_eq!(two[0].finding.subject, "/d/server/db/etcd");
@@ -398,7 +399,7 @@ mod tests {
     #[test]
     fn a_way_that_others_can_change_is_fatal_and_nothing_is_planned() {
         let mut tree = TreeFacts::default();
-        tree.wrong_owner.add(Path::new("x"), "0:0".into(), "997:997".into());
+        tree.wrong_owner.add(|| ("x".into(), "0:0".into(), "997:997".into()));
         let mut facts = facts(tree);
         facts.unsafe_path = Some(("/d".into(), "is owned by uid 1000".into()));
         let planned = judge(&facts);

@@ -86,7 +86,7 @@ pub fn own(root: &Root, base: &Path, below: &Path, owner: Owner) -> Outcome {
     let mut sum = Sum::default();
     let result = walk::visit_below(root, base, below, &mut |_, _| {}, &mut |met| {
         if let Met::Entry(entry) = met {
-            sum.add(entry.below, mend(&entry, owner, ModeRule::EtcdTree));
+            sum.add(&entry, mend(&entry, owner, ModeRule::EtcdTree));
         }
     });
     match result {
@@ -100,7 +100,7 @@ pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: Mod
     let mut sum = Sum::default();
     let result = walk::visit_entry(root, base, below, &mut |met| {
         if let Met::Entry(entry) = met {
-            sum.add(below, mend(&entry, owner, rule));
+            sum.add(&entry, mend(&entry, owner, rule));
         }
     });
     match result {
@@ -121,14 +121,14 @@ fn look(facts: &mut TreeFacts, owner: Owner, met: Met<'_>) {
     let mode = entry.stat.st_mode & 0o7777;
     let wanted = ModeRule::EtcdTree.wanted(directory, mode);
     if let Some(oddity) = oddity(&entry, actual != owner) {
-        facts.add_odd(entry.below.to_path_buf(), oddity);
+        facts.add_odd(entry.below(), oddity);
         return;
     }
     if actual != owner {
-        facts.wrong_owner.add(entry.below, actual.to_string(), owner.to_string());
+        facts.wrong_owner.add(|| (entry.below(), actual.to_string(), owner.to_string()));
     }
     if mode != wanted {
-        facts.wrong_mode.add(entry.below, octal(mode), octal(wanted));
+        facts.wrong_mode.add(|| (entry.below(), octal(mode), octal(wanted)));
     }
 }
 
@@ -191,8 +191,8 @@ fn mend(seen: &Seen<'_>, owner: Owner, rule: ModeRule) -> Mended {
         Err(e) => return Mended::Failed(e.to_string()),
     };
     // What is behind this descriptor cannot be swapped any more, so it is judged once more.
-    let stat = match rustix::fs::fstat(&fd) {
-        Ok(stat) => stat,
+    let (mount, stat) = match mount_of(&fd).and_then(|m| Ok((m, rustix::fs::fstat(&fd)?))) {
+        Ok(found) => found,
         Err(e) => return Mended::Failed(e.to_string()),
     };
     if is_right(&stat, owner, rule) {
@@ -200,8 +200,7 @@ fn mend(seen: &Seen<'_>, owner: Owner, rule: ModeRule) -> Mended {
     }
     let file_type = FileType::from_raw_mode(stat.st_mode);
     let single = file_type == FileType::RegularFile && stat.st_nlink == 1;
-    let same_mount = mount_of(&fd).is_ok_and(|mount| mount == seen.mount);
-    if !same_mount || !(single || file_type == FileType::Directory) {
+    if mount != seen.mount || !(single || file_type == FileType::Directory) {
         // Reported as an oddity by the look that follows.
         return Mended::Right;
     }
@@ -227,15 +226,17 @@ fn set(fd: &OwnedFd, stat: &Stat, owner: Owner, rule: ModeRule) -> Result<Stat, 
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chownat(fd, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
+    // Read after the chown, which may take set-id bits away.
     let stat = rustix::fs::fstat(fd)?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let mode = stat.st_mode & 0o7777;
     let wanted = rule.wanted(directory, mode);
-    if mode != wanted {
-        // fchmod refuses an O_PATH descriptor; its magic link leads to the very same inode.
-        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        rustix::fs::chmod(link.as_str(), Mode::from_raw_mode(wanted))?;
+    if mode == wanted {
+        return Ok(stat);
     }
+    // fchmod refuses an O_PATH descriptor; its magic link leads to the very same inode.
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::chmod(link.as_str(), Mode::from_raw_mode(wanted))?;
     rustix::fs::fstat(fd)
 }
 
@@ -247,13 +248,14 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, below: &Path, mended: Mended) {
+    fn add(&mut self, entry: &Seen<'_>, mended: Mended) {
         match mended {
             Mended::Right => {}
             Mended::Changed => self.changed += 1,
             Mended::Failed(reason) => {
                 self.failed += 1;
-                self.first_failure.get_or_insert_with(|| format!("{}: {reason}", below.display()));
+                self.first_failure
+                    .get_or_insert_with(|| format!("{}: {reason}", entry.below().display()));
             }
         }
     }

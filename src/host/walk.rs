@@ -32,9 +32,19 @@ pub(super) struct Seen<'a> {
     pub(super) parent: BorrowedFd<'a>,
     /// Its name in `parent`; `.` for the top itself.
     pub(super) name: &'a CStr,
-    /// Its path below the top.
-    pub(super) below: &'a Path,
+    /// The path of `parent` below the top.
+    pub(super) dir: &'a Path,
     pub(super) stat: &'a Stat,
+}
+
+impl Seen<'_> {
+    /// The entry's path below the top. Made only for what is told about: a walk meets thousands.
+    pub(super) fn below(&self) -> PathBuf {
+        match self.name.to_bytes() {
+            b"." => self.dir.to_path_buf(),
+            name => self.dir.join(OsStr::from_bytes(name)),
+        }
+    }
 }
 
 /// What a walk meets.
@@ -67,8 +77,10 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// `name`: as [`last_name`] has it.
     pub(super) fn seen<'a>(&'a self, name: &'a CStr, below: &'a Path, stat: &'a Stat) -> Seen<'a> {
-        Seen { mount: self.mount, parent: self.parent.as_fd(), name, below, stat }
+        let dir = below.parent().unwrap_or(Path::new(""));
+        Seen { mount: self.mount, parent: self.parent.as_fd(), name, dir, stat }
     }
 }
 
@@ -179,7 +191,7 @@ pub(super) fn walk(
     // Watched first, then looked at.
     on_directory(top.as_fd(), below);
     let stat = rustix::fs::fstat(&top)?;
-    visit(Met::Entry(Seen { mount, parent: top.as_fd(), name: c".", below, stat: &stat }));
+    visit(Met::Entry(Seen { mount, parent: top.as_fd(), name: c".", dir: below, stat: &stat }));
     let mut levels = vec![read_level(top, mount, below.to_path_buf(), &mut buffer, visit)];
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.pending.pop() else {
@@ -203,7 +215,7 @@ pub(super) fn walk(
             continue;
         };
         let parent = level.fd.as_fd();
-        visit(Met::Entry(Seen { mount, parent, name: &name, below: &below, stat: &stat }));
+        visit(Met::Entry(Seen { mount, parent, name: &name, dir: &level.below, stat: &stat }));
         if levels.len() >= DEPTH_LIMIT {
             visit(Met::Stop(&below, Oddity::TooDeep));
             continue;
@@ -242,17 +254,19 @@ fn read_level(
             pending.push(name.to_owned());
             continue;
         }
-        let path = below.join(OsStr::from_bytes(name.to_bytes()));
         match stat_entry(&fd, name) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 pending.push(name.to_owned());
             }
             Ok(stat) => {
                 let parent = fd.as_fd();
-                visit(Met::Entry(Seen { mount, parent, name, below: &path, stat: &stat }));
+                visit(Met::Entry(Seen { mount, parent, name, dir: &below, stat: &stat }));
             }
             Err(Errno::NOENT | Errno::STALE) => {}
-            Err(e) => visit(Met::Stop(&path, Oddity::Unreadable { reason: e.to_string() })),
+            Err(e) => {
+                let path = below.join(OsStr::from_bytes(name.to_bytes()));
+                visit(Met::Stop(&path, Oddity::Unreadable { reason: e.to_string() }));
+            }
         }
     }
     Level { mount, fd, below, pending }
