@@ -76,7 +76,8 @@ pub fn observe_file(
     };
     let stat = rustix::fs::fstat(&found.entry)?;
     let name_c = last_name(Path::new(name))?;
-    let oddity = oddity(&found.seen(&name_c, Path::new(name), &stat), owner_of(&stat) != owner);
+    let seen = found.seen(&name_c, Path::new(name), &stat);
+    let oddity = oddity(&seen, owner_of(&stat) != owner);
     let (owner, mode) = (owner_of(&stat), stat.st_mode & 0o7777);
     Ok(Some(EntryFacts { owner, mode, oddity }))
 }
@@ -120,6 +121,13 @@ fn look(facts: &mut TreeFacts, owner: Owner, met: Met<'_>) {
     let actual = owner_of(entry.stat);
     let mode = entry.stat.st_mode & 0o7777;
     let wanted = ModeRule::EtcdTree.wanted(directory, mode);
+    // Where thousands are wrong the first look does not ask each for its mount: `mend` does before
+    // it changes anything, and the look after it meets the few that are left.
+    let ask_mount = actual != owner && facts.wrong_owner.count < 64;
+    if ask_mount && is_elsewhere(&entry) {
+        facts.add_odd(entry.below(), Oddity::Mount);
+        return;
+    }
     if let Some(oddity) = oddity(&entry, actual != owner) {
         facts.add_odd(entry.below(), oddity);
         return;
@@ -132,13 +140,14 @@ fn look(facts: &mut TreeFacts, owner: Owner, met: Met<'_>) {
     }
 }
 
+/// Whether an entry is a mount where none is expected: a file, too, can be one.
+fn is_elsewhere(entry: &Seen<'_>) -> bool {
+    mount_at(entry.parent, entry.name).is_ok_and(|mount| mount != entry.mount)
+}
+
 /// Why an entry's ownership is never changed, if so. `wrong`: it would need a change.
 fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
     let stat = entry.stat;
-    // A file, too, can be a mount. Asked only where it matters: it costs a system call.
-    if wrong && mount_at(entry.parent, entry.name).is_ok_and(|mount| mount != entry.mount) {
-        return Some(Oddity::Mount);
-    }
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => None,
         FileType::RegularFile if stat.st_nlink <= 1 => None,
