@@ -57,6 +57,8 @@ enum Event {
     Request(Request),
     /// A pass that was put off is due.
     Due,
+    /// Hints are taken again.
+    Quiet,
     Tick,
     Mounts,
     BusStatus,
@@ -97,6 +99,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         pacing: Pacing::default(),
         unreported: false,
         way: Vec::new(),
+        quiet: None,
     };
     daemon.look();
     daemon.service.ready();
@@ -108,12 +111,13 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     let mut tick = interval_at(Instant::now() + every, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let due = daemon.due;
+        let (due, quiet) = (daemon.due, daemon.quiet);
         let event = tokio::select! {
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
-            hints = daemon.watcher.hints() => Event::Hints(hints),
+            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
+            () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => Event::Quiet,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             _ = tick.tick() => Event::Tick,
@@ -128,6 +132,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(),
+            Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
             Event::Tick => daemon.tick(),
             Event::Mounts => daemon.mounts_changed(),
@@ -173,6 +178,8 @@ struct Daemon {
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
     /// the last whole pass met them.
     way: Vec<(u64, u64)>,
+    /// Until then no hints are taken: the last ones were about something contested.
+    quiet: Option<Instant>,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
 }

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tokio::time;
+
 use super::{Daemon, LOOK_EVERY};
 use crate::bus::Notice;
 use crate::engine::Narrow;
@@ -14,6 +16,10 @@ use crate::watch::Hints;
 
 /// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
 const LONGEST_TURN: Duration = Duration::from_millis(50);
+
+/// While somebody fights over an object its events are taken so often and no more: each costs a
+/// wakeup and changes nothing.
+const CONTESTED_PAUSE: Duration = Duration::from_millis(25);
 
 /// Between whole passes that only hope for a mend.
 const MENDING_PAUSE: Duration = Duration::from_millis(500);
@@ -55,10 +61,15 @@ impl Daemon {
         match self.pacing.verdict(key, Instant::now()) {
             // Their number is small: they always find room.
             Verdict::Go | Verdict::Crowded => {}
-            Verdict::HoldBack => return true,
+            Verdict::HoldBack => return self.hold_back(),
         }
         let narrow = self.engine.mend_sysctl(want, self.watch.scope);
         self.settled(ControlId::Sysctl, key, narrow, corrections)
+    }
+
+    fn hold_back(&mut self) -> bool {
+        self.quiet = Some(time::Instant::now() + CONTESTED_PAUSE);
+        true
     }
 
     /// The same for one entry of the guarded tree.
@@ -67,7 +78,7 @@ impl Daemon {
         let subject = guard.dir.join(below).display().to_string();
         match self.pacing.verdict(&subject, Instant::now()) {
             Verdict::Go => {}
-            Verdict::HoldBack => return true,
+            Verdict::HoldBack => return self.hold_back(),
             Verdict::Crowded => return false,
         }
         let watcher = &mut self.watcher;

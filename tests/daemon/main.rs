@@ -5,6 +5,7 @@ mod host;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use host::{ETCD, Host, TLS, proc_file};
 
@@ -309,10 +310,26 @@ fn a_rival_that_never_gives_up_makes_the_object_contested_and_not_the_processor_
     }
     host.until("degraded", |host| host.status().starts_with("degraded"));
     assert!(host.status().contains("kernel.panic is contested"), "{}", host.status());
+    // The rival as busy as it can be: the daemon must not be.
+    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
+    while begin.elapsed() < Duration::from_secs(3) {
+        host.set_sysctl("kernel/panic", "0");
+    }
+    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    println!("CPU while contested: {share:.1} %");
+    assert!(share < 5.0, "{share} % of a processor, in a debug build");
+    assert!(host.log().matches("is contested").count() <= 3, "{}", host.log());
     host.set_sysctl("kernel/panic", "10");
     host.until("the contest ends with the rival", |host| {
         host.log().contains("no longer contested") && host.status().starts_with("ready")
     });
+}
+
+/// Processor time used so far, in hundredths of a second.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = proc_file(pid, "stat");
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[test]
