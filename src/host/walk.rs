@@ -84,13 +84,14 @@ impl Found {
     }
 }
 
-/// Opens `dir/below` as `O_PATH`, component by component. What is behind a link or on another
-/// mount is not there, for us: the whole pass reports it.
+/// Opens `dir/below` as `O_PATH`, component by component. What is behind a link or a bind mount is
+/// not there, for us: the whole pass reports it.
 pub(super) fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
-    let mut mount = mount_of(&parent)?;
-    let mut names = below.components().peekable();
+    let top = mount_of(&parent)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut way = Vec::new();
+    let mut names = below.components().peekable();
     let mut entry = None;
     while let Some(component) = names.next() {
         let Component::Normal(name) = component else { return Err(Errno::INVAL) };
@@ -98,18 +99,26 @@ pub(super) fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found,
             entry = Some(rustix::fs::openat(&parent, name, flags, Mode::empty())?);
             break;
         }
-        parent = match rustix::fs::openat(&parent, name, DIRECTORY, Mode::empty()) {
+        let next = match rustix::fs::openat(&parent, name, DIRECTORY, Mode::empty()) {
             // Swapped for something else since the event.
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(Errno::NOENT),
             other => other?,
         };
-        mount = enter(mount, mount_of(&parent)?).ok_or(Errno::NOENT)?;
+        way.push(std::mem::replace(&mut parent, next));
     }
     let entry = match entry {
         Some(entry) => entry,
         None => rustix::fs::openat(&parent, c".", flags, Mode::empty())?,
     };
     let its_mount = mount_of(&entry)?;
+    if its_mount == top {
+        // A mount has one place: nothing on the way was another one.
+        return Ok(Found { mount: top, parent, entry });
+    }
+    let mut mount = top;
+    for directory in way.iter().chain([&parent]) {
+        mount = enter(mount, mount_of(directory)?).ok_or(Errno::NOENT)?;
+    }
     if its_mount != mount {
         let stat = rustix::fs::fstat(&entry)?;
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
