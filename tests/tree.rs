@@ -113,6 +113,29 @@ fn a_wrong_group_or_mode_alone_is_seen_and_mended() {
 }
 
 #[test]
+fn an_access_control_list_that_lets_others_in_is_taken_away() {
+    let tree = Tree::new();
+    let snap = tree.file("member/snap/1.snap");
+    let quiet = tree.file("member/snap/db");
+    set_mode(&quiet, 0o600);
+    tree.own();
+    let acl = |arguments: &[&str], path: &Path| {
+        let status = std::process::Command::new("setfacl").args(arguments).arg(path).status();
+        assert!(status.expect("setfacl (package acl)").success());
+    };
+    acl(&["-m", "u:1000:rw"], &snap);
+    acl(&["-d", "-m", "u:1000:rwx"], &tree.top().join("member"));
+    assert_eq!(tree.look().acls.count, 2);
+
+    assert_eq!(tree.own(), Outcome::Applied { changes: 2 });
+
+    assert_eq!(tree.look().acls.count, 0);
+    let output = std::process::Command::new("getfacl").arg("-cp").arg(&snap).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("1000"), "{output:?}");
+    assert_eq!(tree.own(), Outcome::AlreadyDone);
+}
+
+#[test]
 fn links_are_never_followed_and_neither_they_nor_their_targets_change() {
     let tree = Tree::new();
     let precious = tree.outside("precious");

@@ -101,6 +101,8 @@ pub struct TreeFacts {
     pub directories: u64,
     pub wrong_owner: Tally,
     pub wrong_mode: Tally,
+    /// Access control lists that give somebody else more than the mode says.
+    pub acls: Tally,
     pub odd: Vec<(PathBuf, Oddity)>,
     /// How many oddities there are beyond those in `odd`.
     pub odd_more: u64,
@@ -214,6 +216,7 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
     };
     drift("etcd-owner", "owner", &tree.wrong_owner);
     drift("etcd-mode", "mode", &tree.wrong_mode);
+    drift("etcd-acl", "an access control list,", &tree.acls);
     for (below, oddity) in &tree.odd {
         out.push(etcd_oddity::judge(&join(dir, below), oddity));
     }

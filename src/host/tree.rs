@@ -135,9 +135,58 @@ fn look(facts: &mut TreeFacts, owner: Owner, met: Met<'_>) {
     if actual != owner {
         facts.wrong_owner.add(|| (entry.below(), actual.to_string(), owner.to_string()));
     }
+    let acl = may_have_acl(entry.stat)
+        && open_path(&entry).is_ok_and(|fd| has_foreign_acl(&fd, entry.stat));
+    if acl {
+        facts.acls.add(|| (entry.below(), "a list".into(), "none".into()));
+    }
     if mode != wanted {
         facts.wrong_mode.add(|| (entry.below(), octal(mode), octal(wanted)));
     }
+}
+
+/// What Linux keeps POSIX access control lists in.
+const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+/// Whether an access control list could give somebody else access. The group's bits of the mode
+/// are the mask of such a list: where they are empty it gives nothing, and no system call is spent
+/// on it. A directory's default list counts whatever its mode, since its new entries get it.
+fn may_have_acl(stat: &Stat) -> bool {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => true,
+        FileType::RegularFile => stat.st_mode & 0o070 != 0,
+        _ => false,
+    }
+}
+
+fn has_foreign_acl(fd: &OwnedFd, stat: &Stat) -> bool {
+    let link = link_of(fd);
+    // A file system without such lists says so with an error: a no, too.
+    let has = |name| rustix::fs::getxattr_query(link.as_str(), name).is_ok();
+    may_have_acl(stat) && ACLS.into_iter().any(has)
+}
+
+fn strip_acls(fd: &OwnedFd) -> Result<(), Errno> {
+    let link = link_of(fd);
+    for name in ACLS {
+        match rustix::fs::removexattr(link.as_str(), name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The entry itself, whatever it is.
+fn open_path(entry: &Seen<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(entry.parent, entry.name, flags, Mode::empty())
+}
+
+/// The magic link of a descriptor: what takes a path and no `O_PATH` descriptor gets the very same
+/// inode by it.
+fn link_of(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Whether an entry is a mount where none is expected: a file, too, can be one.
@@ -190,11 +239,11 @@ enum Mended {
 
 /// Compare, set, read back, all on one descriptor.
 fn mend(seen: &Seen<'_>, owner: Owner, rule: ModeRule) -> Mended {
-    if is_right(seen.stat, owner, rule) {
+    let acls = rule == ModeRule::EtcdTree;
+    if is_right(seen.stat, owner, rule) && !(acls && may_have_acl(seen.stat)) {
         return Mended::Right;
     }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat(seen.parent, seen.name, flags, Mode::empty()) {
+    let fd = match open_path(seen) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Mended::Right,
         Err(e) => return Mended::Failed(e.to_string()),
@@ -204,7 +253,8 @@ fn mend(seen: &Seen<'_>, owner: Owner, rule: ModeRule) -> Mended {
         Ok(found) => found,
         Err(e) => return Mended::Failed(e.to_string()),
     };
-    if is_right(&stat, owner, rule) {
+    let acl = acls && has_foreign_acl(&fd, &stat);
+    if is_right(&stat, owner, rule) && !acl {
         return Mended::Right;
     }
     let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -213,8 +263,11 @@ fn mend(seen: &Seen<'_>, owner: Owner, rule: ModeRule) -> Mended {
         // Reported as an oddity by the look that follows.
         return Mended::Right;
     }
-    match set(&fd, &stat, owner, rule) {
-        Ok(stat) if is_right(&stat, owner, rule) => Mended::Changed,
+    let stripped = if acl { strip_acls(&fd) } else { Ok(()) };
+    match stripped.and_then(|()| set(&fd, &stat, owner, rule)) {
+        Ok(stat) if is_right(&stat, owner, rule) && !(acl && has_foreign_acl(&fd, &stat)) => {
+            Mended::Changed
+        }
         Ok(stat) => Mended::Failed(format!(
             "still {} {} after the change",
             owner_of(&stat),
@@ -243,9 +296,7 @@ fn set(fd: &OwnedFd, stat: &Stat, owner: Owner, rule: ModeRule) -> Result<Stat, 
     if mode == wanted {
         return Ok(stat);
     }
-    // fchmod refuses an O_PATH descriptor; its magic link leads to the very same inode.
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    rustix::fs::chmod(link.as_str(), Mode::from_raw_mode(wanted))?;
+    rustix::fs::chmod(link_of(fd).as_str(), Mode::from_raw_mode(wanted))?;
     rustix::fs::fstat(fd)
 }
 

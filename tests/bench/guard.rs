@@ -13,7 +13,7 @@ mod host;
 use std::ffi::CString;
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -182,7 +182,14 @@ fn make_tree(dir: &Path, entries: usize) {
         let below = dir.join(format!("member/d{n}"));
         fs::create_dir_all(&below).unwrap();
         for file in 0..49.min(entries - made) {
-            fs::File::create(below.join(format!("f{file}"))).unwrap();
+            let path = below.join(format!("f{file}"));
+            fs::File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .unwrap();
         }
         made += 50;
         n += 1;

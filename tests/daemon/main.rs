@@ -325,6 +325,40 @@ fn a_rival_that_never_gives_up_makes_the_object_contested_and_not_the_processor_
     });
 }
 
+#[test]
+fn what_etcd_writes_wakes_nobody() {
+    use std::io::Write;
+    let mut host = Host::server();
+    host.start();
+    let etcd = host.etcd();
+    host.make_data_dir();
+    let wal = format!("{ETCD}/member/wal/0.wal");
+    host.until("guarded", |host| host.owner(&wal) == etcd);
+    let wakeups = |host: &Host| -> u64 {
+        let status = proc_file(host.pid(), "status");
+        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    // What the guard's own change and the tree's making still had to say is over.
+    host.until("it is quiet", |host| {
+        let before = wakeups(host);
+        std::thread::sleep(Duration::from_millis(100));
+        wakeups(host) == before
+    });
+    let before = wakeups(&host);
+    let mut file = fs::File::options().append(true).open(host.at(&wal)).unwrap();
+    for n in 0..2000 {
+        file.write_all(b"record").unwrap();
+        if n % 100 == 0 {
+            file.sync_data().unwrap();
+        }
+    }
+    drop(file);
+    let woken = wakeups(&host) - before;
+    // The clock's own ticks may fall into it.
+    assert!(woken <= 3, "{woken} wakeups for 2000 writes");
+}
+
 /// Processor time used so far, in hundredths of a second.
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = proc_file(pid, "stat");
