@@ -58,7 +58,7 @@ node rke2-uninstall.sh >/dev/null 2>&1
 check_is "the agent is the same process" "$main_pid" "$(node systemctl show -P MainPID nodeguard)"
 check "and answers" state_is "$(bus_get State)"
 node busctl call $BUS $BUS_PATH $BUS Reconcile >/dev/null
-check_status "no data dir is made by the agent" 1 node test -e /var/lib/rancher
+check_status "no data dir is made by the agent" 1 node test -e "$DATA_DIR"
 check_status "nor a configuration for RKE2" 1 node test -e /etc/rancher/rke2
 check "the account is kept" node getent passwd etcd
 node sysctl -qw kernel.panic=0

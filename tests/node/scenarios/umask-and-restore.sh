@@ -32,6 +32,7 @@ check_is "the unit has the distribution's umask" 0077 "$(unit_umask)"
 node systemctl start --no-block rke2-server
 refused() { node grep -q 'tls/etcd/.*permission denied' "$POD_LOG"; }
 check_soon "etcd cannot get to its keys" 30 refused
+check_is "for their directory is root's alone" '0:0 700' "$(stat_of "$DATA_DIR/server/tls/etcd")"
 check_is "and RKE2 does not come up" activating "$(node systemctl is-active rke2-server || true)"
 node rke2-killall.sh
 node rm -rf "$DATA_DIR" "$POD_LOG"
