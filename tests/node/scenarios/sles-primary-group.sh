@@ -30,7 +30,7 @@ node groupadd -r etcd
 check "with a group etcd that nobody is in, RKE2 starts" start_rke2
 check_is "and gives etcd's files to the group users" "$UID_KEPT:100" "$(owners)"
 check_is "also the keys" "$UID_KEPT:100" "$(node stat -c %u:%g "$key")"
-node etcdctl put /registry/kept yes
+node etcdctl put /registry/kept yes >/dev/null
 node rke2-killall.sh
 node groupdel etcd
 
@@ -68,7 +68,7 @@ check_soon "the primary group is set although etcd runs" 15 primary_is_right
 tree_is_right() { [ "$(owners)" = "$UID_KEPT:$gid" ]; }
 check_soon "the tree is regrouped below it" 10 tree_is_right
 check_is "etcd is the same process" "$pid" "$(etcd_pid)"
-node_sh 'for i in $(seq 5); do etcdctl put "/registry/$i" yes; done; etcdctl defrag'
+node_sh 'for i in $(seq 5); do etcdctl put "/registry/$i" yes; done; etcdctl defrag' >/dev/null
 check_soon "what etcd made as etcd:users is regrouped too" 10 tree_is_right
 check "RKE2 restarts" node timeout 60 systemctl restart rke2-server
 check_is "and its etcd runs in the group etcd" "etcd etcd" "$(node ps -o user=,group= -C etcd | tr -s ' ')"

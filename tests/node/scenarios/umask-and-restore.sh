@@ -47,9 +47,9 @@ check_soon "the node is ready" 15 state_is ready
 id=$(node getent passwd etcd | cut -d: -f3,4)
 
 node_say "a snapshot, and something after it"
-node etcdctl put /registry/before yes
-node_sh "umask 077; etcdctl snapshot save $DB/snapshots/on-demand-1"
-node etcdctl put /registry/after yes
+node etcdctl put /registry/before yes >/dev/null
+node_sh "umask 077; etcdctl snapshot save $DB/snapshots/on-demand-1 >/dev/null 2>&1"
+node etcdctl put /registry/after yes >/dev/null
 node rke2-killall.sh
 snapshots=$(portrait "$DB/snapshots")
 tree=$(portrait "$ETCD_DIR" | sed "s|^$ETCD_DIR||")
