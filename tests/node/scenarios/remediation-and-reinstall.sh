@@ -34,10 +34,6 @@ done
 check_is "the rest is root's" '' "$(of_others)"
 check_is "the CA's key is root's alone" '0:0 600' "$(stat_of "$TLS/etcd/server-ca.key")"
 check_is "the directory is root's" 0:0 "$(node stat -c %u:%g "$TLS/etcd")"
-pid=$(etcd_pid)
-node kill "$pid"
-came_back() { [ "$(etcd_pid)" != "$pid" ] && node etcdctl endpoint health; }
-check_soon "an etcd that starts now can read its keys" 30 came_back
 check_soon "the node is ready" 15 state_is ready
 
 node_say "without the agent the same breaks etcd"
@@ -48,6 +44,7 @@ since=$(journal_now)
 node kill "$pid"
 check_soon "etcd cannot read its key" 20 rke2_journal_has 'tls/etcd/server-client.key: permission denied' "$since"
 node systemctl start nodeguard
+came_back() { [ "$(etcd_pid)" != "$pid" ] && node etcdctl endpoint health; }
 check_soon "with the agent back, kubelet's next try succeeds" 30 came_back
 check "and the six are etcd's" exactly_six
 main_pid=$(node systemctl show -P MainPID nodeguard)

@@ -55,14 +55,17 @@ check_status "check exits 0" 0 node nodeguard check
 check_has "the journal says what became of the account" 'etcd' "$(agent_journal "$since" | grep -i 'group')"
 
 node_say "the same, found on a running server"
-node dpkg --purge nodeguard
+gate=/etc/systemd/system/rke2-server.service.d/10-nodeguard.conf
+node_sh "mkdir -p ${gate%/*}; ln -s /dev/null $gate; systemctl daemon-reload"
 node rke2-killall.sh
+node systemctl stop nodeguard
 node usermod -g users etcd
 check "RKE2 starts, again as etcd:users" start_rke2
 check_is "etcd runs in the group users" "etcd users" "$(node ps -o user=,group= -C etcd | tr -s ' ')"
 check_is "the tree is etcd:users" "$UID_KEPT:100" "$(owners)"
 pid=$(etcd_pid)
-check "the package installs beside a running RKE2" install_agent
+node_sh "rm $gate; systemctl daemon-reload"
+check "the agent starts beside a running RKE2" node systemctl start nodeguard
 primary_is_right() { [ "$(id_of_etcd)" = "$UID_KEPT:$gid" ]; }
 check_soon "the primary group is set although etcd runs" 15 primary_is_right
 tree_is_right() { [ "$(owners)" = "$UID_KEPT:$gid" ]; }
