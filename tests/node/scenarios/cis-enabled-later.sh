@@ -130,9 +130,12 @@ node rke2-killall.sh
 node_sh "cp $ETCD_DB $DATA_DIR/server/db/copy"
 node systemd-run -q --unit=watch-db -p StandardOutput=file:/run/watch-db2 /root/watch-db "$ETCD_DB"
 check_soon "somebody looks at the database" 10 node grep -q watching /run/watch-db2
+since=$(journal_now)
 node mv "$DATA_DIR/server/db/copy" "$ETCD_DB"
 check_soon "the looking has come to its end" 20 node grep -q "^etcd's" /run/watch-db2
 seen=$(node cat /run/watch-db2)
 node_say "$NODE_KIND: the database moved in: $(paste -sd' ' <<<"$seen")"
 check_at_most "it was etcd's within a second (ms)" 1000 "$(sed -n "s/^etcd's after_ms=//p" <<<"$seen")"
+check_soon "the journal has the correction" 5 \
+    agent_journal_has "member/snap/db owner corrected: 0:0 -> " "$since"
 finish

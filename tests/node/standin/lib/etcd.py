@@ -104,9 +104,9 @@ class Pod:
             os.close(self.pidfd)
             status = self.child.wait() if self.child else "unknown"
             log.error(f"etcd exited, status {status}: {last_words()}")
-            # kubelet backs off before it starts a container again; a wakeup ends that too.
-            select.select([wake], [], [], 1)
-            self.start()
+            # kubelet backs off before it starts a container again; a wakeup ends that, and RKE2.
+            if not select.select([wake], [], [], 1)[0]:
+                self.start()
 
 
 def born(pid):
