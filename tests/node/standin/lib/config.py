@@ -42,6 +42,7 @@ FLAGS = {
     "datastore-endpoint": (TEXT, "RKE2_DATASTORE_ENDPOINT", "server"),
     "cluster-init": (BOOL, None, "server"),
     "cluster-reset": (BOOL, "RKE2_CLUSTER_RESET", "server"),
+    "cluster-reset-restore-path": (TEXT, "RKE2_CLUSTER_RESET_RESTORE_PATH", "server"),
     "tls-san": (LIST, None, "server"),
     "cni": (LIST, "RKE2_CNI", "server"),
     "cluster-cidr": (LIST, None, "server"),

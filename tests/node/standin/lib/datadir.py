@@ -48,6 +48,11 @@ def lay_out(data_dir):
     directory(f"{data_dir}/agent/pod-manifests", 0o700)
 
 
+def member_name():
+    """RKE2 draws the second half; a constant makes a restored member the one it was."""
+    return f"{os.uname().nodename}-0a1b2c3d"
+
+
 def lay_out_etcd(data_dir):
     """etcd's own directory; `config` is written anew at each start, `name` once."""
     etcd = f"{data_dir}/server/db/etcd"
@@ -56,7 +61,7 @@ def lay_out_etcd(data_dir):
     directory(f"{data_dir}/server/db/snapshots", 0o700)
     name_file = f"{etcd}/name"
     if not os.path.exists(name_file):
-        write(name_file, f"{os.uname().nodename}-0a1b2c3d", 0o600)
+        write(name_file, member_name(), 0o600)
     with open(name_file, encoding="utf-8") as file:
         name = file.read()
     write(
@@ -97,6 +102,8 @@ def give_to_etcd(data_dir, version):
             os.chown(path, uid, gid)
         except OSError as error:
             log.fatal(f"starting kubernetes: preparing server: chown {path}: {error.strerror.lower()}")
+    # A line of the stand-in's own, so that a scenario can tell what came after the chown.
+    log.info(f"etcd's files given to {uid}:{gid}")
     return uid, gid
 
 

@@ -42,9 +42,28 @@ class Pod:
             log.info(f"etcd is running with pid {pid}, its manifest is unchanged")
             return
         if pid:
+            # The earlier etcd lives on until kubelet has seen the new manifest. Meanwhile RKE2
+            # finds it reachable and has it defragmented, as at every start: under the owner that
+            # this etcd runs as, a new database takes the place of the one just given away.
+            self.defragment()
             log.info(f"etcd's manifest changed, stopping pid {pid}")
             stop(pid)
         self.start()
+
+    def defragment(self):
+        try:
+            done = subprocess.run(
+                ["etcdctl", "--endpoints=http://127.0.0.1:2379", "--command-timeout=30s", "defrag"],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ETCDCTL_API": "3"},
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            log.error(f"Failed to test etcd connection: defragment: {error}")
+            return
+        if done.returncode:
+            log.error(f"Failed to test etcd connection: defragment: {done.stderr.strip()}")
+        else:
+            log.info("The etcd that is still running was defragmented")
 
     def start(self):
         # A file, not a pipe: etcd must not die of SIGPIPE when RKE2 ends before it.
@@ -85,9 +104,9 @@ class Pod:
             os.close(self.pidfd)
             status = self.child.wait() if self.child else "unknown"
             log.error(f"etcd exited, status {status}: {last_words()}")
-            # kubelet backs off before it starts a container again; a wakeup ends that too.
-            select.select([wake], [], [], 1)
-            self.start()
+            # kubelet backs off before it starts a container again; a wakeup ends that, and RKE2.
+            if not select.select([wake], [], [], 1)[0]:
+                self.start()
 
 
 def born(pid):

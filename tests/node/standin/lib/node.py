@@ -24,6 +24,10 @@ def run(role, argv, version):
     log.info(f"Starting rke2 {role} {version}")
     if flags["profile"] and hardened and role == "server":
         datadir.audit_policy()
+    if role == "server" and flags["cluster-reset"]:
+        import restore  # only here, as below
+
+        return restore.run(flags)
     pod = prepare_etcd(flags, version, hardened) if role == "server" else None
 
     while (reason := checks.kubelet(flags)) is not None:
