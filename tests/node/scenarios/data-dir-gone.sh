@@ -43,7 +43,7 @@ tar -C "$NODE_IMAGE/rootfs/usr/local" -c bin lib/systemd lib/rke2-standin share/
 node rke2-uninstall.sh >/dev/null 2>&1
 check_soon "the agent is active" 10 node systemctl is-active nodeguard
 check_is "its drop-in for RKE2's unit is still there" 'yes' \
-    "$(node_sh '[ -e /usr/lib/systemd/system/rke2-server.service.d/10-nodeguard.conf ] && echo yes')"
+    "$(node_sh '[ -e /usr/lib/systemd/system/rke2-server.service.d/90-nodeguard.conf ] && echo yes')"
 check_is "kernel.panic is still enforced" 10 "$(node_sh 'sysctl -qw kernel.panic=0; for _ in $(seq 50); do [ "$(sysctl -n kernel.panic)" = 10 ] && break; sleep 0.1; done; sysctl -n kernel.panic')"
 check_status "no data dir comes back" 1 node test -e "$DATA_DIR"
 node_put "$NODE_DIR/rke2.tar" /root/rke2.tar

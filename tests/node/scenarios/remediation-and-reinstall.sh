@@ -61,7 +61,7 @@ check "the account is kept" node getent passwd etcd
 node sysctl -qw kernel.panic=0
 check_soon "kernel parameters are still held" 5 sysctl_is kernel.panic 10
 check "the gate is still there for a unit that is not" \
-    node test -e /usr/lib/systemd/system/rke2-server.service.d/10-nodeguard.conf
+    node test -e /usr/lib/systemd/system/rke2-server.service.d/90-nodeguard.conf
 check_lacks "the journal has no panic" 'panicked|core-dump|RUST_BACKTRACE' "$(agent_journal "$since")"
 
 node_say "RKE2 again, as its RPM lays it out"

@@ -55,7 +55,7 @@ check_status "check exits 0" 0 node nodeguard check
 check_has "the journal says what became of the account" 'etcd' "$(agent_journal "$since" | grep -i 'group')"
 
 node_say "the same, found on a running server"
-gate=/etc/systemd/system/rke2-server.service.d/10-nodeguard.conf
+gate=/etc/systemd/system/rke2-server.service.d/90-nodeguard.conf
 node_sh "mkdir -p ${gate%/*}; ln -s /dev/null $gate; systemctl daemon-reload"
 node rke2-killall.sh
 node systemctl stop nodeguard
