@@ -153,7 +153,10 @@ fn a_bind_mount_of_a_directory_of_roots_is_not_entered() {
 
     assert!(swaps > 1000 && root.stop() > 20 && corrections(&ordeal) > 20);
     ordeal.host.signal("HUP");
-    ordeal.host.until("it is seen", |host| host.status().contains("is a mount point"));
+    ordeal.host.until("it is seen", |host| {
+        host.read("/run/nodeguard/report.json").contains("is a mount point")
+    });
+    ordeal.host.until("degraded", |host| host.status().starts_with("degraded"));
     ordeal.ready_without(&[ARENA]);
 }
 

@@ -24,7 +24,7 @@ use right::wrong;
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 const THREADS: u64 = 4;
-const CHANGES_A_ROUND: usize = 250;
+const CHANGES_A_ROUND: usize = 1000;
 
 /// SplitMix64.
 struct Random(u64);
@@ -85,7 +85,11 @@ impl Changer {
     /// One change. It may fail, since what it wants to change may just have gone.
     fn change(&mut self) -> std::io::Result<()> {
         match self.random.below(100) {
-            0..20 => fs::write(self.file(), "x"),
+            0..20 => {
+                let file = self.file();
+                fs::create_dir_all(file.parent().unwrap())?;
+                fs::write(file, "x")
+            }
             20..35 => {
                 let dir = self.dir();
                 fs::create_dir_all(&dir)?;
@@ -121,8 +125,9 @@ impl Changer {
             }
             90..94 => fs::remove_file(self.file()),
             94..99 => fs::remove_dir_all(self.dir().join("d0")),
+            _ if self.random.below(8) > 0 => fs::write(self.file(), "x"),
             _ => {
-                // As a restore does.
+                // As a restore does; seldom, since it takes away what the others work on.
                 let old = self.unique(self.top.clone().parent().unwrap(), "etcd-old");
                 let new = self.made_outside();
                 fs::rename(&self.top, old)?;
