@@ -29,6 +29,10 @@ const SPOIL_EVERY: usize = 128;
 /// Where the swapping happens, below the data directory.
 pub const ARENA: &str = "member/snap";
 
+/// The canary's directory from there: for a link that the daemon, which has the host's directory
+/// for its root, reads as the attacker does.
+const CANARY: &str = "../../../../../../../../../srv/canary";
+
 /// How long an attack in a loop goes on.
 pub fn seconds() -> Duration {
     let text = std::env::var("NODEGUARD_ATTACK_SECONDS").unwrap_or_else(|_| "3".into());
@@ -104,13 +108,13 @@ pub fn run(name: &str, canary: &Path) {
     let give_away = rustix::fs::chownat(CWD, ".", root, None, AtFlags::empty());
     assert_eq!(give_away, Err(rustix::io::Errno::PERM), "an attacker without privileges");
     let done = match name {
-        "swap" => swap(canary),
-        "exchange" => exchange(canary),
+        "swap" => swap(),
+        "exchange" => exchange(),
         "hard-link" => hard_link(canary),
         "special" => special(),
         "mount" => mount(),
         "nest" => nest(),
-        "names" => names(canary),
+        "names" => names(),
         "wide" => wide(),
         "flood" => flood(),
         "overflow" => overflow(),
@@ -150,9 +154,10 @@ fn until_the_end(mut step: impl FnMut(usize, usize)) -> usize {
 }
 
 /// A file that turns into a link to a file of root's and back.
-fn swap(canary: &Path) -> usize {
+fn swap() -> usize {
     std::env::set_current_dir(ARENA).unwrap();
-    let target = canary.join("db");
+    let target = Path::new(CANARY).join("db");
+    assert!(target.exists());
     let mut files = Vec::new();
     for k in 0..GROUPS {
         files.push(file(&format!("f{k}")));
@@ -174,13 +179,14 @@ fn swap(canary: &Path) -> usize {
 }
 
 /// A directory that turns into a link to a directory of root's, with the same names in it.
-fn exchange(canary: &Path) -> usize {
+fn exchange() -> usize {
     std::env::set_current_dir(ARENA).unwrap();
+    assert!(Path::new(CANARY).join("db").exists());
     let mut files = Vec::new();
     for k in 0..GROUPS {
         std::fs::create_dir_all(format!("d{k}/sub")).unwrap();
         files.push([file(&format!("d{k}/db")), file(&format!("d{k}/sub/x"))]);
-        std::os::unix::fs::symlink(canary, format!("l{k}")).unwrap();
+        std::os::unix::fs::symlink(CANARY, format!("l{k}")).unwrap();
     }
     until_the_end(|k, count| {
         files[k].iter().for_each(|fd| spoil(fd, count));
@@ -281,7 +287,7 @@ pub const STRANGE: [&[u8]; 9] = [
     &[b'a'; 255],
 ];
 
-fn names(canary: &Path) -> usize {
+fn names() -> usize {
     use std::os::unix::ffi::OsStrExt;
     std::env::set_current_dir(ARENA).unwrap();
     let strange: Vec<_> = STRANGE.iter().map(|n| std::ffi::OsStr::from_bytes(n)).collect();
@@ -293,7 +299,11 @@ fn names(canary: &Path) -> usize {
     }
     std::fs::create_dir("links").unwrap();
     for name in &strange {
-        std::os::unix::fs::symlink(canary.join(name), Path::new("links").join(name)).unwrap();
+        std::os::unix::fs::symlink(
+            Path::new("..").join(CANARY).join(name),
+            Path::new("links").join(name),
+        )
+        .unwrap();
     }
     until_the_end(|_, count| {
         let dir = Path::new(strange[count % strange.len()]);
@@ -334,15 +344,16 @@ fn flood() -> usize {
     })
 }
 
-/// More events than the kernel's queue takes, no two alike in a row.
+/// More events than the kernel's queue takes, no two alike in a row, and about few files that are
+/// all right: none of them is a reason to look at more.
 fn overflow() -> usize {
     std::env::set_current_dir(ARENA).unwrap();
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let events = limit.trim().parse::<usize>().unwrap() + 1000;
-    let files: Vec<_> = (0..100).map(|n| file(&format!("f{n}"))).collect();
+    let files: Vec<_> = (0..20).map(|n| file(&format!("f{n}"))).collect();
     println!("attacker: prepared");
     for n in 0..events {
-        let mode = Mode::from_raw_mode(if n % 2 == 0 { 0o666 } else { 0o600 });
+        let mode = Mode::from_raw_mode(if n % 2 == 0 { 0o600 } else { 0o644 });
         rustix::fs::fchmod(&files[n % files.len()], mode).unwrap();
     }
     events

@@ -197,6 +197,23 @@ fn names_made_to_be_misread_are_entries_like_all_others() {
 }
 
 #[test]
+#[ignore = "such names still reach the terminal and a plain log as they are"]
+fn names_made_to_be_misread_are_shown_escaped() {
+    let mut ordeal = Ordeal::new();
+    ordeal.endure(&ordeal.attack("names").prepared());
+    ordeal.host.signal("HUP");
+    ordeal.host.until("the links are seen", |host| host.status().starts_with("fatal"));
+
+    // On a terminal of root's, and in a log of plain lines.
+    for text in [ordeal.host.log().into_bytes(), ordeal.host.run(&["check"]).stdout] {
+        let control = text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\n');
+        assert_eq!(control, None, "{}", text.escape_ascii());
+        let forged = text.split(|byte| *byte == b'\n').find(|line| line == b"nodeguard: forged");
+        assert_eq!(forged, None, "{}", text.escape_ascii());
+    }
+}
+
+#[test]
 fn twenty_thousand_directories_cost_bounded_memory_and_are_said() {
     let mut ordeal = Ordeal::new();
     let attacker = ordeal.attack("wide").prepared();
