@@ -185,15 +185,22 @@ fn names_made_to_be_misread_are_entries_like_all_others() {
     ordeal.right_in_the_end();
     ordeal.host.signal("HUP");
     ordeal.host.until("the links are seen", |host| host.status().starts_with("fatal"));
-    for line in &ordeal.host.told {
-        let known = ["STATUS=", "READY=1", "RELOADING=1", "WATCHDOG=1"];
-        assert!(known.iter().any(|word| line.starts_with(word)), "told: {line:?}");
-    }
     let check = ordeal.host.run(&["check", "--json"]);
     let report = nodeguard::render::parse(&String::from_utf8_lossy(&check.stdout)).unwrap();
     let links = report.findings().filter(|(_, f)| f.code == "etcd-link-foreign").count();
     assert_eq!(links, STRANGE.len());
     ordeal.ready_without(&[ARENA]);
+
+    // One alone, so that it is the one the service manager is told about.
+    let (link, etcd) = (ordeal.in_tree("x\nMAINPID=1\nSTOPPING=1"), ordeal.host.etcd().unwrap());
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(etcd.0), Some(etcd.1)).unwrap();
+    ordeal.host.until("fatal", |host| host.status().starts_with("fatal"));
+    assert!(ordeal.host.status().contains("MAINPID=1"), "{}", ordeal.host.status());
+    for line in &ordeal.host.told {
+        let known = ["STATUS=", "READY=1", "RELOADING=1", "WATCHDOG=1"];
+        assert!(known.iter().any(|word| line.starts_with(word)), "told: {line:?}");
+    }
 }
 
 #[test]
