@@ -23,8 +23,8 @@ pub const GROUPS: usize = 64;
 /// Steps with one group before it is the next one's turn.
 const BURST: usize = 512;
 
-/// Steps between two in which an object is made wrong.
-const SPOIL_EVERY: usize = 128;
+/// Between two steps in which an object is made wrong.
+const SPOIL_EVERY: Duration = Duration::from_millis(1);
 
 /// Where the swapping happens, below the data directory.
 pub const ARENA: &str = "member/snap";
@@ -130,10 +130,7 @@ fn file(name: &str) -> OwnedFd {
 
 /// Makes what is behind `fd` wrong, in the one way its owner can. While it is root's it is wrong
 /// anyway, and not for us to change.
-fn spoil(fd: &OwnedFd, count: usize) {
-    if count % SPOIL_EVERY != 0 {
-        return;
-    }
+fn spoil(fd: &OwnedFd) {
     let _ = rustix::fs::fchmod(fd, Mode::from_raw_mode(0o666));
 }
 
@@ -141,13 +138,25 @@ fn exchanged(a: &str, b: &str) {
     rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).unwrap();
 }
 
-/// Calls `step` with a group's number until the time is over, in bursts, and counts.
-fn until_the_end(mut step: impl FnMut(usize, usize)) -> usize {
+/// What to do in one step of a loop.
+struct Step {
+    /// With which group.
+    k: usize,
+    count: usize,
+    /// Whether to make something wrong in it.
+    spoil: bool,
+}
+
+/// Calls `act` until the time is over, in bursts for each group, and counts.
+fn until_the_end(mut act: impl FnMut(Step)) -> usize {
     println!("attacker: prepared");
-    let end = Instant::now() + seconds();
-    let mut count = 0;
+    let (end, mut spoilt, mut count) = (Instant::now() + seconds(), Instant::now(), 0);
     while Instant::now() < end {
-        step(count / BURST % GROUPS, count);
+        let spoil = spoilt.elapsed() >= SPOIL_EVERY;
+        if spoil {
+            spoilt = Instant::now();
+        }
+        act(Step { k: count / BURST % GROUPS, count, spoil });
         count += 1;
     }
     count
@@ -163,10 +172,12 @@ fn swap() -> usize {
         files.push(file(&format!("f{k}")));
         std::os::unix::fs::symlink(&target, format!("l{k}")).unwrap();
     }
-    until_the_end(|k, count| {
+    until_the_end(|Step { k, count, spoil: due }| {
         let (name, link) = (format!("f{k}"), format!("l{k}"));
-        spoil(&files[k], count);
-        if count % 2 == 0 {
+        if due {
+            spoil(&files[k]);
+        }
+        if count % 16 != 0 {
             exchanged(&name, &link);
             exchanged(&name, &link);
         } else {
@@ -188,8 +199,10 @@ fn exchange() -> usize {
         files.push([file(&format!("d{k}/db")), file(&format!("d{k}/sub/x"))]);
         std::os::unix::fs::symlink(CANARY, format!("l{k}")).unwrap();
     }
-    until_the_end(|k, count| {
-        files[k].iter().for_each(|fd| spoil(fd, count));
+    until_the_end(|Step { k, spoil: due, .. }| {
+        if due {
+            files[k].iter().for_each(spoil);
+        }
         exchanged(&format!("d{k}"), &format!("l{k}"));
         exchanged(&format!("d{k}"), &format!("l{k}"));
     })
@@ -204,8 +217,10 @@ fn hard_link(canary: &Path) -> usize {
     println!("attacker: linked {made}");
     std::env::set_current_dir(ARENA).unwrap();
     let files: Vec<_> = (0..GROUPS).map(|k| file(&format!("f{k}"))).collect();
-    until_the_end(|k, count| {
-        spoil(&files[k], count);
+    until_the_end(|Step { k, spoil: due, .. }| {
+        if due {
+            spoil(&files[k]);
+        }
         exchanged(&format!("f{k}"), &format!("h{k}"));
         exchanged(&format!("f{k}"), &format!("h{k}"));
     })
@@ -227,8 +242,10 @@ fn special() -> usize {
         .unwrap();
         drop(std::os::unix::net::UnixListener::bind(format!("s{k}")).unwrap());
     }
-    until_the_end(|k, count| {
-        spoil(&files[k], count);
+    until_the_end(|Step { k, spoil: due, .. }| {
+        if due {
+            spoil(&files[k]);
+        }
         for other in ["p", "s", "n"] {
             exchanged(&format!("f{k}"), &format!("{other}{k}"));
             exchanged(&format!("f{k}"), &format!("{other}{k}"));
@@ -245,8 +262,10 @@ fn mount() -> usize {
         std::fs::create_dir(format!("m{k}")).unwrap();
         files.push([file(&format!("d{k}/db")), file(&format!("d{k}/sub/x"))]);
     }
-    until_the_end(|k, count| {
-        files[k].iter().for_each(|fd| spoil(fd, count));
+    until_the_end(|Step { k, spoil: due, .. }| {
+        if due {
+            files[k].iter().for_each(spoil);
+        }
         exchanged(&format!("d{k}"), &format!("m{k}"));
         exchanged(&format!("d{k}"), &format!("m{k}"));
     })
@@ -305,7 +324,7 @@ fn names() -> usize {
         )
         .unwrap();
     }
-    until_the_end(|_, count| {
+    until_the_end(|Step { count, .. }| {
         let dir = Path::new(strange[count % strange.len()]);
         let name = dir.join(strange[count / strange.len() % strange.len()]);
         let mode = Mode::from_raw_mode(if count % 2 == 0 { 0o666 } else { 0o600 });
@@ -330,7 +349,7 @@ fn flood() -> usize {
     let files: Vec<_> = (0..500).map(|n| file(&format!("{n:0100}"))).collect();
     std::fs::create_dir("d").unwrap();
     (0..200).for_each(|n| drop(file(&format!("d/{n}"))));
-    until_the_end(|_, count| {
+    until_the_end(|Step { count, .. }| {
         for (n, fd) in files.iter().enumerate() {
             let right = (count + n) % 97 != 0;
             let mode = if !right { 0o666 } else { 0o600 + u32::from(count % 2 == 0) * 0o44 };
@@ -350,10 +369,10 @@ fn overflow() -> usize {
     std::env::set_current_dir(ARENA).unwrap();
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let events = limit.trim().parse::<usize>().unwrap() + 1000;
-    let files: Vec<_> = (0..20).map(|n| file(&format!("f{n}"))).collect();
+    let files: Vec<_> = (0..2).map(|n| file(&format!("f{n}"))).collect();
     println!("attacker: prepared");
     for n in 0..events {
-        let mode = Mode::from_raw_mode(if n % 2 == 0 { 0o600 } else { 0o644 });
+        let mode = Mode::from_raw_mode(if n % 4 < 2 { 0o600 } else { 0o644 });
         rustix::fs::fchmod(&files[n % files.len()], mode).unwrap();
     }
     events
