@@ -3,7 +3,7 @@
 //! node's state. No IO, and no import of any other module of ours.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -60,6 +60,23 @@ impl fmt::Display for ControlId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// A path as it is shown to people: whoever may name files must not write to root's terminal, so
+/// control characters are escaped.
+pub fn shown(path: &Path) -> String {
+    let mut out = String::new();
+    for c in path.to_string_lossy().chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// The same for a command that somebody copies: one word for the shell, whatever is in it.
+pub fn quoted(path: &Path) -> String {
+    let shown = shown(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if shown.chars().all(plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
 }
 
 /// How much a finding weighs. The order is meant: a later variant weighs more.
@@ -373,5 +390,24 @@ impl Report {
     /// All findings, in the order of the controls.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.controls.iter().flat_map(|c| &c.findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_neither_write_to_a_terminal_nor_leave_its_word_in_a_command() {
+        for (name, as_shown, as_quoted) in [
+            ("/d/member/snap/db", "/d/member/snap/db", "/d/member/snap/db"),
+            ("/d/a b", "/d/a b", "'/d/a b'"),
+            ("/d/x;$(reboot)", "/d/x;$(reboot)", "'/d/x;$(reboot)'"),
+            ("/d/it's", "/d/it's", r"'/d/it'\''s'"),
+            ("/d/\u{1b}[2J\nfatal", r"/d/\u{1b}[2J\nfatal", r"'/d/\u{1b}[2J\nfatal'"),
+        ] {
+            assert_eq!(shown(Path::new(name)), as_shown);
+            assert_eq!(quoted(Path::new(name)), as_quoted);
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! user: its directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,7 +53,7 @@ const TREE_WATCHES: usize = 4096;
 const TREE_BYTES: usize = 512 * 1024;
 
 /// An entry of the guarded tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Its path below the top.
     pub below: PathBuf,
@@ -70,7 +70,7 @@ pub struct Hints {
     pub bus: bool,
     /// These kernel parameters.
     pub sysctls: Vec<String>,
-    pub entries: Vec<Entry>,
+    pub entries: HashSet<Entry>,
 }
 
 /// Something whose appearance, change or disappearance matters.
@@ -354,8 +354,8 @@ fn note(
             let below = name.map_or_else(|| below.clone(), |name| below.join(name));
             let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
             let entry = Entry { below, whole: came && events.contains(ReadFlags::ISDIR) };
-            if hints.entries.len() <= ENTRY_LIMIT && !hints.entries.contains(&entry) {
-                hints.entries.push(entry);
+            if hints.entries.len() <= ENTRY_LIMIT {
+                hints.entries.insert(entry);
             }
         }
         What::Sysctl { key } => {

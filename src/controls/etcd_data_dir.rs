@@ -8,7 +8,9 @@ use super::etcd_oddity;
 pub use super::etcd_oddity::Oddity;
 use semver::Version;
 
-use crate::model::{Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity};
+use crate::model::{
+    Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity, quoted, shown,
+};
 
 /// A TLS file directly in [`tls_dir`], and how it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,9 +157,9 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             why,
             format!(
                 "{} is on the way to etcd's data directory and {why}: nothing below it is safe to own",
-                path.display()
+                shown(path)
             ),
-            format!("chown root:root {0}; chmod go-w {0}", path.display()),
+            format!("chown root:root {0}; chmod go-w {0}", quoted(path)),
         ))];
     }
     let mut out = Vec::new();
@@ -168,8 +170,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             path,
             "a directory",
             reason,
-            format!("{} cannot be looked at: {reason}", path.display()),
-            format!("check {} and the file system it is on", path.display()),
+            format!("{} cannot be looked at: {reason}", shown(path)),
+            format!("check {} and the file system it is on", shown(path)),
         )));
     }
     if let Some(tree) = &facts.tree {
@@ -190,10 +192,8 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
         let Some((below, actual, expected)) = &tally.first else { return };
         let path = join(dir, below);
         let (subject, more) = match tally.count {
-            1 => (path.display().to_string(), String::new()),
-            n => {
-                (dir.display().to_string(), format!(" and {} more below {}", n - 1, dir.display()))
-            }
+            1 => (shown(&path), String::new()),
+            n => (shown(dir), format!(" and {} more below {}", n - 1, shown(dir))),
         };
         out.push(Planned {
             finding: Finding {
@@ -203,10 +203,10 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
                 subject,
                 expected: expected.clone(),
                 actual: actual.clone(),
-                origin: Some(Origin::file(path.display().to_string())),
+                origin: Some(Origin::file(shown(&path))),
                 message: format!(
                     "{} has {word} {actual}, expected {expected}{more}: etcd could not open its database",
-                    path.display()
+                    shown(&path)
                 ),
                 remedy: "nodeguard apply mends it".into(),
             },
@@ -227,8 +227,8 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
             dir,
             "directories and regular files",
             &format!("{} more", tree.odd_more),
-            format!("{} has {} more odd entries", dir.display(), tree.odd_more),
-            format!("find {} ! -type d ! -type f -o -type f -links +1", dir.display()),
+            format!("{} has {} more odd entries", shown(dir), tree.odd_more),
+            format!("find {} ! -type d ! -type f -o -type f -links +1", quoted(dir)),
         )));
     }
     out
@@ -249,7 +249,7 @@ fn judge_tls(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned>
     };
     let etcds = wanted.owner.uid != 0;
     let why = if etcds { "etcd could not read it" } else { "etcd has no business with it" };
-    let message = format!("{} has {word} {actual}, expected {expected}: {why}", path.display());
+    let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
         finding: finding(
             code,
@@ -292,7 +292,7 @@ pub(super) fn finding(
         control: ControlId::EtcdDataDir,
         code,
         severity,
-        subject: subject.display().to_string(),
+        subject: shown(subject),
         expected: expected.to_owned(),
         actual: actual.to_owned(),
         origin: None,

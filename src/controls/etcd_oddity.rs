@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::etcd_data_dir::finding;
-use crate::model::{Owner, Planned, Severity};
+use crate::model::{Owner, Planned, Severity, quoted, shown};
 
 /// An entry whose ownership is never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Oddity {
     Device,
     /// A bind mount, of a directory or of a file.
     Mount,
-    /// Deeper than the walk goes.
+    /// Deeper than the walk goes, or wider.
     TooDeep,
     /// Could not be looked at.
     Unreadable {
@@ -64,7 +64,7 @@ impl Oddity {
 
 /// What it means that `oddity` is at `path`.
 pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
-    let shown = path.display();
+    let (shown, word) = (shown(path), quoted(path));
     let (code, expected, actual, message, remedy) = match oddity {
         Oddity::RootLink { target, dangling: false } => (
             "etcd-link",
@@ -78,7 +78,7 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             "an existing target",
             format!("dangling link to {target}"),
             format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
-            format!("make {target}, or rm {shown}"),
+            format!("make its target, or rm {word}"),
         ),
         Oddity::ForeignLink { uid, target } => (
             "etcd-link-foreign",
@@ -87,7 +87,7 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!(
                 "{shown} is a link to {target} made by uid {uid}: an ownership change must not leave the tree"
             ),
-            format!("find out who made it, then rm {shown}"),
+            format!("find out who made it, then rm {word}"),
         ),
         Oddity::Hardlinked { links } => (
             "etcd-hardlink",
@@ -101,35 +101,37 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             "1 link",
             format!("{links} links, owner {owner}"),
             format!("{shown} belongs to {owner} and has {links} hard links: never changed"),
-            format!("find its other name (find / -xdev -samefile {shown}), then rm one of them"),
+            format!("find its other name (find / -xdev -samefile {word}), then rm one of them"),
         ),
         Oddity::Special { kind } => (
             "etcd-special-file",
             "a regular file",
             (*kind).to_owned(),
             format!("{shown} is a {kind}: left as it is"),
-            format!("rm {shown}, unless you know what it is for"),
+            format!("rm {word}, unless you know what it is for"),
         ),
         Oddity::Device => (
             "etcd-device",
             "a regular file",
             "device".into(),
             format!("{shown} is a device node, never made by etcd"),
-            format!("find out who made it, then rm {shown}"),
+            format!("find out who made it, then rm {word}"),
         ),
         Oddity::Mount => (
             "etcd-mount",
             "no bind mount below the data dir",
             "bind mount".into(),
             format!("{shown} is a bind mount: left alone, since what it shows belongs elsewhere"),
-            format!("umount {shown}, or mount a file system of its own there"),
+            format!("umount {word}, or mount a file system of its own there"),
         ),
         Oddity::TooDeep => (
             "etcd-too-deep",
             "a shallow tree",
             "too deep".into(),
-            format!("{shown} is nested deeper than etcd ever makes: not entered"),
-            format!("find out who made it, then rm -r {shown}"),
+            format!(
+                "{shown} is nested deeper, or has more directories, than etcd ever makes: not entered"
+            ),
+            format!("find out who made it, then rm -r {word}"),
         ),
         Oddity::Unreadable { reason } => (
             "etcd-dir-unreadable",

@@ -116,11 +116,12 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
-            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
             () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => Event::Quiet,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             _ = tick.tick() => Event::Tick,
+            // After what has a pace of its own: a flood of events must starve nobody.
+            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
             () = mounts.changed() => Event::Mounts,
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
@@ -147,6 +148,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             }
         }
         daemon.service.turned();
+        // The bus's task has its turn, however many events there are.
+        tokio::task::yield_now().await;
     }
     daemon.service.stopping();
     daemon.write_report();

@@ -10,7 +10,7 @@ use super::{Daemon, LOOK_EVERY};
 use crate::bus::Notice;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
-use crate::model::{ControlId, Correction, Finding, Severity, State};
+use crate::model::{ControlId, Correction, Finding, Severity, State, shown};
 use crate::pacing::{Change, Verdict};
 use crate::watch::Hints;
 
@@ -32,6 +32,7 @@ impl Daemon {
         let began = Instant::now();
         let mut look = hints.look;
         let mut corrections = Vec::new();
+        self.quiet = None;
         for key in &hints.sysctls {
             look |= !self.mend_sysctl(key, &mut corrections);
         }
@@ -46,7 +47,10 @@ impl Daemon {
         look |= self.watcher.blind() != self.blind.as_deref();
         if look {
             self.look_soon(Duration::ZERO);
-        } else if !hints.entries.is_empty() && self.report().state != State::Ready {
+        } else if !hints.entries.is_empty()
+            && self.quiet.is_none()
+            && self.report().state != State::Ready
+        {
             // Whatever happens in the tree of a node that is not ready may be its mending. Not at
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
@@ -75,7 +79,7 @@ impl Daemon {
     /// The same for one entry of the guarded tree.
     fn mend_entry(&mut self, below: &Path, whole: bool, corrections: &mut Vec<Correction>) -> bool {
         let Some(guard) = &self.watch.guard else { return true };
-        let subject = guard.dir.join(below).display().to_string();
+        let subject = shown(&guard.dir.join(below));
         match self.pacing.verdict(&subject, Instant::now()) {
             Verdict::Go => {}
             Verdict::HoldBack => return self.hold_back(),

@@ -8,7 +8,9 @@
 //!   and never changed.
 //! * Memory grows with directories, never with files; depth has a limit.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -17,7 +19,7 @@ use rustix::io::Errno;
 use super::root::Root;
 use super::walk::{self, Met, OnDirectory, Seen, last_name, mount_at, mount_of, open_entry};
 use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, octal};
-use crate::model::{ModeRule, Outcome, Owner};
+use crate::model::{ModeRule, Outcome, Owner, shown};
 
 /// Looks at every entry below `dir`. `None`: there is no such directory.
 pub fn observe(
@@ -92,7 +94,7 @@ pub fn own(root: &Root, base: &Path, below: &Path, owner: Owner) -> Outcome {
     });
     match result {
         Ok(()) => sum.outcome(),
-        Err(e) => Outcome::Failed { reason: format!("{}: {e}", base.join(below).display()) },
+        Err(e) => Outcome::Failed { reason: format!("{}: {e}", shown(&base.join(below))) },
     }
 }
 
@@ -106,7 +108,7 @@ pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: Mod
     });
     match result {
         Ok(()) => sum.outcome(),
-        Err(e) => Outcome::Failed { reason: format!("{}: {e}", base.join(below).display()) },
+        Err(e) => Outcome::Failed { reason: format!("{}: {e}", shown(&base.join(below))) },
     }
 }
 
@@ -206,7 +208,7 @@ fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
         FileType::RegularFile => Some(Oddity::Hardlinked { links: links(stat) }),
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(entry.parent, entry.name, Vec::new())
-                .map(|t| t.to_string_lossy().into_owned())
+                .map(|target| shown(Path::new(OsStr::from_bytes(target.to_bytes()))))
                 .unwrap_or_else(|e| format!("({e})"));
             if stat.st_uid == 0 {
                 let found = rustix::fs::statat(entry.parent, entry.name, AtFlags::empty());
@@ -315,7 +317,7 @@ impl Sum {
             Mended::Failed(reason) => {
                 self.failed += 1;
                 self.first_failure
-                    .get_or_insert_with(|| format!("{}: {reason}", entry.below().display()));
+                    .get_or_insert_with(|| format!("{}: {reason}", shown(&entry.below())));
             }
         }
     }

@@ -18,6 +18,9 @@ use crate::controls::etcd_data_dir::Oddity;
 /// a deep tree costs the daemon memory for the paths it watches.
 pub const DEPTH_LIMIT: usize = 16;
 
+/// Sub-directories of one directory that are entered; etcd makes two.
+pub const WIDTH_LIMIT: usize = 50_000;
+
 /// Called for every directory of a walk, before its entries are read: the place to set a watch,
 /// so that nothing made later is missed. Gives the path below the top.
 pub type OnDirectory<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &Path);
@@ -258,6 +261,10 @@ fn read_level(
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
+        }
+        if pending.len() >= WIDTH_LIMIT {
+            visit(Met::Stop(&below, Oddity::TooDeep));
+            break;
         }
         if entry.file_type() == FileType::Directory {
             pending.push(name.to_owned());
