@@ -244,11 +244,6 @@ impl Watcher {
         }
     }
 
-    /// How many watches are set.
-    pub fn count(&self) -> usize {
-        self.targets.len()
-    }
-
     fn aim(&mut self, wd: i32, what: What) {
         let generation = self.generation;
         match (self.targets.get_mut(&wd), what) {

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::root::Root;
-use super::walk::{self, Met, OnDirectory, Seen, last_name, mount_at, mount_of, open_entry};
+use super::walk::{self, Met, OnDirectory, Seen, find_entry, last_name, mount_at, mount_of};
 use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, octal};
 use crate::model::{ModeRule, Outcome, Owner, shown};
 
@@ -71,11 +71,7 @@ pub fn observe_file(
     name: &str,
     owner: Owner,
 ) -> Result<Option<EntryFacts>, Errno> {
-    let found = match open_entry(root, dir, Path::new(name)) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(e) => return Err(e),
-    };
+    let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let stat = rustix::fs::fstat(&found.entry)?;
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name), &stat);

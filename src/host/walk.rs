@@ -89,7 +89,7 @@ impl Found {
 
 /// Opens `dir/below` as `O_PATH`, component by component. What is behind a link or a bind mount is
 /// not there, for us: the whole pass reports it.
-pub(super) fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
+fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
     let top = mount_of(&parent)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -135,6 +135,15 @@ pub(super) fn last_name(below: &Path) -> Result<CString, Errno> {
     CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
 }
 
+/// The same as [`open_entry`]; `None`: it is not there.
+pub(super) fn find_entry(root: &Root, dir: &Path, below: &Path) -> Result<Option<Found>, Errno> {
+    match open_entry(root, dir, below) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Visits one entry, if it is there.
 pub(super) fn visit_entry(
     root: &Root,
@@ -142,11 +151,7 @@ pub(super) fn visit_entry(
     below: &Path,
     visit: &mut dyn FnMut(Met<'_>),
 ) -> Result<(), Errno> {
-    let found = match open_entry(root, dir, below) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
     let stat = rustix::fs::fstat(&found.entry)?;
     visit(Met::Entry(found.seen(&last_name(below)?, below, &stat)));
     Ok(())
@@ -160,11 +165,7 @@ pub(super) fn visit_below(
     on_directory: OnDirectory<'_>,
     visit: &mut dyn FnMut(Met<'_>),
 ) -> Result<(), Errno> {
-    let found = match open_entry(root, dir, below) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
     let stat = rustix::fs::fstat(&found.entry)?;
     let name = last_name(below)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
