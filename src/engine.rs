@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, Policy, Problem, Settings};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
 use crate::controls::own_config;
@@ -88,6 +88,9 @@ pub enum Narrow {
     Corrected(Vec<Correction>),
     /// Something that only a whole pass can judge.
     Unmended,
+    /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
+    /// policy leaves it alone, or the kernel makes another value of it.
+    Standing(Option<Finding>),
 }
 
 impl Engine {
@@ -229,6 +232,15 @@ impl Engine {
 
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
+        let live = self.proc_sys.read(&want.key);
+        let shown = self.proc_sys.altered(&want.key, &want.value);
+        let altered = matches!((&live, shown), (Live::Value(now), Some(shown)) if now == shown);
+        // For what RKE2 checks there is one value that the kernel takes as it is: there, another
+        // one after a write is somebody else's.
+        if want.policy.value != Policy::Enforce || (altered && !sysctl::is_fixed(&want.key)) {
+            let planned = sysctl::judge_live(want, &live, scope);
+            return Narrow::Standing(planned.map(|planned| planned.finding));
+        }
         self.narrow(&mut |engine| {
             let live = engine.proc_sys.read(&want.key);
             sysctl::judge_live(want, &live, scope).into_iter().collect()

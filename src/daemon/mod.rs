@@ -13,11 +13,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
-use crate::config;
+use crate::config::{self, Settings};
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::{proc_sys, runtime};
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal, Priority};
 use crate::model::{ControlId, Finding, Report, Severity};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
@@ -88,6 +88,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         notices,
         bus_wake: bus_wake.clone(),
         bus_socket: address.socket().to_path_buf(),
+        settings: Settings::default(),
         due: None,
         rested: Instant::now(),
         looked: Instant::now(),
@@ -174,6 +175,8 @@ struct Daemon {
     notices: mpsc::Sender<Notice>,
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
+    /// As they were last logged.
+    settings: Settings,
     /// When a pass that was put off is to run.
     due: Option<Instant>,
     /// Before this no event starts a whole pass.
@@ -270,6 +273,7 @@ impl Daemon {
             }
         }
         self.watcher.finish();
+        self.saw_settings();
         self.looked = Instant::now();
         self.rested = self.looked + ((self.looked - began) * 4).min(LONGEST_PAUSE);
         if let Some(report) = last {
@@ -293,6 +297,15 @@ impl Daemon {
             service.turned();
             watcher.watch_tree(dir, below);
         })
+    }
+
+    /// A changed configuration is logged once; what is wrong with a broken one is in the report.
+    fn saw_settings(&mut self) {
+        if *self.engine.settings() != self.settings {
+            self.settings = self.engine.settings().clone();
+            let text = "a changed configuration is in force; see `nodeguard config`";
+            self.journal.log(Entry::new(Priority::Info, text));
+        }
     }
 
     /// Events may be missed now, or no longer: it is in every report as long as it lasts.
