@@ -96,7 +96,7 @@ impl View {
 pub fn text(view: &View) -> String {
     let mut out = format!("{}\n", view.headline());
     for control in &view.controls {
-        out += &format!("  {:<14} {:<9} {}\n", control.id, control.state, control.title);
+        out += &format!("  {:<16} {:<9} {}\n", control.id, control.state, control.title);
         for finding in &control.findings {
             out += &finding_text(finding, "    ");
         }
