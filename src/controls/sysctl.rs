@@ -378,6 +378,89 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_decides_what_is_done_and_never_how_bad_it_is() {
+        use Policy::{Enforce, Ignore, Warn};
+        use Severity::{Drift, Fatal, Warning};
+        /// Policy, whether RKE2 checks, live value, what is found, whether it is acted on.
+        const ROWS: [(Policy, bool, &str, Option<Severity>, bool); 10] = [
+            (Enforce, false, "0", Some(Drift), true),
+            (Enforce, true, "0", Some(Drift), true),
+            (Enforce, true, "10", None, false),
+            (Warn, false, "0", Some(Warning), false),
+            (Warn, true, "0", Some(Fatal), false),
+            (Warn, true, "10", None, false),
+            (Ignore, false, "0", None, false),
+            (Ignore, true, "0", Some(Fatal), false),
+            (Ignore, true, "10", None, false),
+            (Ignore, false, "10", None, false),
+        ];
+        for row in ROWS {
+            let (policy, checked, value, severity, acted) = row;
+            let want = Wanted {
+                key: "kernel.panic".into(),
+                value: "10".into(),
+                source: Origin::file("x"),
+                policy: config::Setting { value: policy, origin: Origin::at("own", 3) },
+            };
+            let scope = Scope { kernel_defaults_in_force: checked, guarding: false };
+            let planned = judge_live(&want, &Live::Value(value.into()), scope);
+            assert_eq!(planned.as_ref().map(|p| p.finding.severity), severity, "{row:?}");
+            assert_eq!(planned.as_ref().is_some_and(|p| !p.actions.is_empty()), acted, "{row:?}");
+            if let (Some(planned), false) = (planned, acted) {
+                assert_eq!(planned.unmended, planned.finding.severity, "{row:?}");
+                assert_eq!(planned.finding.origin, Some(Origin::at("own", 3)));
+                let words = "invalid kernel parameter value kernel.panic=0 - expected 10 (not";
+                assert!(planned.finding.message.starts_with(words), "{planned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_operator_wants_left_alone_is_no_part_of_the_drop_in() {
+        let left = |value| config::Setting { value, origin: Origin::at("own", 3) };
+        let mut facts = right(&[("vm.swappiness", "1"), ("vm.dirty_ratio", "5")]);
+        facts.own.policy = [
+            ("kernel.panic".to_owned(), left(Policy::Warn)),
+            ("vm.dirty_ratio".to_owned(), left(Policy::Ignore)),
+            ("vm.swappiness".to_owned(), left(Policy::Enforce)),
+        ]
+        .into();
+        let extra =
+            |value: &str| config::Setting { value: value.into(), origin: Origin::file("o") };
+        facts.own.extra =
+            vec![("vm.swappiness".into(), extra("1")), ("vm.dirty_ratio".into(), extra("5"))];
+        facts.source =
+            Some(("x".into(), "# RKE2's\nvm.panic_on_oom=0\nkernel/panic = 10\n".into()));
+        let written = |drop_in| {
+            let facts = Facts { drop_in, ..facts.clone() };
+            let planned = judge(&facts);
+            let [Planned { actions, .. }] = &planned[..] else { panic!("{planned:?}") };
+            let [Action::WriteFile { content, .. }] = &actions[..] else { panic!("{actions:?}") };
+            String::from_utf8_lossy(content).into_owned()
+        };
+        let added = "# Added by nodeguard:\nvm.overcommit_memory=1\nkernel.panic_on_oops=1\n\
+                     vm.swappiness=1\n";
+        assert_eq!(written(DropIn::Absent), format!("# RKE2's\nvm.panic_on_oom=0\n{added}"));
+        assert_eq!(
+            written(DropIn::Content(b"kernel.panic=3\nvm.panic_on_oom=0\n".to_vec())),
+            format!("kernel.panic=3\nvm.panic_on_oom=0\n{added}"),
+            "a line that is there may be the operator's"
+        );
+        let whole = format!("vm.panic_on_oom=0\n{added}");
+        facts.drop_in = DropIn::Content(whole.into_bytes());
+        assert_eq!(codes(&facts), []);
+    }
+
+    #[test]
+    fn a_node_on_which_everything_is_left_alone_gets_no_drop_in() {
+        let left = config::Setting { value: Policy::Ignore, origin: Origin::at("own", 3) };
+        let mut facts = right(&[("kernel.panic", "3")]);
+        facts.drop_in = DropIn::Absent;
+        facts.own.policy = FIXED.iter().map(|(key, _)| ((*key).to_owned(), left.clone())).collect();
+        assert_eq!(codes(&facts), []);
+    }
+
+    #[test]
     fn where_a_tree_is_guarded_hard_links_must_be_protected_or_it_is_fatal() {
         let mut facts = right(&[("fs.protected_hardlinks", "0")]);
         assert_eq!(codes(&facts), [], "elsewhere it is none of our keys");

@@ -163,9 +163,12 @@ impl Daemon {
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
         // What is not ready has the reason in its report already, and is tried again below.
         let ready = self.report().state == State::Ready;
+        let quiet = self.quiet;
         for key in keys {
             look |= !self.mend_sysctl(&key, &mut corrections) && ready;
         }
+        // No event was about them.
+        self.quiet = quiet;
         for subject in self.pacing.due(Instant::now()) {
             look |= !self.retry(&subject, &mut corrections);
         }
