@@ -237,6 +237,23 @@ pub fn values(settings: &Settings) -> String {
 }
 
 #[test]
+fn the_file_in_the_package_says_what_is_built_in_and_its_examples_are_right() {
+    let packaged = include_str!("../../packaging/nodeguard.toml");
+    assert_eq!(values(&one(packaged)), values(&Settings::default()));
+    // An example is a comment without a space after its sign.
+    let example = |line: &str| match line.strip_prefix('#') {
+        Some(text) if !text.is_empty() && !text.starts_with(' ') => format!("{text}\n"),
+        _ => format!("{line}\n"),
+    };
+    let examples = one(&packaged.lines().map(example).collect::<String>());
+    assert_eq!(examples.poll_interval.value, Settings::default().poll_interval.value);
+    assert_eq!(examples.attribution.value, Settings::default().attribution.value);
+    assert_eq!(examples.sysctl.policy["kernel.panic"].value, Policy::Enforce);
+    assert_eq!(extra(&examples).len(), 2);
+    assert!(examples.etcd_account.uid.is_some() && examples.etcd_account.gid.is_some());
+}
+
+#[test]
 fn a_broken_configuration_is_a_warning_for_each_error_that_says_which_one_stays() {
     let problems = resolve(&[file("f", "a = 1\nb = 2\n")]).unwrap_err();
     for (kept, stays) in [(true, "the last whole"), (false, "the built-in")] {
