@@ -117,8 +117,15 @@ fn values_of_any_kind() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// `PROPTEST_CASES` is how many of each.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").is_ok();
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: if asked { default.cases } else { 4000 }, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_file_is_settings_or_problems_with_lines_in_it(bytes in pieces()) {
