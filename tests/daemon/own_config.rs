@@ -131,24 +131,32 @@ fn no_policy_makes_a_node_ready_on_which_rke2_would_not_start() {
 #[test]
 fn a_change_of_a_file_or_of_a_drop_in_is_in_force_at_once() {
     let mut host = Host::server();
+    host.start_bus();
     host.start();
     host.until("ready", |host| ready(host));
 
+    // Before each change: what the one before made the daemon look at must not show this one.
+    rest(&mut host);
     fs::create_dir_all(host.at("/etc/nodeguard/nodeguard.toml.d")).unwrap();
     host.write(FILE, "[sysctl.extra]\nvm.swappiness = 10\n");
     host.until("the base file", |host| host.sysctl("vm/swappiness") == "10");
 
+    rest(&mut host);
     fs::create_dir_all(host.at("/run/nodeguard/nodeguard.toml.d")).unwrap();
     host.write("/run/nodeguard/nodeguard.toml.d/50-x.toml", "[sysctl.extra]\nvm.swappiness = 20\n");
     host.until("a drop-in in /run", |host| host.sysctl("vm/swappiness") == "20");
 
+    rest(&mut host);
     host.write("/etc/nodeguard/nodeguard.toml.d/40-x.toml", "[sysctl.extra]\nvm.swappiness = 30\n");
+    rest(&mut host);
     host.write("/etc/nodeguard/nodeguard.toml.d/60-x.toml", "[sysctl.extra]\nvm.swappiness = 40\n");
     host.until("the last name", |host| host.sysctl("vm/swappiness") == "40");
 
+    rest(&mut host);
     fs::remove_file(host.at("/etc/nodeguard/nodeguard.toml.d/60-x.toml")).unwrap();
     host.until("without it", |host| host.sysctl("vm/swappiness") == "20");
 
+    rest(&mut host);
     symlink("/dev/null", host.at("/etc/nodeguard/nodeguard.toml.d/50-x.toml")).unwrap();
     host.until("/run's is masked", |host| host.sysctl("vm/swappiness") == "30");
     assert!(host.log().contains("a changed configuration is in force"), "{}", host.log());
