@@ -37,6 +37,9 @@ const KUBELET: [(&str, &str); 2] =
 /// change could meet it: without it a tree that another user writes cannot be owned safely.
 pub const PROTECTED_HARDLINKS: &str = "fs.protected_hardlinks";
 
+/// The code of a finding about a live value.
+pub const LIVE: &str = "sysctl-live";
+
 const ADDED: &str = "# Added by nodeguard:";
 
 /// What was observed.
@@ -173,7 +176,7 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
     let unmended = if scope.is_fatal(&want.key) { Severity::Fatal } else { Severity::Warning };
     let finding = |severity, actual: &str, message: String, remedy: String| Finding {
         control: ControlId::Sysctl,
-        code: "sysctl-live",
+        code: LIVE,
         severity,
         subject: want.key.clone(),
         expected: want.value.clone(),

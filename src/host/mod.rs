@@ -10,6 +10,7 @@ pub mod account;
 pub mod apply;
 pub mod command;
 pub mod files;
+pub mod mend;
 pub mod observe;
 pub mod proc_sys;
 pub mod rke2;
