@@ -76,6 +76,13 @@ pub struct Hints {
     pub took: Duration,
 }
 
+impl Hints {
+    /// Whether they ask for a whole pass and for nothing besides.
+    pub fn is_only_for_a_look(&self) -> bool {
+        self.look && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
+    }
+}
+
 /// Something whose appearance, change or disappearance matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interest {

@@ -2,6 +2,7 @@
 //! From a hint to one object mended: the fast way, and the pacing of who undoes it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,11 @@ use crate::watch::Hints;
 /// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
 const LONGEST_TURN: Duration = Duration::from_millis(50);
 
-/// While somebody fights over an object its events are taken less often, since each costs a wakeup
-/// and changes nothing: after a turn that took `t`, the next is `99 t` later, within these bounds.
-const SHORTEST_QUIET: Duration = Duration::from_millis(25);
-const LONGEST_QUIET: Duration = Duration::from_secs(1);
+/// Events that change nothing are taken less often, since each costs a wakeup: those of an object
+/// that is contested, and those that ask for a whole pass which was put off already. After a turn
+/// that took `t`, the next is `99 t` later, within these bounds.
+const QUIET: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_secs(1);
+const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
 
 /// Between whole passes that only hope for a mend.
 const MENDING_PAUSE: Duration = Duration::from_millis(500);
@@ -56,9 +58,12 @@ impl Daemon {
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
         }
-        self.quiet = self.held_back.then(|| {
+        let nothing_new = self.due.is_some() && hints.is_only_for_a_look();
+        self.quiet = (self.held_back || nothing_new).then(|| {
             let took = hints.took + began.elapsed();
-            time::Instant::now() + (took * 99).clamp(SHORTEST_QUIET, LONGEST_QUIET)
+            let contested = self.pacing.is_contested();
+            let shortest = if contested { QUIET_WHILE_CONTESTED } else { *QUIET.start() };
+            time::Instant::now() + (took * 99).clamp(shortest, *QUIET.end())
         });
     }
 
