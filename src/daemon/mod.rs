@@ -5,6 +5,7 @@
 mod narrow;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// next waits `4 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// While something is contested, at most a hundredth: its events bring nothing.
+const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Where events ask for one pass after the other, the pause between them doubles from the first to
+/// the second of these.
+const FIRST_REST: Duration = Duration::from_millis(4);
+const LONGEST_REST: Duration = Duration::from_millis(500);
+
 /// The subject of the finding that events may be missed.
 const BLIND: &str = "inotify";
 
@@ -46,6 +55,15 @@ pub enum DaemonError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a whole pass is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// By an event or the clock: what is contested is left alone for as long as its pause is.
+    Paced,
+    /// Somebody asked, and has a pace of his own: an operator, or RKE2 that wants to start.
+    Asked,
 }
 
 /// Everything that can wake the loop.
@@ -91,6 +109,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         settings: Settings::default(),
         due: None,
         rested: Instant::now(),
+        rest: FIRST_REST,
         looked: Instant::now(),
         unwritten: false,
         blind: None,
@@ -98,8 +117,9 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         unreported: false,
         way: Vec::new(),
         quiet: None,
+        held_back: false,
     };
-    daemon.look();
+    daemon.look(Why::Asked);
     daemon.service.ready();
     // After READY: RKE2 waits for that, and nobody waits for the bus.
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
@@ -134,14 +154,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Hints(Err(source)) => {
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
-            Event::Due => daemon.look(),
+            Event::Due => daemon.look(Why::Paced),
             Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
             Event::Tick => daemon.tick(),
             Event::Mounts => daemon.mounts_changed(),
             Event::Reload => {
                 daemon.service.reloading();
-                daemon.look();
+                daemon.look(Why::Asked);
                 daemon.service.ready();
             }
             Event::BusStatus => {
@@ -181,6 +201,8 @@ struct Daemon {
     due: Option<Instant>,
     /// Before this no event starts a whole pass.
     rested: Instant,
+    /// The pause before that, at least.
+    rest: Duration,
     /// When the last whole pass ended.
     looked: Instant,
     /// /run/nodeguard/report.json is behind.
@@ -193,6 +215,8 @@ struct Daemon {
     way: Vec<(u64, u64)>,
     /// Until then no hints are taken: the last ones were about something contested.
     quiet: Option<Instant>,
+    /// One of the hints of this turn was about something contested.
+    held_back: bool,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
 }
@@ -206,7 +230,7 @@ impl Daemon {
                 let _ = reply.send(Arc::new(pass.report));
             }
             Request::Reconcile(reply) => {
-                self.look();
+                self.look(Why::Asked);
                 let _ = reply.send(self.report());
             }
         }
@@ -241,15 +265,20 @@ impl Daemon {
     fn look_soon(&mut self, after: Duration) {
         let at = self.rested.max(self.looked + after);
         if Instant::now() >= at {
-            self.look();
+            self.look(Why::Paced);
         } else {
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
     }
 
     /// A whole pass: watch first, then look, so that nothing falls between.
-    fn look(&mut self) {
+    fn look(&mut self, why: Why) {
         let began = Instant::now();
+        let due = self.pacing.due(began.into());
+        self.engine.hold(match why {
+            Why::Paced => self.pacing.held(began.into()),
+            Why::Asked => BTreeSet::new(),
+        });
         self.due = None;
         self.unreported = false;
         let mut corrections = Vec::new();
@@ -275,10 +304,22 @@ impl Daemon {
         self.watcher.finish();
         self.saw_settings();
         self.looked = Instant::now();
-        self.rested = self.looked + ((self.looked - began) * 4).min(LONGEST_PAUSE);
+        // As soon as it might: it was waited for.
+        let waited_for = began < self.rested + FIRST_REST;
+        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
+        let took = self.looked - began;
+        let pause = if self.pacing.is_contested() {
+            (took * 99).min(LONGEST_CONTESTED_PAUSE)
+        } else {
+            (took * 4).min(LONGEST_PAUSE)
+        };
+        self.rested = self.looked + pause.max(self.rest);
         if let Some(report) = last {
             self.log_corrections(&corrections);
-            self.publish(Report { corrections, ..report });
+            self.publish(Report { corrections: corrections.clone(), ..report });
+        }
+        if why == Why::Paced {
+            self.passed(took, &due, &corrections);
         }
         self.write_report();
         self.service.turned();

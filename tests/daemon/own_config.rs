@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
+use super::contest::cpu_ticks;
 use super::host::Host;
 
 const FILE: &str = "/etc/nodeguard/nodeguard.toml";
@@ -78,13 +79,13 @@ fn who_sets_a_warned_parameter_without_end_keeps_neither_processor_nor_journal_b
     );
     host.start();
     let lines = host.log().lines().count();
-    let (before, begin) = (super::cpu_ticks(host.pid()), Instant::now());
+    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
     let mut value = 0;
     while begin.elapsed() < Duration::from_secs(3) {
         value = (value + 1) % 100;
         host.set_sysctl("vm/swappiness", &value.to_string());
     }
-    let share = (super::cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
     let told = host.log().lines().count() - lines;
     println!("CPU: {share:.1} %, {told} lines");
     assert!(share < 5.0, "{share} % of a processor, in a debug build");
