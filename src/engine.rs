@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Policy, Problem, Settings};
+use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir::{self, TreeFacts};
 use crate::controls::own_config;
@@ -302,12 +302,12 @@ impl Engine {
             true => None,
             false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
         };
-        if want.policy.value == Policy::Enforce && shown.is_none() {
+        if want.is_held() && shown.is_none() {
             return None;
         }
         let live = self.proc_sys.read(&want.key);
         let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
-        (want.policy.value != Policy::Enforce || as_shown)
+        (!want.is_held() || as_shown)
             .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 

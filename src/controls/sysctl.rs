@@ -66,7 +66,7 @@ pub enum Live {
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     let wanted = wanted(facts.source.as_ref(), facts.scope, &facts.own);
     let (held, left): (Vec<Wanted>, Vec<Wanted>) =
-        wanted.iter().cloned().partition(|want| want.policy.value == Policy::Enforce);
+        wanted.iter().cloned().partition(Wanted::is_held);
     let mut out: Vec<Planned> = judge_drop_in(facts, &held, &left).into_iter().collect();
     if let Some(live) = &facts.live {
         for want in &wanted {
@@ -107,7 +107,7 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
             );
             let remedy = format!("sysctl -w {}={}", want.key, want.value);
             let policy = &want.policy;
-            if policy.value == Policy::Enforce {
+            if want.is_held() {
                 return Some(Planned {
                     finding: finding(Severity::Drift, value, message, remedy),
                     actions: vec![Action::SetSysctl {

@@ -91,9 +91,9 @@ pub fn mend<'a>(
 
 /// The file's text without its assignments of some keys.
 pub fn without(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
-    let kept = (1..).zip(text.lines()).filter(|(number, line)| {
-        parse_line(line, *number).is_none_or(|entry| !unwanted(&entry.key))
-    });
+    let entries = parse(text);
+    let goes = |number: u32| entries.iter().any(|e| e.line == number && unwanted(&e.key));
+    let kept = (1..).zip(text.lines()).filter(|(number, _)| !goes(*number));
     kept.flat_map(|(_, line)| [line, "\n"]).collect()
 }
 
@@ -129,6 +129,14 @@ mod tests {
         let entries = parse("# one\r\nkernel.panic=10\r\n\r\nvm.panic_on_oom=0");
         let got: Vec<_> = entries.iter().map(|e| (e.line, e.value.as_str())).collect();
         assert_eq!(got, [(2, "10"), (4, "0")]);
+    }
+
+    #[test]
+    fn taking_a_key_away_takes_every_line_that_sets_it_and_no_other() {
+        let text = "# kernel.panic\nkernel.panic=1\n-kernel/panic = 2\nkernel.panic_on_oops=1";
+        let got = without(text, |key| key == "kernel.panic");
+        assert_eq!(got, "# kernel.panic\nkernel.panic_on_oops=1\n");
+        assert_eq!(without(text, |_| false), format!("{text}\n"));
     }
 
     #[test]

@@ -73,6 +73,13 @@ pub struct Wanted {
     pub policy: Setting<Policy>,
 }
 
+impl Wanted {
+    /// Whether it is written, live and in the drop-in.
+    pub fn is_held(&self) -> bool {
+        self.policy.value == Policy::Enforce
+    }
+}
+
 /// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's,
 /// then the operator's own as they were declared. Values are written in this order.
 pub fn wanted(
