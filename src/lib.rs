@@ -20,6 +20,7 @@ pub mod model;
 
 pub mod controls;
 pub mod rke2;
+pub mod sysctl_d;
 
 pub mod host;
 
