@@ -12,6 +12,7 @@ use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
+use crate::controls::sysctl_override;
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
@@ -145,7 +146,10 @@ impl Engine {
         controls.push(self.control(ControlId::Sysctl, mode, &mut corrections, &mut |engine| {
             let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope);
             watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope);
-            sysctl::judge(&facts)
+            let mut planned = sysctl::judge(&facts);
+            let sources = host::sysctl_d::observe(&engine.root);
+            planned.extend(sysctl_override::judge(&sources, &watch.sysctls));
+            planned
         }));
         if node.role == Role::Server {
             controls.push(self.control(

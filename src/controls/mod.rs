@@ -12,3 +12,4 @@ pub mod etcd_oddity;
 pub mod rke2_config;
 pub mod sysctl;
 pub mod sysctl_conf;
+pub mod sysctl_override;

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use super::HostError;
 use super::root::{Root, read_regular};
 use crate::sysctl_d::{
-    self, Body, File, PROFILE_DIRECTORIES, Place, SUFFIX, SYSCTL_CONF, Sources, TunedSources,
+    self, ACTIVE_PROFILE, Body, File, PROFILE_DIRECTORIES, Place, SUFFIX, SYSCTL_CONF, Sources,
+    TUNED_MAIN, TunedSources,
 };
 
 /// systemd-sysctl gives up on a line of this length.
@@ -36,8 +37,6 @@ const CREDENTIALS: [&str; 5] = [
 ];
 
 const COMMAND_LINE: &str = "/proc/cmdline";
-const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
-const TUNED_MAIN: &str = "/etc/tuned/tuned-main.conf";
 const TUNED_ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/tuned.service";
 
 /// Everything that decides about kernel parameters at boot, as it is now.

@@ -3,7 +3,7 @@
 
 use super::key::Key;
 use super::resolve::{Assigned, Moment, Resolution, Resolver, Shadowed, Why};
-use super::tuned::{self, Verdict};
+use super::tuned::Verdict;
 use super::{Loader, Sources, command_line};
 use crate::model::Origin;
 
@@ -59,7 +59,7 @@ impl<'a> Explainer<'a> {
             shadowed,
             now: self.now.resolve(key).winner,
             sysctl_system: self.procps.resolve(key).winner,
-            tuned: tuned::verdict(self.sources, key, Moment::NextBoot),
+            tuned: self.sources.verdict(key),
         }
     }
 }

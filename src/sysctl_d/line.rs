@@ -2,7 +2,7 @@
 //! The lines of one file.
 
 use super::Loader;
-use super::key::{separated, simplified};
+use super::key::{separated, simplified, swapped};
 
 /// One line that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// The path as `sysctl` prints it: dots separate, a slash is a literal dot.
+    pub fn dotted(&self) -> String {
+        swapped(&self.path)
+    }
+
     /// A pattern for several parameters, to both readers.
     pub fn is_glob(&self) -> bool {
         self.path.contains(['*', '?', '['])

@@ -65,6 +65,13 @@ impl Place {
 /// `99-sysctl.conf` up to bookworm).
 pub const SYSCTL_CONF: &str = "/etc/sysctl.conf";
 
+/// Who TuneD's profile is, and how it is applied.
+pub const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
+pub const TUNED_MAIN: &str = "/etc/tuned/tuned-main.conf";
+
+/// The files besides those in the directories that a look must follow when they change.
+pub const FILES: [&str; 3] = [SYSCTL_CONF, ACTIVE_PROFILE, TUNED_MAIN];
+
 /// Files whose names end otherwise are not read.
 pub const SUFFIX: &str = ".conf";
 
@@ -117,6 +124,13 @@ pub struct Sources {
     pub tuned: Option<TunedSources>,
     /// What could not be looked at, and why: path and reason.
     pub unread: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// What TuneD does with a key after the next boot; `None` where it has no active profile.
+    pub fn verdict(&self, key: &Key) -> Option<Verdict> {
+        tuned::verdict(self, key, Moment::NextBoot)
+    }
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(super) fn verdict(all: &AllSources, key: &Key, moment: Moment) -> Option<Ver
         .filter(|option| path(&option.name) == key.path())
         .map(|option| option.assigned.clone())
         .last();
-    let main = sources.main.as_ref().map(File::text).unwrap_or_default();
+    let main = sources.main.as_ref().map(|file| file.text()).unwrap_or_default();
     // Only a profile with a section for it starts the plug-in that applies the files.
     let reapplies = !units.is_empty() && reapplies(main);
     let reapplied = if reapplies { reapplied(all, key, moment) } else { None };
