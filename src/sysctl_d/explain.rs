@@ -14,6 +14,7 @@ pub struct Explainer<'a> {
     boot: Resolver<'a>,
     now: Resolver<'a>,
     procps: Resolver<'a>,
+    newer_procps: Resolver<'a>,
 }
 
 /// What decides about one key.
@@ -27,8 +28,10 @@ pub struct Explanation {
     pub shadowed: Vec<Shadowed>,
     /// What systemd-sysctl would set if it ran now; files in /run make the difference.
     pub now: Option<Assigned>,
-    /// What `sysctl --system` would set if it ran now.
+    /// What `sysctl --system` would set if it ran now, up to procps 4.0.4.
     pub sysctl_system: Option<Assigned>,
+    /// The same with a newer procps.
+    pub newer_sysctl_system: Option<Assigned>,
     pub tuned: Option<Verdict>,
 }
 
@@ -39,6 +42,7 @@ impl<'a> Explainer<'a> {
             boot: Resolver::new(sources, Loader::Systemd, Moment::NextBoot),
             now: Resolver::new(sources, Loader::Systemd, Moment::Now),
             procps: Resolver::new(sources, Loader::Procps, Moment::Now),
+            newer_procps: Resolver::new(sources, Loader::NewerProcps, Moment::Now),
         }
     }
 
@@ -59,6 +63,7 @@ impl<'a> Explainer<'a> {
             shadowed,
             now: self.now.resolve(key).winner,
             sysctl_system: self.procps.resolve(key).winner,
+            newer_sysctl_system: self.newer_procps.resolve(key).winner,
             tuned: self.sources.verdict(key),
         }
     }

@@ -13,13 +13,20 @@ const LIMIT: usize = 4096;
 pub(super) fn matches(pattern: &str, path: &str, loader: Loader) -> bool {
     match loader {
         _ if pattern.len() > LIMIT => false,
-        Loader::Procps => components(pattern, path),
+        Loader::Procps | Loader::NewerProcps => components(pattern, path),
         // systemd asks glob(3) for braces.
         Loader::Systemd => {
             let mut budget = ALTERNATIVES;
             expand(pattern, &mut budget).iter().any(|pattern| components(pattern, path))
         }
     }
+}
+
+/// fnmatch(3) without flags, where a `*` crosses slashes and meets a leading dot.
+pub(super) fn meets(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let path: Vec<char> = path.chars().collect();
+    pattern.len() <= LIMIT && matches_all(&pattern, &path)
 }
 
 fn components(pattern: &str, path: &str) -> bool {
@@ -44,6 +51,10 @@ fn component(pattern: &[char], name: &[char]) -> bool {
     if name.first() == Some(&'.') && pattern.first() != Some(&'.') {
         return false;
     }
+    matches_all(pattern, name)
+}
+
+fn matches_all(pattern: &[char], name: &[char]) -> bool {
     let (mut p, mut n) = (0, 0);
     // Where to go on when the rest does not fit: behind the last star, one character later.
     let mut retry: Option<(usize, usize)> = None;
@@ -252,6 +263,15 @@ mod tests {
             assert!(!matches(pattern, path, Loader::Procps), "{pattern}");
         }
         assert!(!matches("kernel/{pan*", "kernel/panic", Loader::Systemd));
+    }
+
+    #[test]
+    fn without_flags_a_star_crosses_slashes() {
+        for (pattern, met) in
+            [("*/*", true), ("net/*/rp_filter", true), ("net*[/]rp_filter", true), ("net/?", false)]
+        {
+            assert_eq!(meets(pattern, "net/ipv4/conf/all/rp_filter"), met, "{pattern}");
+        }
     }
 
     #[test]

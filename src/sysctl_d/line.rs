@@ -40,7 +40,7 @@ pub fn parse(text: &[u8], loader: Loader) -> Vec<Setting> {
                     .filter_map(|piece| systemd(&String::from_utf8_lossy(piece), number)),
             ),
             // A string ends at a NUL.
-            Loader::Procps => {
+            Loader::Procps | Loader::NewerProcps => {
                 let line = line.split(|b| *b == 0).next().unwrap_or_default();
                 out.extend(procps(&String::from_utf8_lossy(line), number));
             }
@@ -80,7 +80,12 @@ fn procps(line: &str, number: u32) -> Option<Setting> {
     let key = key.trim_end_matches(space);
     // A second one is overlooked, too.
     let key = key.strip_prefix('-').unwrap_or(key);
-    setting(&separated(key), value, number)
+    let path = separated(key);
+    // No parameter is a directory.
+    if path.ends_with('/') || path.ends_with("/.") {
+        return None;
+    }
+    setting(&path, value, number)
 }
 
 fn setting(raw: &str, value: Option<String>, line: u32) -> Option<Setting> {
@@ -134,6 +139,7 @@ mod tests {
             ("a.b=1\0c.d=2", vec!["a/b", "c/d"], vec!["a/b"]),
             ("--a.b=1", vec!["-a/b"], vec!["a/b"]),
             ("- a.b=1", vec!["a/b"], vec![" a/b"]),
+            ("a.b.=1", vec!["a/b"], vec![]),
             ("\u{b}a.b=1", vec!["\u{b}a/b"], vec!["a/b"]),
         ] {
             let paths = |loader| -> Vec<String> {

@@ -31,8 +31,10 @@ pub use tuned::{
 pub enum Loader {
     /// systemd-sysctl, at boot. Versions 252 to 262 agree in what they set.
     Systemd,
-    /// procps' `sysctl --system`. Versions 4.0.2 to 4.0.7 agree.
+    /// procps' `sysctl --system` up to version 4.0.4.
     Procps,
+    /// The same in newer versions (4.0.7), where a lone `-pattern` excludes what it meets.
+    NewerProcps,
 }
 
 /// A directory that is read, the strongest first.

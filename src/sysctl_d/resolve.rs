@@ -121,7 +121,7 @@ impl<'a> Resolver<'a> {
             .iter()
             .flat_map(|(place, files)| files.iter().map(|file| (*place, file)))
             // systemd reads no hidden files, procps does.
-            .filter(|(_, file)| loader == Loader::Procps || !file.name().starts_with('.'))
+            .filter(|(_, file)| loader != Loader::Systemd || !file.name().starts_with('.'))
             .collect();
         // By name, and of the same name the strongest directory first.
         all.sort_by(|(a_place, a), (b_place, b)| {
@@ -148,7 +148,7 @@ impl<'a> Resolver<'a> {
                 .as_ref()
                 .filter(|file| moment == Moment::Now || !file.path.starts_with("/run/credstore/"))
                 .map(|file| (file, SetBy::Credential)),
-            Loader::Procps => sources.sysctl_conf.as_ref().map(|file| (file, SetBy::File)),
+            _ => sources.sysctl_conf.as_ref().map(|file| (file, SetBy::File)),
         };
         resolver.read.extend(last.map(|(file, set_by)| parse(file, set_by)));
         resolver
@@ -165,7 +165,7 @@ impl<'a> Resolver<'a> {
             self.read.iter().flat_map(|parsed| self.bearing(parsed, key)).collect();
         let (winner, excluded) = match self.loader {
             Loader::Systemd => systemd(&bearing),
-            Loader::Procps => procps(&bearing, key),
+            loader => procps(&bearing, key, loader),
         };
         let decisive = winner.or(excluded);
         let by = decisive.map(|at| bearing[at].origin());
@@ -206,7 +206,9 @@ impl<'a> Resolver<'a> {
         let (file, set_by, loader) = (parsed.file, parsed.set_by, self.loader);
         let key = key.path().to_owned();
         let bears = move |setting: &&Setting| {
-            setting.path == key || setting.is_glob() && glob::matches(&setting.path, &key, loader)
+            setting.path == key
+                || setting.is_glob() && glob::matches(&setting.path, &key, loader)
+                || is_exclusion(setting, loader) && glob::meets(&setting.path, &key)
         };
         let line = move |setting| Bearing { file, set_by, setting };
         parsed.settings.iter().filter(bears).map(line)
@@ -273,26 +275,34 @@ fn systemd(bearing: &[Bearing<'_>]) -> (Option<usize>, Option<usize>) {
 }
 
 /// procps goes through all lines and the last one that writes wins. A pattern leaves out every
-/// path that some line spells in the very same way, whether that line sets it or excludes it.
-fn procps(bearing: &[Bearing<'_>], key: &Key) -> (Option<usize>, Option<usize>) {
+/// path that some line spells in the very same way, whether that line sets it or excludes it, and
+/// in newer versions those that a lone `-pattern` meets.
+fn procps(bearing: &[Bearing<'_>], key: &Key, loader: Loader) -> (Option<usize>, Option<usize>) {
     let mut winner = None;
     let mut excluded = None;
-    for (at, line) in bearing.iter().enumerate() {
+    for (at, line) in bearing.iter().enumerate().filter(|(_, line)| line.setting.value.is_some()) {
         if line.setting.is_glob() {
             let spelt = filled_in(&line.setting.raw, key);
-            let by = bearing.iter().rposition(|other| other.setting.raw == spelt);
-            if let Some(by) = by {
+            let left_out = |other: &Bearing<'_>| {
+                other.setting.raw == spelt
+                    || is_exclusion(other.setting, loader)
+                        && glob::meets(&other.setting.raw, &spelt)
+            };
+            if let Some(by) = bearing.iter().rposition(left_out) {
                 if bearing[by].setting.value.is_none() {
                     excluded = Some(by);
                 }
                 continue;
             }
         }
-        if line.setting.value.is_some() {
-            winner = Some(at);
-        }
+        winner = Some(at);
     }
     if winner.is_some() { (winner, None) } else { (None, excluded) }
+}
+
+/// Whether a lone `-pattern` excludes what it meets.
+fn is_exclusion(setting: &Setting, loader: Loader) -> bool {
+    loader == Loader::NewerProcps && setting.value.is_none() && setting.is_glob()
 }
 
 /// What glob(3) makes of a pattern that meets the key: its own separators with the key's names.
@@ -420,15 +430,18 @@ mod tests {
 
     #[test]
     fn a_lone_key_takes_all_back_in_systemd_and_stops_patterns_only_in_procps() {
-        for (text, systemd, procps) in [
-            ("kernel.panic=1\n-kernel.panic", "-", "1"),
-            ("-kernel.panic\nkernel.panic=1", "1", "1"),
-            ("kernel.pani*=1\n-kernel.panic", "-", "-"),
-            ("kernel.pani*=1\n-kernel.pani*", "-", "1"),
-            ("kernel.pani*=1\n-kernel.*", "1", "1"),
+        for (text, systemd, procps, newer) in [
+            ("kernel.panic=1\n-kernel.panic", "-", "1", "1"),
+            ("-kernel.panic\nkernel.panic=1", "1", "1", "1"),
+            ("kernel.pani*=1\n-kernel.panic", "-", "-", "-"),
+            ("kernel.pani*=1\n-kernel.pani*", "-", "1", "-"),
+            ("kernel.pani*=1\n-kernel.*", "1", "1", "-"),
+            ("kernel.pani*=1\n-*c", "1", "1", "-"),
         ] {
             let sources = sources(&[("/etc/sysctl.d/a.conf", text)]);
-            for (loader, want) in [(Loader::Systemd, systemd), (Loader::Procps, procps)] {
+            for (loader, want) in
+                [(Loader::Systemd, systemd), (Loader::Procps, procps), (Loader::NewerProcps, newer)]
+            {
                 let got = resolve(&sources, loader, PANIC);
                 let value = got.winner.as_ref().map_or("-", |won| won.value.as_str());
                 assert_eq!(value, want, "{text:?} {loader:?}");
