@@ -3,6 +3,7 @@
 
 mod apply;
 mod check;
+mod explain;
 mod gate;
 mod run;
 mod status;
@@ -43,11 +44,13 @@ enum Command {
     Gate(GateArgs),
     /// Say what the guarding service knows
     Status(StatusArgs),
+    /// Say who sets a kernel parameter, now and at the next boot
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
 struct PassArgs {
-    /// Print the report as JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
     /// Work on an unpacked image below DIR; live kernel values are left out
@@ -70,6 +73,17 @@ struct StatusArgs {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    pass: PassArgs,
+    /// Kernel parameters, such as vm.overcommit_memory or net/ipv4/conf/eth0.100/rp_filter; by
+    /// default those that are held on this node
+    // A word without a dot or a slash is no parameter, and so free for other things to explain.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -124,6 +138,8 @@ enum CliError {
     #[error("`nodeguard {command}` needs root: run it with sudo")]
     NotRoot { command: &'static str },
     #[error(transparent)]
+    Key(#[from] crate::sysctl_d::BadKey),
+    #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
     Bus(#[from] crate::bus::BadBusAddress),
@@ -151,11 +167,13 @@ pub fn main() -> Exit {
         Command::Apply(args) => apply::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
     };
     result.unwrap_or_else(|e| {
         eprintln!("nodeguard: {e}");
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
+            CliError::Key(_) => Exit::Usage,
             _ => Exit::Failure,
         }
     })

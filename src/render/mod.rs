@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
+pub mod explain;
+
 use std::fmt;
 
 use serde::Deserialize;
