@@ -48,7 +48,7 @@ fn by_file(resolution: &Resolution, want: &Wanted) -> Option<Planned> {
             );
             Some(planned(want, winner, winner.value.clone(), message))
         }
-        (None, Some(excluded)) if name(excluded) > name_of(DROP_IN) => {
+        (None, Some(excluded)) if name(excluded) >= name_of(DROP_IN) => {
             let message = format!(
                 "a line -{} takes the value of {DROP_IN} back at boot, expected {}",
                 want.key, want.value
@@ -198,6 +198,9 @@ mod tests {
         let lone = found(&[("/etc/sysctl.d/99-a.conf", "\n-kernel.panic")]);
         assert_eq!(lone[0].origin, Some(Origin::at("/etc/sysctl.d/99-a.conf", 2)));
         assert_eq!(lone[0].actual, "not set");
+        let own = sources(&[(DROP_IN, "kernel.panic=10\nvm.overcommit_memory=1\n-kernel.panic")]);
+        let own = judge(&own, &wanted());
+        assert_eq!(own[0].finding.origin, Some(Origin::at(DROP_IN, 3)), "in our own file");
     }
 
     #[test]

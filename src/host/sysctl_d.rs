@@ -82,8 +82,14 @@ impl Gathering<'_> {
         names
             .iter()
             .filter(|name| name.as_bytes().ends_with(SUFFIX.as_bytes()))
-            // A name that is no text is read by the loaders; what it says is ordered nearly right.
-            .filter_map(|name| self.file(&format!("{}/{}", place.path(), name.to_string_lossy())))
+            .filter_map(|name| {
+                let path = format!("{}/{}", place.path(), name.to_string_lossy());
+                if name.to_str().is_none() {
+                    self.unread.push((path, "its name is no text".into()));
+                    return None;
+                }
+                self.file(&path)
+            })
             .collect()
     }
 

@@ -17,6 +17,7 @@ mod key;
 mod line;
 mod resolve;
 mod tuned;
+mod winner;
 
 pub use explain::{Explainer, Explanation};
 pub use key::{BadKey, Key};

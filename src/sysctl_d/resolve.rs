@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::glob;
 use super::key::Key;
 use super::line::{self, Setting};
+use super::winner::{self, Bearing};
 use super::{Body, File, Loader, Place, Sources};
 use crate::model::Origin;
 
@@ -99,13 +100,6 @@ struct Parsed<'a> {
     settings: Vec<Setting>,
 }
 
-/// A line that bears on the key in question.
-struct Bearing<'r> {
-    file: &'r File,
-    set_by: SetBy,
-    setting: &'r Setting,
-}
-
 impl<'a> Resolver<'a> {
     pub fn new(sources: &'a Sources, loader: Loader, moment: Moment) -> Self {
         let mut resolver =
@@ -164,8 +158,8 @@ impl<'a> Resolver<'a> {
         let bearing: Vec<Bearing<'_>> =
             self.read.iter().flat_map(|parsed| self.bearing(parsed, key)).collect();
         let (winner, excluded) = match self.loader {
-            Loader::Systemd => systemd(&bearing),
-            loader => procps(&bearing, key, loader),
+            Loader::Systemd => winner::systemd(&bearing),
+            loader => winner::procps(&bearing, key, loader),
         };
         let decisive = winner.or(excluded);
         let by = decisive.map(|at| bearing[at].origin());
@@ -208,7 +202,7 @@ impl<'a> Resolver<'a> {
         let bears = move |setting: &&Setting| {
             setting.path == key
                 || setting.is_glob() && glob::matches(&setting.path, &key, loader)
-                || is_exclusion(setting, loader) && glob::meets(&setting.path, &key)
+                || winner::is_exclusion(setting, loader) && glob::meets(&setting.path, &key)
         };
         let line = move |setting| Bearing { file, set_by, setting };
         parsed.settings.iter().filter(bears).map(line)
@@ -226,93 +220,6 @@ impl<'a> Resolver<'a> {
             .map(|assigned| Shadowed { assigned, why, by: by.clone() })
             .collect()
     }
-}
-
-impl Bearing<'_> {
-    fn origin(&self) -> Origin {
-        Origin::at(&self.file.path, self.setting.line)
-    }
-
-    fn assigned(&self) -> Option<Assigned> {
-        Some(Assigned {
-            value: self.setting.value.clone()?,
-            set_by: self.set_by,
-            origin: self.origin(),
-            link_to: self.file.link_to.clone(),
-            pattern: self.setting.is_glob().then(|| self.setting.path.clone()),
-        })
-    }
-}
-
-/// The winner, else what excludes the key, by their places in `bearing`.
-///
-/// systemd keeps one value for each spelling, in the order in which the spellings got that value:
-/// the same value again changes nothing, another one moves the spelling to the end. What names
-/// the key beats every pattern; a lone `-key` is a name without a value. Of patterns, the last in
-/// that order writes last.
-fn systemd(bearing: &[Bearing<'_>]) -> (Option<usize>, Option<usize>) {
-    let mut table: Vec<usize> = Vec::new();
-    for (at, line) in bearing.iter().enumerate() {
-        let same = table.iter().position(|known| bearing[*known].setting.path == line.setting.path);
-        match same {
-            // It keeps its place; the newest line that says so is the one to name.
-            Some(place) if bearing[table[place]].setting.value == line.setting.value => {
-                table[place] = at;
-            }
-            Some(place) => {
-                table.remove(place);
-                table.push(at);
-            }
-            None => table.push(at),
-        }
-    }
-    let valued = |at: &usize| bearing[*at].setting.value.is_some();
-    match table.iter().find(|at| !bearing[**at].setting.is_glob()) {
-        Some(named) if valued(named) => (Some(*named), None),
-        Some(named) => (None, Some(*named)),
-        None => (table.iter().rev().copied().find(valued), None),
-    }
-}
-
-/// procps goes through all lines and the last one that writes wins. A pattern leaves out every
-/// path that some line spells in the very same way, whether that line sets it or excludes it, and
-/// in newer versions those that a lone `-pattern` meets.
-fn procps(bearing: &[Bearing<'_>], key: &Key, loader: Loader) -> (Option<usize>, Option<usize>) {
-    let mut winner = None;
-    let mut excluded = None;
-    for (at, line) in bearing.iter().enumerate().filter(|(_, line)| line.setting.value.is_some()) {
-        if line.setting.is_glob() {
-            let spelt = filled_in(&line.setting.raw, key);
-            let left_out = |other: &Bearing<'_>| {
-                other.setting.raw == spelt
-                    || is_exclusion(other.setting, loader)
-                        && glob::meets(&other.setting.raw, &spelt)
-            };
-            if let Some(by) = bearing.iter().rposition(left_out) {
-                if bearing[by].setting.value.is_none() {
-                    excluded = Some(by);
-                }
-                continue;
-            }
-        }
-        winner = Some(at);
-    }
-    if winner.is_some() { (winner, None) } else { (None, excluded) }
-}
-
-/// Whether a lone `-pattern` excludes what it meets.
-fn is_exclusion(setting: &Setting, loader: Loader) -> bool {
-    loader == Loader::NewerProcps && setting.value.is_none() && setting.is_glob()
-}
-
-/// What glob(3) makes of a pattern that meets the key: its own separators with the key's names.
-fn filled_in(raw: &str, key: &Key) -> String {
-    let mut names = key.path().split('/');
-    let part = |part: &str| match part {
-        "" | "." => part.to_owned(),
-        _ => names.next().unwrap_or_default().to_owned(),
-    };
-    raw.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

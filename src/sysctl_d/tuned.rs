@@ -67,8 +67,7 @@ pub fn reapplies(main: &[u8]) -> bool {
     let said = text
         .lines()
         .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| name.trim() == "reapply_sysctl")
-        .last();
+        .rfind(|(name, _)| name.trim() == "reapply_sysctl");
     said.is_none_or(|(_, value)| {
         let value = value.split('#').next().unwrap_or_default().trim().to_ascii_lowercase();
         !["0", "false", "no", "off"].contains(&value.as_str())
@@ -84,7 +83,7 @@ pub(super) fn verdict(all: &AllSources, key: &Key, moment: Moment) -> Option<Ver
         .flat_map(|unit| &unit.options)
         .filter(|option| path(&option.name) == key.path())
         .map(|option| option.assigned.clone())
-        .last();
+        .next_back();
     let main = sources.main.as_ref().map(|file| file.text()).unwrap_or_default();
     // Only a profile with a section for it starts the plug-in that applies the files.
     let reapplies = !units.is_empty() && reapplies(main);
@@ -106,7 +105,8 @@ pub(super) fn verdict(all: &AllSources, key: &Key, moment: Moment) -> Option<Ver
 
 /// Neither a variable nor a "only if that is more".
 fn is_plain(value: &str) -> bool {
-    !value.contains("${") && !(value.len() > 1 && value.starts_with(['<', '>']))
+    let conditional = value.len() > 1 && value.starts_with(['<', '>']);
+    !conditional && !value.contains("${")
 }
 
 /// TuneD swaps dots and slashes, whichever came first.

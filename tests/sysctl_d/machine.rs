@@ -163,7 +163,7 @@ impl Machine {
             let kind = fs::symlink_metadata(root.join(path)).unwrap().file_type();
             assert!(kind.is_dir(), "{path} is a plain directory");
         }
-        let stat = rustix::fs::statfs(&root.join("proc/sys")).unwrap();
+        let stat = rustix::fs::statfs(root.join("proc/sys")).unwrap();
         /// PROC_SUPER_MAGIC of linux/magic.h.
         const PROC: u64 = 0x9fa0;
         assert_ne!(stat.f_type as u64, PROC, "/proc/sys of the root is the machine's own");
