@@ -8,7 +8,7 @@
 //! There are three readers and they differ. systemd-sysctl is what runs at boot. procps'
 //! `sysctl --system` is what people type; it reads /etc/sysctl.conf and hidden files as well,
 //! treats a lone `-key` and repeated separators differently, and knows no braces in globs. TuneD
-//! has an order of its own. `tests/sysctl-d` holds the first two against the real programs.
+//! has an order of its own. `tests/sysctl_d` holds the first two against the real programs.
 
 mod command_line;
 mod explain;

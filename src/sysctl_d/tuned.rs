@@ -114,10 +114,15 @@ fn path(name: &str) -> String {
     simplified(&swapped(name))
 }
 
+/// A section of a profile.
 struct Unit {
     name: String,
     is_sysctl: bool,
     enabled: bool,
+    /// It takes the place of the section of the same name in profiles before.
+    replaces: bool,
+    /// Parameters of profiles before that it takes away.
+    dropped: Vec<String>,
     options: Vec<Parameter>,
 }
 
@@ -128,59 +133,70 @@ struct Parameter {
 
 /// The sections that are for the kernel parameters, merged over all profiles.
 fn units(profiles: &[File]) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
-    for file in profiles {
-        let text = String::from_utf8_lossy(file.text());
-        let mut begun: Vec<&str> = Vec::new();
-        for option in options(&text).filter(|option| option.section != "main") {
-            let at = units.iter().position(|unit| unit.name == option.section);
-            let at = at.unwrap_or_else(|| {
-                units.push(Unit {
-                    name: option.section.to_owned(),
-                    is_sysctl: option.section == "sysctl",
-                    enabled: true,
-                    options: Vec::new(),
-                });
-                units.len() - 1
-            });
-            let unit = &mut units[at];
-            if !begun.contains(&option.section) {
-                // Each profile that has the section says anew whether it is in force.
-                begun.push(option.section);
-                unit.enabled = true;
-                let replaces = options(&text).any(|o| {
-                    o.section == option.section && o.name == "replace" && is_true(o.value)
-                });
-                if replaces {
-                    unit.options.clear();
-                }
-            }
-            match option.name {
-                "type" => unit.is_sysctl = option.value == "sysctl",
-                "enabled" => unit.enabled = is_true(option.value),
-                "drop" => {
-                    let dropped = names(option.value);
-                    unit.options.retain(|known| !dropped.contains(&known.name.as_str()));
-                }
-                "priority" | "replace" | "devices" | "devices_udev_regex" | "cpuinfo_regex"
-                | "uname_regex" | "script_pre" | "script_post" => {}
-                name => {
-                    unit.options.retain(|known| known.name != name);
-                    unit.options.push(Parameter {
-                        name: name.to_owned(),
-                        assigned: Assigned {
-                            value: option.value.trim_matches('"').to_owned(),
-                            set_by: SetBy::Tuned,
-                            origin: Origin::at(&file.path, option.line),
-                            link_to: None,
-                            pattern: None,
-                        },
-                    });
+    let mut merged: Vec<Unit> = Vec::new();
+    for unit in profiles.iter().flat_map(units_of) {
+        match merged.iter_mut().find(|known| known.name == unit.name) {
+            None => merged.push(unit),
+            Some(known) if unit.replaces => *known = unit,
+            Some(known) => {
+                // What the newer one does not say is at its default again.
+                (known.is_sysctl, known.enabled) = (unit.is_sysctl, unit.enabled);
+                known.options.retain(|option| !unit.dropped.contains(&option.name));
+                for option in unit.options {
+                    known.options.retain(|old| old.name != option.name);
+                    known.options.push(option);
                 }
             }
         }
     }
-    units.retain(|unit| unit.is_sysctl && unit.enabled);
+    merged.retain(|unit| unit.is_sysctl && unit.enabled);
+    merged
+}
+
+fn units_of(file: &File) -> Vec<Unit> {
+    let text = String::from_utf8_lossy(file.text());
+    let mut units: Vec<Unit> = Vec::new();
+    for IniOption { section, name, value, line } in options(&text) {
+        if section == "main" {
+            continue;
+        }
+        let at = units.iter().position(|unit| unit.name == section).unwrap_or_else(|| {
+            units.push(Unit {
+                name: section.to_owned(),
+                is_sysctl: section == "sysctl",
+                enabled: true,
+                replaces: false,
+                dropped: Vec::new(),
+                options: Vec::new(),
+            });
+            units.len() - 1
+        });
+        let unit = &mut units[at];
+        match name {
+            "type" => unit.is_sysctl = value == "sysctl",
+            "enabled" => unit.enabled = is_true(value),
+            "replace" => unit.replaces = is_true(value),
+            "drop" => {
+                unit.dropped = value.split([',', ';']).map(|name| name.trim().to_owned()).collect();
+            }
+            // The head of an empty section starts the plug-in all the same.
+            "" | "priority" | "devices" | "devices_udev_regex" | "cpuinfo_regex"
+            | "uname_regex" | "script_pre" | "script_post" => {}
+            name => {
+                unit.options.retain(|known| known.name != name);
+                unit.options.push(Parameter {
+                    name: name.to_owned(),
+                    assigned: Assigned {
+                        value: value.trim_matches('"').to_owned(),
+                        set_by: SetBy::Tuned,
+                        origin: Origin::at(&file.path, line),
+                        link_to: None,
+                        pattern: None,
+                    },
+                });
+            }
+        }
+    }
     units
 }
 
@@ -228,7 +244,7 @@ fn reapplied(all: &AllSources, key: &Key, moment: Moment) -> Option<Assigned> {
     last
 }
 
-/// `name=value` of an ini file.
+/// `name=value` of an ini file; a section's head with an empty name.
 struct IniOption<'t> {
     section: &'t str,
     name: &'t str,
@@ -246,7 +262,7 @@ fn options(text: &str) -> impl Iterator<Item = IniOption<'_>> {
         let whole = whole.find(" #").or(whole.find("\t#")).map_or(whole, |at| &whole[..at]).trim();
         if let Some(name) = whole.strip_prefix('[') {
             section = name.split(']').next().unwrap_or_default();
-            return None;
+            return Some(IniOption { section, name: "", value: "", line });
         }
         let (name, value) = whole.split_once('=')?;
         Some(IniOption { section, name: name.trim(), value: value.trim(), line })
@@ -311,13 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_section_is_enough_for_the_files_to_be_applied_again() {
+        let files = [("/etc/sysctl.conf", "kernel.panic=6")];
+        let verdict = verdict_of(&with_tuned(&files, "", &[(PROFILE, "[sysctl]\n[cpu]\nx=1")]));
+        assert_eq!((verdict.reapplies, value(&verdict.leaves)), (true, "6"));
+    }
+
+    #[test]
     fn profiles_are_merged_in_order_as_tuned_merges_them() {
         for (second, leaves) in [
             ("[sysctl]\nkernel.panic=2", "2"),
             ("[sysctl]\nvm.x=2", "1"),
             ("[sysctl]\nreplace=1\nvm.x=2", "-"),
             ("[sysctl]\ndrop=kernel.panic", "-"),
+            ("[sysctl]\nvm.x=1\nkernel.panic=4\ndrop=kernel.panic", "4"),
             ("[sysctl]\nenabled=false", "-"),
+            ("[sysctl]\ntype=cpu", "-"),
             ("[more]\ntype=sysctl\nkernel.panic=3", "3"),
             ("[sysctl]\nkernel.panic=${x}", "-"),
             ("[sysctl]\nkernel.panic=>5", "-"),
