@@ -27,8 +27,8 @@ pub const KEYS: [&str; 16] = [
     "net/ipv4/conf/lo/rp_filter",
 ];
 
-const DIRECTORIES: [&str; 4] =
-    ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d"];
+const DIRECTORIES: [&str; 5] =
+    ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"];
 
 const NAMES: [&str; 14] = [
     "10-a.conf",
@@ -148,8 +148,10 @@ impl Layout {
         let mut entries: Vec<(PathBuf, Entry)> = Vec::new();
         // Few parameters at a time, so that lines meet.
         let keys: Vec<&str> = (0..1 + chance.below(4)).map(|_| chance.of(&KEYS)).collect();
+        // A system with a /lib of its own, as there were until Debian 12.
+        let directories: &[&str] = if chance.one_in(10) { &DIRECTORIES } else { &DIRECTORIES[..4] };
         for _ in 0..1 + chance.below(9) {
-            let path = Path::new(chance.of(&DIRECTORIES)).join(chance.of(&NAMES));
+            let path = Path::new(chance.of(directories)).join(chance.of(&NAMES));
             if entries.iter().any(|(known, _)| *known == path) {
                 continue;
             }
@@ -211,6 +213,11 @@ impl Layout {
                 Entry::Directory => fs::create_dir(&path).unwrap(),
             }
         }
+    }
+
+    /// Whether /lib is not the same as /usr/lib.
+    pub fn has_own_lib(&self) -> bool {
+        self.0.iter().any(|(path, _)| path.starts_with("lib"))
     }
 
     pub fn has_credential(&self) -> bool {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use nodeguard::sysctl_d::Loader;
 
-use crate::layout::{CREDENTIAL, KEYS};
+use crate::layout::{CREDENTIAL, KEYS, Layout};
 
 /// One program of one suite.
 pub struct Program {
@@ -24,6 +24,11 @@ impl fmt::Display for Program {
 }
 
 impl Program {
+    /// systemd gave up systems with a /lib of their own after version 254.
+    pub fn supports(&self, layout: &Layout) -> bool {
+        self.loader != Loader::Systemd || self.suite == "bookworm" || !layout.has_own_lib()
+    }
+
     fn name(&self) -> &'static str {
         match self.loader {
             Loader::Systemd => "systemd-sysctl",
