@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::HostError;
 use super::root::{Root, read_regular};
 use crate::sysctl_d::{
-    self, ACTIVE_PROFILE, Body, File, PROFILE_DIRECTORIES, Place, SUFFIX, SYSCTL_CONF, Sources,
-    TUNED_MAIN, TunedSources,
+    self, ACTIVE_PROFILE, Body, File, KERNEL_FILE, PROFILE_DIRECTORIES, Place, SUFFIX, SYSCTL_CONF,
+    Sources, TUNED_MAIN, TunedSources,
 };
 
 /// systemd-sysctl gives up on a line of this length.
@@ -37,6 +37,7 @@ const CREDENTIALS: [&str; 5] = [
 ];
 
 const COMMAND_LINE: &str = "/proc/cmdline";
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
 const TUNED_ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/tuned.service";
 
 /// Everything that decides about kernel parameters at boot, as it is now.
@@ -55,12 +56,16 @@ pub fn observe(root: &Root) -> Sources {
     let sysctl_conf = gathering.file(SYSCTL_CONF);
     let credential = CREDENTIALS.iter().find_map(|path| gathering.file(path));
     let tuned = gathering.tuned();
-    let command_line = root
-        .is_live()
-        .then(|| root.read(Path::new(COMMAND_LINE), FILE_LIMIT).ok().flatten())
-        .flatten()
-        .map(|text| String::from_utf8_lossy(&text).into_owned());
-    Sources { directories, sysctl_conf, command_line, credential, tuned, unread: gathering.unread }
+    let of_the_kernel = |path: &str| {
+        let text =
+            root.is_live().then(|| root.read(Path::new(path), FILE_LIMIT).ok()?).flatten()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    };
+    let command_line = of_the_kernel(COMMAND_LINE);
+    let kernel_file = of_the_kernel(RELEASE)
+        .and_then(|release| gathering.file(&format!("{KERNEL_FILE}{}", release.trim())));
+    let unread = gathering.unread;
+    Sources { directories, sysctl_conf, kernel_file, command_line, credential, tuned, unread }
 }
 
 struct Gathering<'r> {

@@ -15,6 +15,7 @@ pub struct Explainer<'a> {
     now: Resolver<'a>,
     procps: Resolver<'a>,
     newer_procps: Resolver<'a>,
+    kernels: Option<Resolver<'a>>,
 }
 
 /// What decides about one key.
@@ -43,28 +44,68 @@ impl<'a> Explainer<'a> {
             now: Resolver::new(sources, Loader::Systemd, Moment::Now),
             procps: Resolver::new(sources, Loader::Procps, Moment::Now),
             newer_procps: Resolver::new(sources, Loader::NewerProcps, Moment::Now),
+            kernels: sources
+                .kernel_file
+                .as_ref()
+                .map(|file| Resolver::of_file(file, Loader::Systemd)),
         }
     }
 
     pub fn explain(&self, key: &Key) -> Explanation {
         let Resolution { winner, excluded, mut shadowed } = self.boot.resolve(key);
         let text = self.sources.command_line.as_deref().unwrap_or_default();
-        let next_boot = match (winner, command_line::find(text, key)) {
-            (Some(winner), Some(assigned)) => {
-                let by = Some(winner.origin.clone());
-                shadowed.insert(0, Shadowed { assigned, why: Why::Files, by });
-                Some(winner)
+        // The strongest first.
+        let mut next_boot = winner;
+        let from_kernels_file = self.kernels.as_ref().and_then(|file| file.resolve(key).winner);
+        let or_kernels =
+            |files: &Resolver<'_>| files.resolve(key).winner.or_else(|| from_kernels_file.clone());
+        let from_command_line = command_line::find(text, key);
+        for (weaker, why) in
+            [(from_kernels_file.clone(), Why::Later), (from_command_line, Why::Files)]
+        {
+            match (&next_boot, weaker) {
+                (Some(stronger), Some(assigned)) => {
+                    let by = Some(stronger.origin.clone());
+                    shadowed.insert(0, Shadowed { assigned, why, by });
+                }
+                (None, Some(assigned)) => next_boot = Some(assigned),
+                (_, None) => {}
             }
-            (winner, from_kernel) => winner.or(from_kernel),
-        };
+        }
         Explanation {
             next_boot,
             excluded,
             shadowed,
-            now: self.now.resolve(key).winner,
-            sysctl_system: self.procps.resolve(key).winner,
-            newer_sysctl_system: self.newer_procps.resolve(key).winner,
+            now: or_kernels(&self.now),
+            sysctl_system: or_kernels(&self.procps),
+            newer_sysctl_system: or_kernels(&self.newer_procps),
             tuned: self.sources.verdict(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sysctl_d::fixture::sources;
+
+    #[test]
+    fn the_kernels_own_file_is_weaker_than_all_others_and_stronger_than_the_command_line() {
+        let kernel = ("/boot/sysctl.conf-6.4.0-default", "vm.dirty_ratio = 20");
+        let ours = ("/etc/sysctl.d/a.conf", "vm.dirty_*=5\n");
+        let word = "sysctl.vm.dirty_ratio=7";
+        for (files, line, want, shadowed) in [
+            (&[kernel, ours][..], word, "5", &["7", "20"][..]),
+            (&[kernel], word, "20", &["7"]),
+            (&[kernel], "", "20", &[]),
+            (&[], word, "7", &[]),
+        ] {
+            let mut sources = sources(files);
+            sources.command_line = Some(line.into());
+            let got = Explainer::new(&sources).explain(&Key::parse("vm.dirty_ratio").unwrap());
+            assert_eq!(got.next_boot.unwrap().value, want, "{files:?} {line}");
+            let values: Vec<_> = got.shadowed.iter().map(|s| s.assigned.value.as_str()).collect();
+            assert_eq!(values, shadowed, "{files:?} {line}");
         }
     }
 }

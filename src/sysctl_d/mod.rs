@@ -68,6 +68,9 @@ impl Place {
 /// `99-sysctl.conf` up to bookworm).
 pub const SYSCTL_CONF: &str = "/etc/sysctl.conf";
 
+/// Followed by the release of the kernel: what SUSE's kernels bring for themselves.
+pub const KERNEL_FILE: &str = "/boot/sysctl.conf-";
+
 /// Who TuneD's profile is, and how it is applied.
 pub const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
 pub const TUNED_MAIN: &str = "/etc/tuned/tuned-main.conf";
@@ -120,6 +123,9 @@ pub struct Sources {
     pub directories: Vec<(Place, Vec<File>)>,
     /// [`SYSCTL_CONF`].
     pub sysctl_conf: Option<File>,
+    /// What the running kernel's package brings for it (SUSE); applied in a run of its own before
+    /// all other files. None for an image, whose kernel is not known.
+    pub kernel_file: Option<File>,
     /// Of the running kernel; none for an image.
     pub command_line: Option<String>,
     /// The credential `sysctl.extra`, which systemd-sysctl reads after all files.
@@ -158,6 +164,10 @@ pub(crate) mod fixture {
             let file = file(path, text);
             if *path == SYSCTL_CONF {
                 sources.sysctl_conf = Some(file);
+                continue;
+            }
+            if path.starts_with(KERNEL_FILE) {
+                sources.kernel_file = Some(file);
                 continue;
             }
             let directory = path.rsplit_once('/').unwrap().0;

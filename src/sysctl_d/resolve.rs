@@ -148,6 +148,13 @@ impl<'a> Resolver<'a> {
         resolver
     }
 
+    /// One file that is applied by itself.
+    pub(super) fn of_file(file: &'a File, loader: Loader) -> Self {
+        let settings = line::parse(file.text(), loader);
+        let read = vec![Parsed { file, set_by: SetBy::File, settings }];
+        Self { loader, read, replaced: Vec::new(), volatile: Vec::new() }
+    }
+
     /// The files in the order in which they are read.
     pub fn order(&self) -> impl Iterator<Item = &'a File> {
         self.read.iter().map(|parsed| parsed.file)

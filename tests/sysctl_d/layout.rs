@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The parameters of the pretended kernel.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 17] = [
     "kernel/panic",
     "kernel/panic_on_oops",
     "kernel/pid_max",
@@ -25,6 +25,7 @@ pub const KEYS: [&str; 16] = [
     "net/ipv4/conf/eth0.100/rp_filter",
     "net/ipv4/conf/eth0.100/forwarding",
     "net/ipv4/conf/lo/rp_filter",
+    "net/ipv4/conf/.0/rp_filter",
 ];
 
 const DIRECTORIES: [&str; 5] =
@@ -146,8 +147,11 @@ pub const CREDENTIAL: &str = "run/credentials/@system/sysctl.extra";
 impl Layout {
     pub fn random(chance: &mut Chance) -> Self {
         let mut entries: Vec<(PathBuf, Entry)> = Vec::new();
-        // Few parameters at a time, so that lines meet.
-        let keys: Vec<&str> = (0..1 + chance.below(4)).map(|_| chance.of(&KEYS)).collect();
+        // Few words at a time, so that lines meet.
+        let mut some = |all: &[&'static str]| -> Vec<&'static str> {
+            (0..1 + chance.below(4)).map(|_| chance.of(all)).collect()
+        };
+        let words = Words { keys: some(&KEYS), patterns: some(&PATTERNS), values: some(&VALUES) };
         // A system with a /lib of its own, as there were until Debian 12.
         let directories: &[&str] = if chance.one_in(10) { &DIRECTORIES } else { &DIRECTORIES[..4] };
         for _ in 0..1 + chance.below(9) {
@@ -163,7 +167,7 @@ impl Layout {
                 5 => Entry::Link(format!("/etc/sysctl.d/{}", chance.of(&NAMES[..5]))),
                 6 => Entry::Directory,
                 7 => Entry::Text(Vec::new()),
-                _ => Entry::Text(text(chance, &keys)),
+                _ => Entry::Text(text(chance, &words)),
             };
             // A link to itself is read differently by every version.
             if matches!(&entry, Entry::Link(to) if Path::new("/").join(&path) == Path::new(to)) {
@@ -172,10 +176,10 @@ impl Layout {
             entries.push((path, entry));
         }
         if chance.one_in(2) {
-            entries.push(("etc/sysctl.conf".into(), Entry::Text(text(chance, &keys))));
+            entries.push(("etc/sysctl.conf".into(), Entry::Text(text(chance, &words))));
         }
         if chance.one_in(6) {
-            entries.push((CREDENTIAL.into(), Entry::Text(text(chance, &keys))));
+            entries.push((CREDENTIAL.into(), Entry::Text(text(chance, &words))));
         }
         let layout = Self(entries);
         if layout.has_a_circle() { Self::random(chance) } else { layout }
@@ -225,10 +229,17 @@ impl Layout {
     }
 }
 
-fn text(chance: &mut Chance, keys: &[&str]) -> Vec<u8> {
+/// What the lines of one layout are made of.
+struct Words {
+    keys: Vec<&'static str>,
+    patterns: Vec<&'static str>,
+    values: Vec<&'static str>,
+}
+
+fn text(chance: &mut Chance, words: &Words) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..chance.below(9) {
-        line(chance, keys, &mut out);
+        line(chance, words, &mut out);
         out.extend(match chance.below(12) {
             0 => &b"\r\n"[..],
             1 => b"\n\n",
@@ -239,16 +250,16 @@ fn text(chance: &mut Chance, keys: &[&str]) -> Vec<u8> {
     }
     if chance.one_in(4) {
         // No line end at the end.
-        line(chance, keys, &mut out);
+        line(chance, words, &mut out);
     }
     out
 }
 
-fn line(chance: &mut Chance, keys: &[&str], out: &mut Vec<u8>) {
+fn line(chance: &mut Chance, words: &Words, out: &mut Vec<u8>) {
     let line = match chance.below(24) {
         0 => "# kernel.panic = 77".to_owned(),
         1 => " ; kernel.panic = 77".to_owned(),
-        2 => format!("{} 7", spelt(chance, keys)),
+        2 => format!("{} 7", spelt(chance, words)),
         3 => "=7".to_owned(),
         4 => "-".to_owned(),
         5 if chance.one_in(8) => format!("#{}", "x".repeat(100_000)),
@@ -256,34 +267,39 @@ fn line(chance: &mut Chance, keys: &[&str], out: &mut Vec<u8>) {
             // Bytes that are no text, or that look like space.
             let odd: [&[u8]; 4] = [b"\xff", b"\xef\xbb\xbf", b"\x0b", b"\xa0"];
             out.extend(odd[chance.below(odd.len())]);
-            format!("{}=7", spelt(chance, keys))
+            format!("{}=7", spelt(chance, words))
         }
-        7 | 8 => format!("-{}", spelt(chance, keys)),
-        9 => format!("-{}", chance.of(&PATTERNS)),
-        10..=13 => assignment(chance, chance_pattern),
+        7 | 8 => format!("-{}", spelt(chance, words)),
+        9 => format!("-{}", chance.of(&words.patterns)),
+        10..=14 => {
+            let pattern = chance.of(&words.patterns);
+            assignment(chance, pattern, words)
+        }
+        15 => {
+            // Patterns that meet the same parameters, one of them twice.
+            let (a, b) = (chance.of(&words.values), chance.of(&words.values));
+            let pairs = ["kernel.pan*=A\nkernel.*=B\nkernel.pan*=A", "*.panic=A\n*/*=B\n*.panic=A"];
+            chance.of(&pairs).replace('A', a).replace('B', b)
+        }
         _ => {
-            let keys = keys.to_vec();
-            assignment(chance, move |chance| spelt(chance, &keys))
+            let key = spelt(chance, words);
+            assignment(chance, &key, words)
         }
     };
     out.extend(line.as_bytes());
 }
 
-fn chance_pattern(chance: &mut Chance) -> String {
-    chance.of(&PATTERNS).to_owned()
-}
-
-fn assignment(chance: &mut Chance, key: impl Fn(&mut Chance) -> String) -> String {
+fn assignment(chance: &mut Chance, key: &str, words: &Words) -> String {
     let before = chance.of(&["", "", "", " ", "\t"]);
     let prefix = chance.of(&["", "", "", "", "-", "-", "- ", "--"]);
     let equals = chance.of(&["=", " = ", "= ", "\t=\t", "  =", "=="]);
     let after = chance.of(&["", "", " ", "\t ", "\x0c"]);
-    format!("{before}{prefix}{}{equals}{}{after}", key(chance), chance.of(&VALUES))
+    format!("{before}{prefix}{key}{equals}{}{after}", chance.of(&words.values))
 }
 
 /// A parameter in one of the spellings that people use, or nearly.
-fn spelt(chance: &mut Chance, keys: &[&str]) -> String {
-    let key = keys[chance.below(keys.len())];
+fn spelt(chance: &mut Chance, words: &Words) -> String {
+    let key = chance.of(&words.keys);
     let dotted: String = key
         .chars()
         .map(|c| match c {

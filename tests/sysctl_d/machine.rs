@@ -80,6 +80,10 @@ impl Machine {
             }
         }
         assert_eq!(self.programs.len(), 6, "three suites");
+        for key in KEYS {
+            let path = self.root().join("proc/sys").join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
         fs::create_dir(self.root().join("dev")).unwrap();
         let null = self.root().join("dev/null");
         let made = Command::new("mknod").arg(&null).args(["c", "1", "3"]).status().unwrap();
@@ -99,11 +103,8 @@ impl Machine {
     /// empty where none was written.
     pub fn run(&self, program: &Program, credential: bool) -> Vec<String> {
         let kernel = self.root().join("proc/sys");
-        let _ = fs::remove_dir_all(&kernel);
         for key in KEYS {
-            let path = kernel.join(key);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
+            fs::write(kernel.join(key), "").unwrap();
         }
         self.assert_no_real_kernel();
         let arguments: &[&str] = match program.loader {
