@@ -4,7 +4,9 @@
 
 mod narrow;
 mod tell;
+mod writers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
-use crate::host::{proc_sys, runtime};
+use crate::host::runtime;
 use crate::journal::Journal;
-use crate::model::{ControlId, Finding, Report, Severity};
+use crate::model::{ControlId, Finding, Report, Severity, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
@@ -66,8 +69,12 @@ enum Event {
     Terminate,
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError> {
+/// Runs until SIGTERM or SIGINT. With `attribution` it also says who changed a kernel parameter.
+pub async fn run(
+    engine: Engine,
+    address: BusAddress,
+    attribution: bool,
+) -> Result<(), DaemonError> {
     let set_up = |what| move |source| DaemonError::SetUp { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(set_up("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(set_up("SIGINT"))?;
@@ -100,6 +107,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         unreported: false,
         way: Vec::new(),
         quiet: None,
+        attribution: attribution.then(Attribution::new),
+        right: BTreeMap::new(),
     };
     daemon.look();
     daemon.service.ready();
@@ -185,6 +194,10 @@ struct Daemon {
     quiet: Option<Instant>,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
+    /// Who writes kernel parameters, where the operator wants that said.
+    attribution: Option<Attribution>,
+    /// The kernel parameters that were right at the last look, with their values.
+    right: BTreeMap<String, String>,
 }
 
 impl Daemon {
@@ -259,6 +272,7 @@ impl Daemon {
         self.looked = Instant::now();
         self.rested = self.looked + ((self.looked - began) * 4).min(LONGEST_PAUSE);
         if let Some(report) = last {
+            self.looked_at_all(&report, &mut corrections);
             self.log_corrections(&corrections);
             self.publish(Report { corrections, ..report });
         }
@@ -271,9 +285,10 @@ impl Daemon {
         self.watcher.watch_ways(&self.interests());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
-                self.watcher.watch_sysctl(&want.key, &proc_sys::path(&want.key));
+                self.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
             }
         }
+        self.watch_writers();
         let (watcher, service) = (&mut self.watcher, &mut self.service);
         self.engine.pass(Mode::Apply, &mut |dir, below| {
             service.turned();

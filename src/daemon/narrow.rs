@@ -10,7 +10,7 @@ use super::{Daemon, LOOK_EVERY};
 use crate::bus::Notice;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
-use crate::model::{ControlId, Correction, Finding, Severity, State, shown};
+use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, shown};
 use crate::pacing::{Change, Verdict};
 use crate::watch::Hints;
 
@@ -67,7 +67,9 @@ impl Daemon {
             Verdict::Go | Verdict::Crowded => {}
             Verdict::HoldBack => return self.hold_back(),
         }
-        let narrow = self.engine.mend_sysctl(want, self.watch.scope);
+        let want = want.clone();
+        let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
+        self.looked_at(&want, &mut narrow);
         self.settled(ControlId::Sysctl, key, narrow, corrections)
     }
 
@@ -114,12 +116,14 @@ impl Daemon {
             Change::Began => {
                 let last = corrections.iter().rfind(|c| c.subject == subject);
                 let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
-                let finding = contested(control, subject, ours, theirs);
+                let writer = last.and_then(|c| c.writer.clone());
+                let finding = contested(control, subject, ours, theirs, writer.as_ref());
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject: subject.to_owned(),
                     ours: finding.expected.clone(),
                     theirs: finding.actual.clone(),
+                    writer,
                 });
                 self.engine.raise(finding);
                 self.unreported = true;
@@ -180,7 +184,14 @@ impl Daemon {
     }
 }
 
-fn contested(control: ControlId, subject: &str, ours: &str, theirs: &str) -> Finding {
+fn contested(
+    control: ControlId,
+    subject: &str,
+    ours: &str,
+    theirs: &str,
+    writer: Option<&Writer>,
+) -> Finding {
+    let who = writer.map(|writer| format!(" (the last time {writer})")).unwrap_or_default();
     Finding {
         control,
         code: "contested",
@@ -190,7 +201,7 @@ fn contested(control: ControlId, subject: &str, ours: &str, theirs: &str) -> Fin
         actual: theirs.to_owned(),
         origin: None,
         message: format!(
-            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}; it is \
+            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}{who}; it is \
              corrected less and less often"
         ),
         remedy: "find out which other program manages it, and stop one of the two".into(),

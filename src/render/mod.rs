@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::{Report, Role, State};
+use crate::model::{Report, Role, State, Writer};
 
 /// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
 /// a newer nodeguard added are ignored.
@@ -60,6 +60,7 @@ pub struct CorrectionView {
     pub subject: String,
     pub from: String,
     pub to: String,
+    pub writer: Option<Writer>,
 }
 
 /// The report as one line of JSON.
@@ -102,7 +103,8 @@ pub fn text(view: &View) -> String {
     if !view.corrections.is_empty() {
         out += "corrected:\n";
         for c in &view.corrections {
-            out += &format!("  {}: {} -> {} ({})\n", c.subject, c.from, c.to, c.code);
+            out += &format!("  {}: {} -> {} ({})", c.subject, c.from, c.to, c.code);
+            out += &c.writer.as_ref().map(|w| format!("; {w}\n")).unwrap_or("\n".into());
         }
     }
     out
@@ -164,7 +166,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Severity};
+    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Process, Severity};
 
     fn report() -> Report {
         let finding = Finding {
@@ -207,6 +209,16 @@ mod tests {
                 subject: "kernel.panic".into(),
                 from: "0".into(),
                 to: "10".into(),
+                before: Some("10".into()),
+                writer: Some(Writer {
+                    processes: vec![Process {
+                        pid: 812,
+                        comm: "sysctl".into(),
+                        exe: Some("/usr/sbin/sysctl".into()),
+                        unit: Some("rogue.service".into()),
+                    }],
+                    unknown: None,
+                }),
             }],
             ..Report::starting()
         }
