@@ -8,8 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
+use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::host::proc_sys::ProcSys;
@@ -44,6 +46,10 @@ pub struct Engine {
     role: Option<Role>,
     /// The last configuration that could be read whole.
     meant: Option<Config>,
+    /// nodeguard's own configuration: the last whole one, else the built-in one.
+    settings: Settings,
+    /// Whether `settings` was ever read.
+    configured: bool,
     /// What the daemon found besides, in every report until it is over.
     standing: Vec<Finding>,
 }
@@ -92,12 +98,19 @@ impl Engine {
             versions: VersionCache::default(),
             role,
             meant: None,
+            settings: Settings::default(),
+            configured: false,
             standing: Vec::new(),
         }
     }
 
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// nodeguard's own configuration as it is in force since the last pass.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The held descriptors of the kernel parameters, for watching them.
@@ -116,9 +129,22 @@ impl Engine {
         self.standing.retain(|finding| finding.subject != subject);
     }
 
+    /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched.
+    pub fn configure(&mut self) -> Vec<Problem> {
+        match config::resolve(&host::own_config::sources(&self.root), &sysctl::FIXED) {
+            Ok(settings) => {
+                self.settings = settings;
+                self.configured = true;
+                Vec::new()
+            }
+            Err(problems) => problems,
+        }
+    }
+
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+        let problems = self.configure();
         let node =
             host::rke2::observe(&self.root, &mut self.versions, self.role, mode == Mode::Apply);
         if !node.config.is_incomplete() {
@@ -143,8 +169,9 @@ impl Engine {
             })
         }));
         controls.push(self.control(ControlId::Sysctl, mode, &mut corrections, &mut |engine| {
-            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope);
-            watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope);
+            let own = &engine.settings.sysctl;
+            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
+            watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
             sysctl::judge(&facts)
         }));
         if node.role == Role::Server {
@@ -178,6 +205,19 @@ impl Engine {
                 },
             ));
         }
+        controls.push(self.control(
+            ControlId::NodeguardConfig,
+            mode,
+            &mut corrections,
+            &mut |engine| {
+                own_config::judge(&own_config::Facts {
+                    problems: &problems,
+                    kept: engine.configured,
+                    settings: &engine.settings,
+                    wanted: &watch.sysctls,
+                })
+            },
+        ));
         Pass { report: self.report(&node, controls, corrections), watch }
     }
 

@@ -6,36 +6,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::sysctl_conf;
+use super::sysctl_wanted::BASELINE;
+use crate::config;
 use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+
+pub use super::sysctl_wanted::{
+    FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Scope, Wanted, is_fixed, wanted,
+};
 
 /// Where the hardening guide tells operators to put RKE2's file.
 pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
-
-/// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
-pub const RKE2_SOURCES: [&str; 3] = [
-    "/usr/share/rke2/rke2-cis-sysctl.conf",
-    "/usr/local/share/rke2/rke2-cis-sysctl.conf",
-    "/opt/rke2/share/rke2/rke2-cis-sysctl.conf",
-];
-
-/// Used where no RKE2 is installed: the four values RKE2 itself checks
-/// (rke2 pkg/cli/cmds/profile_linux.go).
-const BASELINE: &str = "\
-# Kernel parameters that RKE2 checks when it runs under a CIS profile.
-vm.panic_on_oom=0
-vm.overcommit_memory=1
-kernel.panic=10
-kernel.panic_on_oops=1
-";
-
-/// What the kubelet checks besides, when `protect-kernel-defaults` is in force
-/// (kubernetes pkg/kubelet/cm/container_manager_linux.go; rke2#389, rke2#3804).
-const KUBELET: [(&str, &str); 2] =
-    [("kernel.keys.root_maxkeys", "1000000"), ("kernel.keys.root_maxbytes", "25000000")];
-
-/// What keeps etcd from linking somebody else's file into its data directory, where an ownership
-/// change could meet it: without it a tree that another user writes cannot be owned safely.
-pub const PROTECTED_HARDLINKS: &str = "fs.protected_hardlinks";
 
 const ADDED: &str = "# Added by nodeguard:";
 
@@ -49,25 +29,8 @@ pub struct Facts {
     pub live: Option<BTreeMap<String, Live>>,
     /// Which of them belong to the baseline.
     pub scope: Scope,
-}
-
-/// Why parameters beyond RKE2's four are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// RKE2 and its kubelet refuse to start on wrong values.
-    pub kernel_defaults_in_force: bool,
-    /// etcd's data directory is guarded.
-    pub guarding: bool,
-}
-
-impl Scope {
-    /// Whether a wrong value of this parameter keeps RKE2 down, or us from guarding.
-    fn is_fatal(self, key: &str) -> bool {
-        match key {
-            PROTECTED_HARDLINKS => self.guarding,
-            _ => self.kernel_defaults_in_force && is_checked(key),
-        }
-    }
+    /// What the operator's configuration says about them.
+    pub own: config::Sysctl,
 }
 
 /// The state of [`DROP_IN`].
@@ -96,68 +59,9 @@ pub enum Live {
     Unreadable(String),
 }
 
-/// One parameter as it should be, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub key: String,
-    pub value: String,
-    pub source: Origin,
-}
-
-/// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's.
-pub fn wanted(source: Option<&(String, String)>, scope: Scope) -> Vec<Wanted> {
-    let (name, text) =
-        source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
-    let mut out: Vec<Wanted> = Vec::new();
-    for entry in sysctl_conf::parse(text) {
-        if plain_key(&entry.key) {
-            add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
-        }
-    }
-    // RKE2 checks for these values whatever its file says, and whether it is whole or not.
-    for entry in sysctl_conf::parse(BASELINE) {
-        let named = out.iter().any(|w| w.key == entry.key && same_value(&w.value, &entry.value));
-        if !named {
-            add(&mut out, entry.key, entry.value, Origin::file("built-in baseline"));
-        }
-    }
-    if scope.kernel_defaults_in_force {
-        for (key, value) in KUBELET {
-            let source = Origin::file("kubelet --protect-kernel-defaults");
-            add(&mut out, key.into(), value.into(), source);
-        }
-    }
-    if scope.guarding {
-        let source = Origin::file("guard of etcd's data directory");
-        add(&mut out, PROTECTED_HARDLINKS.into(), "1".into(), source);
-    }
-    out
-}
-
-fn add(out: &mut Vec<Wanted>, key: String, value: String, source: Origin) {
-    match out.iter_mut().find(|w| w.key == key) {
-        Some(old) => *old = Wanted { key, value, source },
-        None => out.push(Wanted { key, value, source }),
-    }
-}
-
-/// Whether RKE2 or its kubelet looks at this parameter.
-fn is_checked(key: &str) -> bool {
-    sysctl_conf::parse(BASELINE).iter().any(|entry| entry.key == key)
-        || KUBELET.iter().any(|(name, _)| *name == key)
-}
-
-/// Whether a key names one parameter below /proc/sys and nothing else: no glob, no `..`.
-fn plain_key(key: &str) -> bool {
-    key.split('.').all(|part| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    })
-}
-
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
-    let wanted = wanted(facts.source.as_ref(), facts.scope);
+    let wanted = wanted(facts.source.as_ref(), facts.scope, &facts.own);
     let mut out: Vec<Planned> = judge_drop_in(facts, &wanted).into_iter().collect();
     if let Some(live) = &facts.live {
         for want in &wanted {
@@ -218,7 +122,7 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
 }
 
 /// Kernel values are compared as words: the kernel prints tabs where an operator writes spaces.
-fn same_value(a: &str, b: &str) -> bool {
+pub(super) fn same_value(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
 
@@ -443,19 +347,6 @@ mod tests {
         let mut facts = right(&[]);
         facts.drop_in = DropIn::Link { target: "/srv/x".into(), content: Some(BASELINE.into()) };
         assert_eq!(codes(&facts), [], "a link to a right file is as good");
-    }
-
-    #[test]
-    fn a_key_that_is_no_plain_parameter_is_never_taken_from_a_file() {
-        let text = "kernel.*=1\nkernel/../../etc/passwd=1\nkernel.panic=10\n".to_owned();
-        let keys: Vec<_> = wanted(Some(&("x".into(), text)), Scope::default())
-            .into_iter()
-            .map(|w| w.key)
-            .collect();
-        assert_eq!(
-            keys,
-            ["kernel.panic", "vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic_on_oops"]
-        );
     }
 
     #[test]

@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
+use crate::config;
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::runtime;
@@ -25,10 +26,6 @@ use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::watch::{Hints, Interest, Watcher};
-
-/// How often the kernel parameters are read although no event came: a write through another
-/// procfs instance (every container has one) raises none.
-const POLL: Duration = Duration::from_secs(5);
 
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -116,10 +113,14 @@ pub async fn run(
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
 
     let mut mounts = MountEvents::new();
-    let every = daemon.service.interval().map_or(POLL, |watchdog| watchdog.min(POLL));
-    let mut tick = interval_at(Instant::now() + every, every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut every = daemon.poll_interval();
+    let mut tick = ticker(every);
     loop {
+        // The configuration may have changed with the last pass.
+        if daemon.poll_interval() != every {
+            every = daemon.poll_interval();
+            tick = ticker(every);
+        }
         let (due, quiet) = (daemon.due, daemon.quiet);
         let event = tokio::select! {
             biased;
@@ -164,6 +165,12 @@ pub async fn run(
     daemon.write_report();
     daemon.journal.flush();
     Ok(())
+}
+
+fn ticker(every: Duration) -> Interval {
+    let mut tick = interval_at(Instant::now() + every, every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }
 
 struct Daemon {
@@ -213,6 +220,13 @@ impl Daemon {
                 let _ = reply.send(self.report());
             }
         }
+    }
+
+    /// How often the kernel parameters are read although no event came: a write through another
+    /// procfs instance (every container has one) raises none. The watchdog wants its turns too.
+    fn poll_interval(&self) -> Duration {
+        let poll = self.engine.settings().poll_interval.value;
+        self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
     /// Pods make mounts all the time; only one that covers or uncovers the way to
@@ -333,6 +347,8 @@ impl Daemon {
             Interest::bus(&self.bus_socket),
         ];
         interests.extend(crate::controls::sysctl::RKE2_SOURCES.iter().map(Interest::file));
+        interests.extend(config::BASE.iter().map(Interest::file));
+        interests.extend(config::DROP_INS.iter().map(Interest::directory));
         for path in &self.watch.config {
             let directory = path.extension().is_some_and(|suffix| suffix == "d");
             interests.push(if directory {

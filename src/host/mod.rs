@@ -11,6 +11,7 @@ pub mod apply;
 pub mod command;
 pub mod files;
 pub mod observe;
+pub mod own_config;
 pub mod proc_sys;
 pub mod rke2;
 pub mod root;
