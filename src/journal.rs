@@ -104,9 +104,8 @@ impl Entry {
     fn written_by(self, writer: &Writer) -> Self {
         let mut entry = self.field("NODEGUARD_WRITER", writer.to_string());
         let Some(process) = writer.certain() else { return entry };
-        entry = entry
-            .field(OBJECT_PID, process.pid.to_string())
-            .field("OBJECT_COMM", &process.comm);
+        entry =
+            entry.field(OBJECT_PID, process.pid.to_string()).field("OBJECT_COMM", &process.comm);
         if let Some(exe) = &process.exe {
             entry = entry.field("OBJECT_EXE", exe);
         }
@@ -351,7 +350,8 @@ mod tests {
     fn an_entry_that_has_to_wait_makes_journald_look_at_no_process_that_may_be_another_by_then() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::to(dir.path().join("socket")).unwrap();
-        let entry = Entry::new(Priority::Info, "x").field(OBJECT_PID, "1").field("OBJECT_COMM", "y");
+        let entry =
+            Entry::new(Priority::Info, "x").field(OBJECT_PID, "1").field("OBJECT_COMM", "y");
         journal.log(entry);
         let kept = String::from_utf8_lossy(&journal.backlog[0].native()).into_owned();
         assert!(kept.contains("OBJECT_COMM=y\n") && !kept.contains("OBJECT_PID"), "{kept}");

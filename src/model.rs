@@ -459,6 +459,18 @@ pub struct Report {
     pub controls: Vec<ControlReport>,
     /// What this pass changed.
     pub corrections: Vec<Correction>,
+    /// What the daemon changed lately, this pass's changes among it, the latest last; a few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Recent>,
+}
+
+/// A correction and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recent {
+    /// Seconds since the epoch.
+    pub time: u64,
+    #[serde(flatten)]
+    pub correction: Correction,
 }
 
 impl Report {
@@ -477,6 +489,7 @@ impl Report {
             rke2_version: String::new(),
             controls: Vec::new(),
             corrections: Vec::new(),
+            recent: Vec::new(),
         }
     }
 

@@ -89,8 +89,7 @@ impl Queue {
     pub(super) fn open() -> Result<Self, QueueError> {
         // A group of the content class is told before inotify: whoever is woken by inotify finds
         // the event here. No permission event is asked for, so no writer ever waits for us.
-        let flags =
-            InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK;
+        let flags = InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK;
         let opened = EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
         let (group, pidfds) = match Fanotify::init(flags | InitFlags::FAN_REPORT_PIDFD, opened) {
             Err(Errno::EINVAL) => (Fanotify::init(flags, opened), false),
@@ -114,8 +113,7 @@ impl Queue {
             Err(Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(failed(e)),
         }
-        let stat = rustix::fs::stat(path)
-            .map_err(|e| failed(Errno::from_raw(e.raw_os_error())))?;
+        let stat = rustix::fs::stat(path).map_err(|e| failed(Errno::from_raw(e.raw_os_error())))?;
         Ok(Some((stat.st_dev, stat.st_ino)))
     }
 
@@ -190,6 +188,8 @@ fn parse_one(bytes: &[u8]) -> Option<(Raw, usize)> {
     if *bytes.get(4)? != METADATA_VERSION || length < METADATA || bytes.len() < length {
         return None;
     }
+    let bytes = &bytes[..length];
+    let number = |at: usize| Some(i32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let mut raw = Raw {
         mask: u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?),
         fd: number(16)?,
@@ -205,4 +205,55 @@ fn parse_one(bytes: &[u8]) -> Option<(Raw, usize)> {
         at += size.max(4);
     }
     Some((raw, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(fd: RawFd, pid: i32, records: &[&[u8]]) -> Vec<u8> {
+        let tail: Vec<u8> = records.concat();
+        let mut bytes = u32::try_from(METADATA + tail.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend([METADATA_VERSION, 0]);
+        bytes.extend(u16::try_from(METADATA).unwrap().to_ne_bytes());
+        bytes.extend(2u64.to_ne_bytes());
+        bytes.extend(fd.to_ne_bytes());
+        bytes.extend(pid.to_ne_bytes());
+        bytes.extend(tail);
+        bytes
+    }
+
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind, 0];
+        bytes.extend(u16::try_from(4 + body.len()).unwrap().to_ne_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn events_are_read_with_the_pidfd_wherever_its_record_stands() {
+        let pidfd = record(INFO_PIDFD, &9i32.to_ne_bytes());
+        let other = record(1, &[7; 20]);
+        let bytes = [event(5, 100, &[&pidfd]), event(6, 101, &[&other, &pidfd]), event(-1, 0, &[])]
+            .concat();
+        let raw = |fd, pid, pidfd| Raw { mask: 2, fd, pid, pidfd };
+        assert_eq!(parse(&bytes), [raw(5, 100, Some(9)), raw(6, 101, Some(9)), raw(-1, 0, None)]);
+    }
+
+    #[test]
+    fn what_is_no_event_ends_the_reading_and_not_the_program() {
+        let whole = event(5, 100, &[&record(INFO_PIDFD, &9i32.to_ne_bytes())]);
+        for cut in 0..whole.len() {
+            assert_eq!(parse(&whole[..cut]), [], "cut at {cut}");
+        }
+        let mut zero = whole.clone();
+        zero[..4].fill(0);
+        let mut version = whole.clone();
+        version[4] = 2;
+        // A record of length 0 must not be read for ever.
+        let empty = event(5, 100, &[&[INFO_PIDFD, 0, 0, 0]]);
+        assert_eq!((parse(&zero), parse(&version)), (vec![], vec![]));
+        let next = [empty, event(6, 101, &[])].concat();
+        assert_eq!(parse(&next).iter().map(|raw| raw.pidfd).collect::<Vec<_>>(), [None, None]);
+    }
 }

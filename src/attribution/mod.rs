@@ -200,3 +200,114 @@ impl Recent {
         Writer { processes, unknown: (!reasons.is_empty()).then(|| reasons.join("; ")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pid: u32) -> Process {
+        Process { pid, comm: format!("p{pid}"), exe: None, unit: None }
+    }
+
+    fn attribution() -> Attribution {
+        Attribution {
+            // No group is needed to keep account.
+            queue: Queue::open().map_err(|e| e.to_string()),
+            marks: HashMap::new(),
+            recent: BTreeMap::new(),
+            carried: BTreeMap::new(),
+        }
+    }
+
+    fn wrote(attribution: &mut Attribution, pid: u32, found: Result<Process, Missed>) {
+        attribution.recent.entry("k".into()).or_default().add(pid, found);
+    }
+
+    #[test]
+    fn a_writer_counts_for_the_next_correction_too_but_only_for_a_moment() {
+        let mut attribution = attribution();
+        assert_eq!(attribution.unavailable(), None, "these tests run as root");
+        let start = Instant::now();
+        wrote(&mut attribution, 7, Ok(of(7)));
+        assert_eq!(attribution.writer("k", start).certain(), Some(&of(7)));
+        // It wrote on while it was read, and the kernel joined its events.
+        assert_eq!(attribution.writer("k", start + CARRIED / 2).certain(), Some(&of(7)));
+        assert_eq!(attribution.writer("k", start).certain(), None, "and no longer");
+
+        wrote(&mut attribution, 7, Ok(of(7)));
+        attribution.right("k", start);
+        assert_eq!(attribution.writer("k", start + CARRIED).certain(), None);
+
+        wrote(&mut attribution, 7, Ok(of(7)));
+        attribution.right("k", start);
+        attribution.right("k", start);
+        let said = attribution.writer("k", start).to_string();
+        assert!(said.starts_with("writer unknown: no write was seen"), "{said}");
+    }
+
+    #[test]
+    fn writers_are_kept_to_a_limit_the_latest_ones_and_what_is_left_out_is_said() {
+        let mut recent = Recent::default();
+        for pid in 1..=20 {
+            recent.add(pid, if pid % 2 == 0 { Ok(of(pid)) } else { Err(Missed::Ended) });
+        }
+        // A second look after its end takes nothing from the first one.
+        recent.add(20, Err(Missed::Ended));
+        let writer = recent.writer();
+        assert_eq!(writer.processes, [of(14), of(16), of(18), of(20)]);
+        assert_eq!(
+            writer.unknown.as_deref(),
+            Some(
+                "it ended before it could be looked at (pid 13, 15, 17, 19); there were more \
+                 writes than are told apart"
+            )
+        );
+    }
+
+    /// A descriptor more or less is a leak or a descriptor that was closed twice.
+    #[test]
+    fn reading_a_write_names_the_writer_and_leaves_no_descriptor_open() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("parameter");
+        std::fs::write(&path, "0").unwrap();
+        let mut queue = Queue::open().unwrap();
+        let inode = queue.mark(&path).unwrap().unwrap();
+        assert_eq!(queue.mark(&dir.path().join("none")).unwrap(), None);
+        let mut rival = std::process::Command::new("sh")
+            .args(["-c", "while read -r line; do printf '%s' \"$line\" >\"$1\"; echo; done", "sh"])
+            .arg(&path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = rival.stdin.take().unwrap();
+        let mut output = rival.stdout.take().unwrap();
+        let mut attribution = Attribution {
+            queue: Ok(queue),
+            marks: HashMap::from([(inode, "k".to_owned())]),
+            recent: BTreeMap::new(),
+            carried: BTreeMap::new(),
+        };
+        for n in 0..5 {
+            // Our own writes are nobody's.
+            std::fs::write(&path, "mine").unwrap();
+            writeln!(input, "{n}").unwrap();
+            std::io::Read::read_exact(&mut output, &mut [0]).unwrap();
+            attribution.drain();
+            let writer = attribution.writer("k", Instant::now());
+            let process = writer.certain().unwrap_or_else(|| panic!("{writer:?}"));
+            assert_eq!((process.pid, process.comm.as_str()), (rival.id(), "sh"));
+            assert!(process.exe.as_ref().unwrap().starts_with('/'));
+        }
+        // Of other tests there may be some at the same time, but none on this file.
+        let leaked = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .filter(|target| *target == path)
+            .count();
+        assert_eq!(leaked, 0);
+        drop(input);
+        rival.wait().unwrap();
+    }
+}

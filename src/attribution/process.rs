@@ -129,11 +129,58 @@ fn unit(text: &str) -> Option<String> {
     let systemds = |line: &&str| line.contains(":name=systemd:");
     let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     // Where both hierarchies are mounted (hybrid), it is the named one that has the units.
-    let line = text.lines().find(systemds).or_else(|| text.lines().find(|l| l.starts_with("0::")))?;
+    let line =
+        text.lines().find(systemds).or_else(|| text.lines().find(|l| l.starts_with("0::")))?;
     let path = path(line)?;
     let name = path.split('/').find(|name| !name.is_empty() && !name.ends_with(".slice"))?;
     // systemd puts a line before names that the kernel has another meaning for.
     let name = name.strip_prefix('_').unwrap_or(name);
     let kinds = [".service", ".scope", ".socket", ".mount", ".swap"];
     kinds.iter().any(|kind| name.ends_with(kind)).then(|| shown(Path::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_first_name_below_the_slices_in_either_hierarchy() {
+        for (text, expected) in [
+            ("0::/system.slice/tuned.service\n", Some("tuned.service")),
+            ("0::/system.slice/system-a.slice/a@b.service/sub\n", Some("a@b.service")),
+            ("0::/user.slice/user-1000.slice/session-3.scope\n", Some("session-3.scope")),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope\n",
+                Some("user@1000.service"),
+            ),
+            (
+                "12:pids:/x\n1:name=systemd:/system.slice/cron.service\n0::/other\n",
+                Some("cron.service"),
+            ),
+            ("1:name=systemd:/\n0::/system.slice/a.service\n", None),
+            (
+                "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-ab.scope\n",
+                Some("cri-containerd-ab.scope"),
+            ),
+            ("0::/kubepods/burstable/pod1/ab\n", None),
+            ("0::/init.scope\n", Some("init.scope")),
+            ("0::/system.slice/_cpu.service\n", Some("cpu.service")),
+            ("0::/system.slice/a\u{1b}b.service\n", Some("a\\u{1b}b.service")),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_pidfd_only_who_was_there_before_the_last_look_is_believed() {
+        let me = std::process::id();
+        let started = started(me).unwrap();
+        assert_eq!(look(me, &Proof::OlderThan(started + 1)).unwrap().pid, me);
+        assert_eq!(look(me, &Proof::OlderThan(started)), Err(Missed::TooYoung));
+        assert_eq!(look(me, &Proof::Ended), Err(Missed::Ended));
+        assert_eq!(look(0, &Proof::Ended), Err(Missed::Outside));
+        assert!(started <= uptime());
+    }
 }

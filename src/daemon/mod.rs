@@ -6,7 +6,7 @@ mod narrow;
 mod tell;
 mod writers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::runtime;
 use crate::journal::Journal;
-use crate::model::{ControlId, Finding, Report, Severity, sysctl_path};
+use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
@@ -66,12 +66,8 @@ enum Event {
     Terminate,
 }
 
-/// Runs until SIGTERM or SIGINT. With `attribution` it also says who changed a kernel parameter.
-pub async fn run(
-    engine: Engine,
-    address: BusAddress,
-    attribution: bool,
-) -> Result<(), DaemonError> {
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError> {
     let set_up = |what| move |source| DaemonError::SetUp { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(set_up("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(set_up("SIGINT"))?;
@@ -104,8 +100,9 @@ pub async fn run(
         unreported: false,
         way: Vec::new(),
         quiet: None,
-        attribution: attribution.then(Attribution::new),
+        attribution: None,
         right: BTreeMap::new(),
+        recent: VecDeque::new(),
     };
     daemon.look();
     daemon.service.ready();
@@ -205,6 +202,8 @@ struct Daemon {
     attribution: Option<Attribution>,
     /// The kernel parameters that were right at the last look, with their values.
     right: BTreeMap<String, String>,
+    /// The last corrections.
+    recent: VecDeque<Recent>,
 }
 
 impl Daemon {
@@ -273,7 +272,9 @@ impl Daemon {
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
             let blind = self.watcher.blind().map(str::to_owned);
-            let settled = self.watch == watches && blind == self.blind;
+            let settled = self.watch == watches
+                && blind == self.blind
+                && self.attribution.is_some() == self.engine.settings().attribution.value;
             self.saw_blind(blind);
             corrections.extend(pass.report.corrections.iter().cloned());
             // Whoever waits for a lock that somebody holds does not wait for it twice.

@@ -64,10 +64,12 @@ impl Daemon {
 
     /// Whoever writes these parameters from now on is seen. Their files are held.
     pub(super) fn watch_writers(&mut self) {
-        let Some(attribution) = &mut self.attribution else {
+        if !self.engine.settings().attribution.value {
+            self.attribution = None;
             self.engine.withdraw(SUBJECT);
             return;
-        };
+        }
+        let attribution = self.attribution.get_or_insert_default();
         attribution.arm(self.watch.sysctls.iter().map(|want| want.key.as_str()));
         match attribution.unavailable() {
             Some(reason) => self.engine.raise(unavailable(reason)),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use nodeguard::bus::{CONTROL_INTERFACE, NAME, Notice, PATH, control_path};
-use nodeguard::model::{ControlId, State, Correction, Process, Writer};
+use nodeguard::model::{ControlId, Correction, Process, State, Writer};
 use zbus::OwnedVariant;
 
 use crate::main_loop::{Ear, MainLoop, changed, correction, finding, report, within};
@@ -114,18 +114,10 @@ async fn every_notice_becomes_its_signal() {
 
     main_loop.notices.try_send(Notice::Ready).unwrap();
     main_loop.notices.try_send(Notice::Fatal(fatal)).unwrap();
-    let process = Process {
-        pid: 812,
-        comm: "sysctl".into(),
-        exe: None,
-        unit: Some("rogue.service".into()),
-    };
+    let process =
+        Process { pid: 812, comm: "sysctl".into(), exe: None, unit: Some("rogue.service".into()) };
     let certain = Writer { processes: vec![process], unknown: None };
-    let written = Correction {
-        before: Some("0".into()),
-        writer: Some(certain),
-        ..correction()
-    };
+    let written = Correction { before: Some("0".into()), writer: Some(certain), ..correction() };
     main_loop.notices.try_send(Notice::Corrected(written)).unwrap();
     main_loop
         .notices
@@ -164,14 +156,15 @@ async fn every_notice_becomes_its_signal() {
     let expected = ("sysctl", "sysctl-value", "vm.panic_on_oom", "1", "0");
     let (control, code, subject, from, to, details) = &words;
     assert_eq!((&**control, &**code, &**subject, &**from, &**to), expected);
-    let mut told: Vec<_> = details.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    let mut told: Vec<_> =
+        details.iter().map(|(key, value)| format!("{key} {}", **value)).collect();
     told.sort_unstable();
     assert_eq!(
         told,
         [
             "before \"0\"",
             "comm \"sysctl\"",
-            "pid 812",
+            "pid uint32 812",
             "unit \"rogue.service\"",
             "writer \"written by sysctl[812] of rogue.service\"",
         ]
@@ -184,7 +177,7 @@ async fn every_notice_becomes_its_signal() {
         body.deserialize().unwrap();
     let (control, subject, ours, theirs, details) = &words;
     assert_eq!((&**control, &**subject, &**ours, &**theirs), ("sysctl", "kernel.panic", "10", "0"));
-    let told: Vec<_> = details.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    let told: Vec<_> = details.iter().map(|(key, value)| format!("{key} {}", **value)).collect();
     assert_eq!(told, ["writer \"writer unknown: it ended\""]);
 }
 

@@ -37,7 +37,8 @@ done
 mount --rbind /proc "$root/proc"
 mount --bind "$root/stock" "$root/proc/sys"
 [ "$(ls "$root/proc/sys")" = "$(ls "$root/stock")" ]
-exec chroot "$root" "$@"
+# Wrapped: a command with its options, by which the program loses a right.
+exec $WRAPPED chroot "$root" "$@"
 "#;
 
 pub struct Host {
@@ -45,6 +46,8 @@ pub struct Host {
     notify: UnixDatagram,
     bus: Option<Child>,
     daemon: Option<Child>,
+    /// A command that takes something from the program before it starts.
+    pub wrapped: &'static str,
     /// Everything the daemon told the service manager.
     pub told: Vec<String>,
 }
@@ -103,7 +106,7 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_nodeguard"), at("nodeguard")).unwrap();
         let notify = UnixDatagram::bind(at("run/notify")).unwrap();
         notify.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        Self { dir, notify, bus: None, daemon: None, told: Vec::new() }
+        Self { dir, notify, bus: None, daemon: None, wrapped: "", told: Vec::new() }
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
@@ -199,6 +202,7 @@ impl Host {
         command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
         command.arg(self.dir.path()).arg("/nodeguard").args(arguments);
         command.env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", "/run/notify");
+        command.env("WRAPPED", self.wrapped);
         command
     }
 

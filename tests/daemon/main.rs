@@ -2,6 +2,7 @@
 //! The real daemon on a host of its own: real inotify, real useradd, real D-Bus.
 
 mod host;
+mod writers;
 
 use std::fs;
 use std::os::unix::fs::symlink;
