@@ -200,7 +200,7 @@ struct Daemon {
     unreported: bool,
     /// Who writes kernel parameters, where the operator wants that said.
     attribution: Option<Attribution>,
-    /// The kernel parameters that were right at the last look, with their values.
+    /// The kernel parameters that were seen right, with their values then.
     right: BTreeMap<String, String>,
     /// The last corrections.
     recent: VecDeque<Recent>,

@@ -28,10 +28,7 @@ impl Daemon {
                 }
             }
             Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
-            Narrow::Unmended => {
-                self.right.remove(&want.key);
-                return;
-            }
+            Narrow::Unmended => return,
         }
         if self.right.get(&want.key) != Some(&want.value) {
             self.right.insert(want.key.clone(), want.value.clone());
@@ -47,8 +44,11 @@ impl Daemon {
             self.explain(correction);
         }
         let wrong = |key: &str| report.findings().any(|finding| finding.subject == key);
-        let right = self.watch.sysctls.iter().filter(|want| !wrong(&want.key));
-        self.right = right.map(|want| (want.key.clone(), want.value.clone())).collect();
+        let wanted = &self.watch.sysctls;
+        self.right.retain(|key, _| wanted.iter().any(|want| want.key == *key));
+        for want in wanted.iter().filter(|want| !wrong(&want.key)) {
+            self.right.insert(want.key.clone(), want.value.clone());
+        }
     }
 
     fn explain(&mut self, correction: &mut Correction) {

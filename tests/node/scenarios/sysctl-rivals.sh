@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # nodes: qemu-trixie+tuned
-# Others that set the same kernel parameters: a sysctl.d file that wins at boot, TuneD with a
-# profile of its own, and somebody who never gives up. RKE2 finds the six values that it and its
-# kubelet check, at boot and after, and a fight is contested and ends with the rival.
+# Others that set the same kernel parameters: a sysctl.d file that wins at boot, and TuneD with a
+# profile of its own. RKE2 finds the six values that it and its kubelet check, at boot and after.
 # shellcheck source=tests/node/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/node/agent.sh
@@ -17,7 +16,6 @@ values() { node sysctl -n $KEYS | paste -sd' '; }
 all_right() { values && [ "$(values)" = "$RIGHT" ]; }
 
 node_up "$@"
-node systemctl disable -q --now tuned
 node_write /etc/sysctl.d/99-stig.conf <<'END'
 kernel.panic = 0
 vm.overcommit_memory = 0
@@ -69,31 +67,6 @@ node systemctl restart systemd-sysctl
 check_soon "systemd-sysctl started by hand is undone too" 5 all_right
 check_soon "the node is ready" 20 state_is ready
 
-node_say "a rival that never gives up"
-node systemd-run -q --unit ear -p StandardOutput=file:/root/signals busctl monitor $BUS
-hearing() { node pgrep -x busctl; }
-check_soon "somebody listens on the bus" 10 hearing
-since=$(journal_now)
-node systemd-run -q --unit rival bash -c 'while :; do echo 0 >/proc/sys/kernel/panic; done'
-contested() { agent_journal_has 'kernel.panic is contested' "$since"; }
-check_soon "kernel.panic is contested" 60 contested
-check_soon "the node is degraded" 10 state_is degraded
-status=$(node nodeguard status)
-check_has "status says so with both values and the rival" \
-    'kernel.panic is contested: somebody keeps setting it from 10 to 0 \(the last time written by .*rival.service\)' "$status"
-node sysctl -qw vm.panic_on_oom=1
-check_soon "other parameters are held as before" 10 sysctl_is vm.panic_on_oom 0
-node systemctl stop rival
-over() { agent_journal_has 'kernel.panic is no longer contested' "$since"; }
-check_soon "it ends with the rival" 60 over
-check_soon "all six are right" 10 all_right
-check_soon "the node is ready" 20 state_is ready
-count() { node journalctl -q -o cat -t nodeguard --since "$since" MESSAGE_ID=318740df3b4e41deb32a887fd64cae42; }
-check_is "one line at its beginning and one at its end" 2 "$(count | wc -l)"
-entry=$(node journalctl -q -o verbose -t nodeguard --since "$since" NODEGUARD_CODE=contested)
-check_has "with their value" '^ *NEWVALUE=0$' "$entry"
-check_has "and ours" '^ *OURVALUE=10$' "$entry"
-check_is "and one signal" 1 "$(node grep -c 'Member=Contested' /root/signals)"
 check "RKE2 ran through all this" node systemctl is-active rke2-server
 check_is "RKE2 was never restarted" 0 "$(node systemctl show -P NRestarts rke2-server)"
 finish
