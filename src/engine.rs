@@ -5,25 +5,29 @@
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, Policy, Problem, Settings};
 use crate::controls::etcd_account;
-use crate::controls::etcd_data_dir;
+use crate::controls::etcd_data_dir::{self, TreeFacts};
 use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
+use crate::host::apply::Hand;
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
+use crate::host::tree::{Look, Trees};
 use crate::host::walk::OnDirectory;
 use crate::host::{self, apply, observe, tree};
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Finding, ModeRule, Outcome, Owner, Planned,
-    Report, Role, Severity, State,
+    Action, ControlId, ControlReport, Correction, Finding, ModeRule, Object, Outcome, Owner,
+    Planned, Report, Role, Severity, State,
 };
 use crate::rke2::Config;
+use semver::Version;
 
 /// Whether a pass changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,25 @@ pub enum Mode {
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
 /// more than this many steps no control has.
 const ROUNDS: usize = 4;
+
+/// Wrong entries of a tree after which the first look of a pass that mends ends: the tree is going
+/// to be gone through entry by entry anyway.
+const ENOUGH: u64 = 64;
+
+/// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
+/// before a change, where they are those of the last look.
+enum Sight {
+    /// A look that may end early, since what it finds is mended and looked at again.
+    Glance,
+    Look,
+    /// How the tree was before it was owned, as it turned out.
+    Before(TreeFacts),
+    /// How it was then.
+    After(TreeFacts),
+}
+
+/// Facts → findings, for one control.
+type Judge<'a> = &'a mut dyn FnMut(&mut Engine, Sight, OnDirectory<'_>) -> Vec<Planned>;
 
 /// What it takes to run passes on one root.
 #[derive(Debug)]
@@ -52,6 +75,8 @@ pub struct Engine {
     configured: bool,
     /// What the daemon found besides, in every report until it is over.
     standing: Vec<Finding>,
+    /// Contested, and not to be judged or touched now.
+    held: BTreeSet<Object>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -88,6 +113,9 @@ pub enum Narrow {
     Corrected(Vec<Correction>),
     /// Something that only a whole pass can judge.
     Unmended,
+    /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
+    /// policy leaves it alone, or the kernel makes another value of it.
+    Standing(Option<Finding>),
 }
 
 impl Engine {
@@ -101,6 +129,7 @@ impl Engine {
             settings: Settings::default(),
             configured: false,
             standing: Vec::new(),
+            held: BTreeSet::new(),
         }
     }
 
@@ -141,6 +170,11 @@ impl Engine {
         }
     }
 
+    /// Neither judges nor touches these from now on: what is said about them is [`Self::raise`]d.
+    pub fn hold(&mut self, held: BTreeSet<Object>) {
+        self.held = held;
+    }
+
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
@@ -160,65 +194,87 @@ impl Engine {
         let mut controls = Vec::new();
         let mut watch = Watch { config: node.watched.clone(), scope, ..Watch::default() };
 
-        controls.push(self.control(ControlId::Rke2Config, mode, &mut corrections, &mut |_| {
+        let mut control = |engine: &mut Self, id, mode, judge: Judge<'_>| {
+            controls.push(engine.control(id, mode, &mut corrections, on_directory, judge));
+        };
+        control(self, ControlId::Rke2Config, mode, &mut |_, _, _| {
             rke2_config::judge(&rke2_config::Facts {
                 config: &node.config,
                 version: node.version.as_ref(),
                 role: node.role,
                 units: node.units,
             })
-        }));
-        controls.push(self.control(ControlId::Sysctl, mode, &mut corrections, &mut |engine| {
+        });
+        control(self, ControlId::Sysctl, mode, &mut |engine, _, _| {
             let own = &engine.settings.sysctl;
             let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
             watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
             sysctl::judge(&facts)
-        }));
+        });
         if node.role == Role::Server {
-            controls.push(self.control(
-                ControlId::EtcdAccount,
-                mode,
-                &mut corrections,
-                &mut |engine| {
-                    let data_dir = &config.data_dir.value;
-                    etcd_account::judge(&observe::account(&engine.root, data_dir, hardened))
-                },
-            ));
+            control(self, ControlId::EtcdAccount, mode, &mut |engine, _, _| {
+                let data_dir = &config.data_dir.value;
+                etcd_account::judge(&observe::account(&engine.root, data_dir, hardened))
+            });
         }
         if guarding {
             // Looked at and reported all the same; the kernel parameter has a finding of its own.
             let safe = self.hardlinks_are_protected();
-            controls.push(self.control(
-                ControlId::EtcdDataDir,
-                if safe { mode } else { Mode::Check },
-                &mut corrections,
-                &mut |engine| {
-                    let version = node.version.as_ref();
-                    let facts = observe::data_dir(&engine.root, config, version, on_directory);
-                    let Some(facts) = facts else { return Vec::new() };
-                    watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
-                        dir: facts.dir.clone(),
-                        tls_dir: facts.tls_dir.clone(),
-                        owner: facts.owner,
-                    });
-                    etcd_data_dir::judge(&facts)
-                },
-            ));
+            let mode = if safe { mode } else { Mode::Check };
+            let mut last = None;
+            control(self, ControlId::EtcdDataDir, mode, &mut |engine, sight, on_directory| {
+                if let Sight::Before(tree) = sight {
+                    let facts =
+                        last.clone().map(|last| etcd_data_dir::Facts { tree: Some(tree), ..last });
+                    return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
+                }
+                last = engine.data_dir(config, node.version.as_ref(), sight, on_directory);
+                let Some(facts) = &last else { return Vec::new() };
+                watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
+                    dir: facts.dir.clone(),
+                    tls_dir: facts.tls_dir.clone(),
+                    owner: facts.owner,
+                });
+                etcd_data_dir::judge(facts)
+            });
         }
-        controls.push(self.control(
-            ControlId::NodeguardConfig,
-            mode,
-            &mut corrections,
-            &mut |engine| {
-                own_config::judge(&own_config::Facts {
-                    problems: &problems,
-                    kept: engine.configured,
-                    settings: &engine.settings,
-                    wanted: &watch.sysctls,
-                })
-            },
-        ));
+        control(self, ControlId::NodeguardConfig, mode, &mut |engine, _, _| {
+            own_config::judge(&own_config::Facts {
+                problems: &problems,
+                kept: engine.configured,
+                settings: &engine.settings,
+                wanted: &watch.sysctls,
+            })
+        });
         Pass { report: self.report(&node, controls, corrections), watch }
+    }
+
+    fn data_dir(
+        &self,
+        config: &Config,
+        version: Option<&Version>,
+        sight: Sight,
+        on_directory: OnDirectory<'_>,
+    ) -> Option<etcd_data_dir::Facts> {
+        let mut known = None;
+        let mut enough = u64::MAX;
+        match sight {
+            Sight::Glance => enough = ENOUGH,
+            Sight::Look => {}
+            Sight::Before(tree) | Sight::After(tree) => known = Some(tree),
+        }
+        observe::data_dir(&self.root, config, version, &mut |dir, owner| {
+            if let Some(tree) = known.take() {
+                return Ok(Some(tree));
+            }
+            let spared = apply::spared(&self.held, dir);
+            tree::observe(
+                &self.root,
+                dir,
+                Look { spared: &spared, enough, ..Look::whole(owner) },
+                on_directory,
+            )
+        })
     }
 
     /// In an image nobody links anything.
@@ -229,10 +285,30 @@ impl Engine {
 
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
-        self.narrow(&mut |engine| {
+        if let Some(finding) = self.standing_sysctl(want, scope) {
+            return Narrow::Standing(finding);
+        }
+        self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
             let live = engine.proc_sys.read(&want.key);
             sysctl::judge_live(want, &live, scope).into_iter().collect()
         })
+    }
+
+    /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
+    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+        // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
+        // one after a write is somebody else's.
+        let shown = match sysctl::is_fixed(&want.key) {
+            true => None,
+            false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
+        };
+        if want.policy.value == Policy::Enforce && shown.is_none() {
+            return None;
+        }
+        let live = self.proc_sys.read(&want.key);
+        let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
+        (want.policy.value != Policy::Enforce || as_shown)
+            .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
     /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
@@ -252,12 +328,16 @@ impl Engine {
             Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
         };
         let mut failed = false;
-        let narrow = self.narrow(&mut |engine| {
+        let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
             let root = &engine.root;
-            let found = if whole {
-                tree::observe_below(root, &guard.dir, below, owner, on_directory)
-            } else {
-                tree::observe_entry(root, &guard.dir, below, owner)
+            let found = match sight {
+                Sight::Before(tree) | Sight::After(tree) => Ok(tree),
+                Sight::Glance | Sight::Look if whole => {
+                    let spared = apply::spared(&engine.held, &guard.dir);
+                    let look = Look { spared: &spared, ..Look::whole(owner) };
+                    tree::observe_below(root, &guard.dir, below, look, on_directory)
+                }
+                Sight::Glance | Sight::Look => tree::observe_entry(root, &guard.dir, below, owner),
             };
             match found {
                 Ok(facts) => etcd_data_dir::judge_tree(&guard.dir, &facts, &own),
@@ -270,22 +350,22 @@ impl Engine {
         if failed { Narrow::Unmended } else { narrow }
     }
 
-    fn narrow(&mut self, judge: &mut dyn FnMut(&mut Self) -> Vec<Planned>) -> Narrow {
+    fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
         // A note changes nothing, and a whole pass reports it.
-        let mut judge = |engine: &mut Self| {
-            let mut planned = judge(engine);
+        let weighty = |mut planned: Vec<Planned>| {
             planned.retain(|p| p.finding.severity > Severity::Note);
             planned
         };
-        let planned = judge(self);
+        let planned = weighty(judge(self, Sight::Look, on_directory));
         if planned.is_empty() {
             return Narrow::Right;
         }
         if planned.iter().any(|p| p.actions.is_empty()) {
             return Narrow::Unmended;
         }
-        let attempts = self.attempt(&planned);
-        let after = judge(self);
+        let (attempts, trees) = self.attempt(&planned, on_directory);
+        let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
+        let after = weighty(judge(self, sight, on_directory));
         if !after.is_empty() {
             return Narrow::Unmended;
         }
@@ -300,17 +380,26 @@ impl Engine {
         id: ControlId,
         mode: Mode,
         corrections: &mut Vec<Correction>,
-        judge: &mut dyn FnMut(&mut Self) -> Vec<Planned>,
+        on_directory: OnDirectory<'_>,
+        judge: Judge<'_>,
     ) -> ControlReport {
-        let mut planned = judge(self);
+        let first = if mode == Mode::Apply { Sight::Glance } else { Sight::Look };
+        let mut planned = judge(self, first, on_directory);
         let mut failures: Vec<(Action, String)> = Vec::new();
         if mode == Mode::Apply {
             for _ in 0..ROUNDS {
                 if planned.iter().all(|p| p.actions.is_empty()) {
                     break;
                 }
-                let attempts = self.attempt(&planned);
-                let after = judge(self);
+                let (attempts, trees) = self.attempt(&planned, on_directory);
+                let sight = match trees {
+                    Some(Trees { before, after }) => {
+                        planned = judge(self, Sight::Before(before), on_directory);
+                        Sight::After(after)
+                    }
+                    None => Sight::Look,
+                };
+                let after = judge(self, sight, on_directory);
                 corrections.extend(corrected(&planned, &attempts, &after));
                 failures = attempts
                     .iter()
@@ -334,6 +423,7 @@ impl Engine {
                 }
             }
         }
+        planned.retain(|p| !self.is_held(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
         findings.extend(self.standing.iter().filter(|f| f.control == id).cloned());
         ControlReport {
@@ -346,15 +436,28 @@ impl Engine {
     }
 
     /// Runs each planned action once, however many findings ask for it.
-    fn attempt(&mut self, planned: &[Planned]) -> Vec<(Action, Outcome)> {
+    fn attempt(
+        &mut self,
+        planned: &[Planned],
+        on_directory: OnDirectory<'_>,
+    ) -> (Vec<(Action, Outcome)>, Option<Trees>) {
         let mut done: Vec<(Action, Outcome)> = Vec::new();
+        let mut trees = None;
         for action in planned.iter().flat_map(|p| &p.actions) {
             if !done.iter().any(|(known, _)| known == action) {
-                let outcome = apply::run(&self.root, &mut self.proc_sys, action);
-                done.push((action.clone(), outcome));
+                let Self { root, proc_sys, held, .. } = self;
+                let ran = apply::run(&mut Hand { root, proc_sys, held, on_directory }, action);
+                trees = trees.or(ran.trees);
+                done.push((action.clone(), ran.outcome));
             }
         }
-        done
+        (done, trees)
+    }
+
+    /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
+    fn is_held(&self, planned: &Planned) -> bool {
+        let held = |action: &Action| action.object().is_some_and(|o| self.held.contains(&o));
+        !planned.actions.is_empty() && planned.actions.iter().all(held)
     }
 
     fn report(

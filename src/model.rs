@@ -240,6 +240,56 @@ pub enum Action {
     OwnEntry { base: PathBuf, below: PathBuf, owner: Owner, rule: ModeRule },
 }
 
+/// What somebody and we may fight over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// A kernel parameter, dotted.
+    Parameter(String),
+    /// A file or directory itself, absolute.
+    File(PathBuf),
+    /// Everything below a directory.
+    Tree(PathBuf),
+}
+
+impl Object {
+    /// As it stands in findings.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Parameter(key) => key.clone(),
+            Self::File(path) => shown(path),
+            Self::Tree(path) => format!("{}/*", shown(path)),
+        }
+    }
+
+    /// Whether a finding or a correction of this subject is about it.
+    pub fn is(&self, subject: &str) -> bool {
+        match self {
+            Self::Parameter(key) => key == subject,
+            Self::File(path) | Self::Tree(path) => shown(path) == subject,
+        }
+    }
+}
+
+impl Action {
+    /// What it changes; `None` for the account, which nobody fights over.
+    pub fn object(&self) -> Option<Object> {
+        match self {
+            Self::SetSysctl { key, .. } => Some(Object::Parameter(key.clone())),
+            Self::WriteFile { path, .. } => Some(Object::File(path.clone())),
+            Self::OwnTree { base, below, .. } => Some(Object::Tree(join(base, below))),
+            Self::OwnEntry { base, below, .. } => Some(Object::File(join(base, below))),
+            Self::CreateGroup { .. } | Self::CreateUser { .. } | Self::SetPrimaryGroup { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// `dir/below`, and `dir` itself without a slash behind it where `below` is empty.
+pub fn join(dir: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { dir.to_path_buf() } else { dir.join(below) }
+}
+
 /// What a file's permissions may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeRule {

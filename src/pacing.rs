@@ -5,8 +5,10 @@
 //! contested: it is looked at again after a pause that doubles from a second to minutes, and the
 //! contest ends when such a look finds it right. Pure: the clock is an argument.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
+
+use crate::model::Object;
 
 /// Corrections of one object in a row before it is contested.
 const BURST: f64 = 200.0;
@@ -17,13 +19,44 @@ const REFILL: f64 = 10.0;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// How long a tree may need whole passes without a pause before it is contested: a restore by root
+/// is no fight.
+const TREE_MINUTE: f64 = 60.0;
+
+/// How dear a correction was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cost {
+    /// It was of one object and nothing else was looked at.
+    Narrow,
+    /// A whole pass, for one file: ten in a row are a contest, or one in two seconds for long.
+    Pass,
+    /// A whole pass that took so long, for many entries of a tree at once.
+    Tree { took: Duration },
+}
+
+impl Cost {
+    /// In tokens; `gap`: since the last correction of the object.
+    fn tokens(self, gap: Duration) -> f64 {
+        match self {
+            Self::Narrow => 1.0,
+            Self::Pass => 20.0,
+            // What flows in meanwhile and a minute's share of the bucket, as long as one pass
+            // follows the other as closely as the loop lets it.
+            Self::Tree { took } => {
+                let without_pause = Duration::from_millis(500) + took * 5;
+                gap.min(without_pause).as_secs_f64() * (REFILL + BURST / TREE_MINUTE)
+            }
+        }
+    }
+}
+
 /// Objects that have a bucket at a time.
 const OBJECTS: usize = 256;
 
 /// Every object that was corrected lately.
 #[derive(Debug, Default)]
 pub struct Pacing {
-    objects: HashMap<String, Bucket>,
+    objects: HashMap<Object, Bucket>,
 }
 
 #[derive(Debug)]
@@ -62,7 +95,7 @@ pub enum Change {
 
 impl Pacing {
     /// Whether to look at an object now.
-    pub fn verdict(&mut self, object: &str, now: Instant) -> Verdict {
+    pub fn verdict(&mut self, object: &Object, now: Instant) -> Verdict {
         if let Some(bucket) = self.objects.get(object) {
             let held = bucket.contest.as_ref().is_some_and(|contest| now < contest.until);
             return if held { Verdict::HoldBack } else { Verdict::Go };
@@ -77,21 +110,25 @@ impl Pacing {
     }
 
     /// The object was found wrong.
-    pub fn corrected(&mut self, object: &str, now: Instant) -> Change {
-        let bucket = self.objects.entry(object.to_owned()).or_insert(Bucket {
-            tokens: BURST,
-            filled: now,
-            contest: None,
-        });
+    pub fn corrected(&mut self, object: &Object, cost: Cost, now: Instant) -> Change {
+        if !self.objects.contains_key(object) {
+            if self.objects.len() >= OBJECTS {
+                return Change::None;
+            }
+            let bucket = Bucket { tokens: BURST, filled: now, contest: None };
+            self.objects.insert(object.clone(), bucket);
+        }
+        let Some(bucket) = self.objects.get_mut(object) else { return Change::None };
+        let cost = cost.tokens(now.saturating_duration_since(bucket.filled));
         bucket.refill(now);
-        bucket.tokens = (bucket.tokens - 1.0).max(0.0);
+        bucket.tokens = (bucket.tokens - cost).max(0.0);
         match &mut bucket.contest {
             Some(contest) => {
                 contest.pause = (contest.pause * 2).min(LONGEST_PAUSE);
                 contest.until = now + contest.pause;
                 Change::None
             }
-            None if bucket.tokens < 1.0 => {
+            None if bucket.tokens < cost.max(1.0) => {
                 bucket.contest = Some(Contest { pause: FIRST_PAUSE, until: now + FIRST_PAUSE });
                 Change::Began
             }
@@ -100,7 +137,7 @@ impl Pacing {
     }
 
     /// The object was found right.
-    pub fn right(&mut self, object: &str, now: Instant) -> Change {
+    pub fn right(&mut self, object: &Object, now: Instant) -> Change {
         let Some(bucket) = self.objects.get_mut(object) else { return Change::None };
         if bucket.contest.as_ref().is_some_and(|contest| now >= contest.until) {
             self.objects.remove(object);
@@ -110,9 +147,25 @@ impl Pacing {
     }
 
     /// Contested objects whose pause is over.
-    pub fn due(&self, now: Instant) -> Vec<String> {
-        let over = |b: &Bucket| b.contest.as_ref().is_some_and(|contest| now >= contest.until);
-        self.objects.iter().filter(|(_, b)| over(b)).map(|(object, _)| object.clone()).collect()
+    pub fn due(&self, now: Instant) -> Vec<Object> {
+        self.contested(|contest| now >= contest.until).collect()
+    }
+
+    /// Contested objects whose pause is not over.
+    pub fn held(&self, now: Instant) -> BTreeSet<Object> {
+        self.contested(|contest| now < contest.until).collect()
+    }
+
+    /// Whether anything is contested.
+    pub fn is_contested(&self) -> bool {
+        self.contested(|_| true).next().is_some()
+    }
+
+    fn contested(&self, which: impl Fn(&Contest) -> bool) -> impl Iterator<Item = Object> {
+        self.objects
+            .iter()
+            .filter(move |(_, bucket)| bucket.contest.as_ref().is_some_and(&which))
+            .map(|(object, _)| object.clone())
     }
 }
 
@@ -128,6 +181,10 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    fn key(name: &str) -> Object {
+        Object::Parameter(name.into())
+    }
+
     fn after(start: Instant, seconds: f64) -> Instant {
         start + Duration::from_secs_f64(seconds)
     }
@@ -136,11 +193,17 @@ mod tests {
     fn a_burst_is_corrected_and_a_fight_is_contested_with_one_change() {
         let start = Instant::now();
         let mut pacing = Pacing::default();
-        let changes: Vec<_> = (0..1000).map(|_| pacing.corrected("kernel.panic", start)).collect();
+        let changes: Vec<_> = (0..1000)
+            .map(|_| pacing.corrected(&key("kernel.panic"), Cost::Narrow, start))
+            .collect();
         assert_eq!(changes.iter().filter(|c| **c == Change::Began).count(), 1);
         assert_eq!(changes.iter().position(|c| *c == Change::Began), Some(199));
-        assert_eq!(pacing.verdict("kernel.panic", start), Verdict::HoldBack);
-        assert_eq!(pacing.verdict("vm.panic_on_oom", start), Verdict::Go, "others are not held");
+        assert_eq!(pacing.verdict(&key("kernel.panic"), start), Verdict::HoldBack);
+        assert_eq!(
+            pacing.verdict(&key("vm.panic_on_oom"), start),
+            Verdict::Go,
+            "others are not held"
+        );
     }
 
     #[test]
@@ -148,7 +211,38 @@ mod tests {
         let start = Instant::now();
         let mut pacing = Pacing::default();
         for n in 0..10_000 {
-            assert_eq!(pacing.corrected("x", after(start, f64::from(n) * 0.1)), Change::None);
+            assert_eq!(
+                pacing.corrected(&key("x"), Cost::Narrow, after(start, f64::from(n) * 0.1)),
+                Change::None
+            );
+        }
+    }
+
+    #[test]
+    fn a_tree_is_contested_when_it_needed_whole_passes_without_a_pause_for_up_to_a_minute() {
+        for (every, took, contested_after) in [
+            (0.01, 0.001, Some(50..70)),
+            (0.5, 0.02, Some(50..70)),
+            // A large tree: a fifth of the time is spent on it.
+            (5.0, 1.0, Some(20..80)),
+            (3.0, 0.02, None),
+        ] {
+            let start = Instant::now();
+            let mut pacing = Pacing::default();
+            let tree = Object::Tree("/d".into());
+            let cost = Cost::Tree { took: Duration::from_secs_f64(took) };
+            let passes = (0..20_000).map(|n| f64::from(n) * every).take_while(|at| *at < 600.0);
+            let began = passes
+                .into_iter()
+                .find(|at| pacing.corrected(&tree, cost, after(start, *at)) == Change::Began);
+            let seconds = began.map(|at| at as u32);
+            match contested_after {
+                Some(range) => assert!(
+                    seconds.is_some_and(|s| range.contains(&s)),
+                    "every {every} s: {seconds:?}"
+                ),
+                None => assert_eq!(seconds, None, "every {every} s"),
+            }
         }
     }
 
@@ -156,22 +250,26 @@ mod tests {
     fn the_pause_doubles_to_minutes_and_ends_with_the_rival() {
         let mut now = Instant::now();
         let mut pacing = Pacing::default();
-        while pacing.corrected("x", now) != Change::Began {}
+        while pacing.corrected(&key("x"), Cost::Narrow, now) != Change::Began {}
         let mut pauses = Vec::new();
         for _ in 0..12 {
             let mut pause = 0;
-            while pacing.verdict("x", now) == Verdict::HoldBack {
+            while pacing.verdict(&key("x"), now) == Verdict::HoldBack {
                 now += Duration::from_secs(1);
                 pause += 1;
             }
             pauses.push(pause);
-            assert_eq!(pacing.due(now), ["x"]);
-            assert_eq!(pacing.corrected("x", now), Change::None);
+            assert_eq!(pacing.due(now), [key("x")]);
+            assert_eq!(pacing.corrected(&key("x"), Cost::Narrow, now), Change::None);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(pacing.right("x", now), Change::None, "right, but too early to say");
-        assert_eq!(pacing.right("x", after(now, 300.0)), Change::Ended);
-        assert_eq!(pacing.corrected("x", after(now, 301.0)), Change::None, "a fresh start");
+        assert_eq!(pacing.right(&key("x"), now), Change::None, "right, but too early to say");
+        assert_eq!(pacing.right(&key("x"), after(now, 300.0)), Change::Ended);
+        assert_eq!(
+            pacing.corrected(&key("x"), Cost::Narrow, after(now, 301.0)),
+            Change::None,
+            "a fresh start"
+        );
     }
 
     #[test]
@@ -180,15 +278,33 @@ mod tests {
         let mut pacing = Pacing::default();
         let mut crowded = 0;
         for n in 0..20_000 {
-            let object = format!("f{n}");
+            let object = key(&format!("f{n}"));
             match pacing.verdict(&object, start) {
-                Verdict::Go => assert_eq!(pacing.corrected(&object, start), Change::None),
+                Verdict::Go => {
+                    assert_eq!(pacing.corrected(&object, Cost::Narrow, start), Change::None)
+                }
                 Verdict::Crowded => crowded += 1,
-                Verdict::HoldBack => panic!("{object} was never contested"),
+                Verdict::HoldBack => panic!("{object:?} was never contested"),
             }
         }
         assert_eq!((pacing.objects.len(), crowded), (OBJECTS, 20_000 - OBJECTS));
-        assert_eq!(pacing.verdict("one more", after(start, 1.0)), Verdict::Go);
+        assert_eq!(pacing.verdict(&key("one more"), after(start, 1.0)), Verdict::Go);
         assert!(pacing.objects.is_empty());
+    }
+
+    #[test]
+    fn what_is_contested_is_held_until_its_pause_is_over_and_due_then() {
+        let start = Instant::now();
+        let mut pacing = Pacing::default();
+        assert!(!pacing.is_contested());
+        for n in 0..10 {
+            let change = pacing.corrected(&key("x"), Cost::Pass, start);
+            assert_eq!(change == Change::Began, n == 9, "ten dear corrections are a contest");
+        }
+        assert!(pacing.is_contested());
+        assert_eq!(pacing.held(start), BTreeSet::from([key("x")]));
+        assert_eq!(pacing.due(start), []);
+        assert_eq!(pacing.held(after(start, 1.0)), BTreeSet::new());
+        assert_eq!(pacing.due(after(start, 1.0)), [key("x")]);
     }
 }

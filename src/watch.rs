@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -71,6 +72,15 @@ pub struct Hints {
     /// These kernel parameters.
     pub sysctls: Vec<String>,
     pub entries: HashSet<Entry>,
+    /// What reading them took.
+    pub took: Duration,
+}
+
+impl Hints {
+    /// Whether they ask for a whole pass and for nothing besides.
+    pub fn is_only_for_a_look(&self) -> bool {
+        self.look && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
+    }
 }
 
 /// Something whose appearance, change or disappearance matters.
@@ -193,19 +203,26 @@ impl Watcher {
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
     pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
-        let bytes = below.as_os_str().len();
-        if self.tree_watches >= TREE_WATCHES || self.tree_bytes + bytes > TREE_BYTES {
-            let text = format!("more than {TREE_WATCHES} directories below the data dir");
-            self.blind.get_or_insert(text);
-            return;
-        }
-        self.tree_watches += 1;
-        self.tree_bytes += bytes;
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        match self.add(Path::new(&link), TREE) {
-            Ok(wd) => self.aim(wd, What::Tree { below: below.to_path_buf() }),
-            Err(e) => self.blinded(below, e),
+        let wd = match self.add(Path::new(&link), TREE) {
+            Ok(wd) => wd,
+            Err(e) => return self.blinded(below, e),
+        };
+        // A pass may come by twice.
+        let known = self.targets.get(&wd).is_some_and(|t| t.generation == self.generation);
+        if !known {
+            let bytes = below.as_os_str().len();
+            if self.tree_watches >= TREE_WATCHES || self.tree_bytes + bytes > TREE_BYTES {
+                self.targets.remove(&wd);
+                self.remove(wd);
+                let text = format!("more than {TREE_WATCHES} directories below the data dir");
+                self.blind.get_or_insert(text);
+                return;
+            }
+            self.tree_watches += 1;
+            self.tree_bytes += bytes;
         }
+        self.aim(wd, What::Tree { below: below.to_path_buf() });
     }
 
     /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
@@ -219,16 +236,20 @@ impl Watcher {
 
     /// Ends an arming.
     pub fn finish(&mut self) {
-        let Some(inotify) = &self.inotify else { return };
         let generation = self.generation;
-        self.targets.retain(|wd, target| {
-            let wanted = target.generation == generation;
-            if !wanted {
-                // The kernel may have dropped it with its inode already.
-                let _ = inotify::remove_watch(inotify.get_ref(), *wd);
-            }
-            wanted
-        });
+        let (wanted, old): (HashMap<_, _>, HashMap<_, _>) =
+            self.targets.drain().partition(|(_, target)| target.generation == generation);
+        self.targets = wanted;
+        for wd in old.into_keys() {
+            self.remove(wd);
+        }
+    }
+
+    fn remove(&self, wd: i32) {
+        if let Some(inotify) = &self.inotify {
+            // The kernel may have dropped it with its inode already.
+            let _ = inotify::remove_watch(inotify.get_ref(), wd);
+        }
     }
 
     /// Why events may be missed since the last arming began, if they may.
@@ -273,6 +294,7 @@ impl Watcher {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
         let Some(inotify) = &self.inotify else { return std::future::pending().await };
         let mut guard = inotify.readable().await?;
+        let began = Instant::now();
         let mut gone = Vec::new();
         let mut drained = false;
         for _ in 0..READ_LIMIT {
@@ -305,6 +327,7 @@ impl Watcher {
             hints.entries.clear();
             hints.look = true;
         }
+        hints.took = began.elapsed();
         Ok(hints)
     }
 }

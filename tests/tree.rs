@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nodeguard::controls::etcd_data_dir::{Oddity, TreeFacts};
 use nodeguard::host::root::Root;
+use nodeguard::host::tree::Look;
 use nodeguard::host::{tree, walk};
 use nodeguard::model::{ModeRule, Outcome, Owner};
 
@@ -48,12 +49,16 @@ impl Tree {
     }
 
     fn own(&self) -> Outcome {
-        tree::own(&self.root, &self.top(), Path::new(""), ETCD)
+        own(&self.root, &self.top(), Path::new(""))
     }
 
     fn look(&self) -> TreeFacts {
-        tree::observe(&self.root, &self.top(), ETCD, &mut |_, _| {}).unwrap().unwrap()
+        tree::observe(&self.root, &self.top(), Look::whole(ETCD), &mut |_, _| {}).unwrap().unwrap()
     }
+}
+
+fn own(root: &Root, base: &Path, below: &Path) -> Outcome {
+    tree::own(root, base, below, Look::whole(ETCD), &mut |_, _| {}).outcome
 }
 
 fn owner(path: &Path) -> Owner {
@@ -223,7 +228,7 @@ fn a_file_system_of_its_own_that_is_mounted_in_the_tree_is_guarded_like_the_rest
 
     assert_eq!((owner(&wal), owner(&segment), mode(&wal)), (ETCD, ETCD, 0o700));
     chown(&segment, Some(0), Some(0)).unwrap();
-    let narrow = tree::own(&tree.root, &tree.top(), Path::new("wal/0.wal"), ETCD);
+    let narrow = own(&tree.root, &tree.top(), Path::new("wal/0.wal"));
     assert_eq!(narrow, Outcome::Applied { changes: 1 });
     assert_eq!(tree.look().odd, []);
     // A bind mount of it, inside it, is still one.
@@ -250,7 +255,7 @@ fn what_is_bound_in_the_tree_is_not_entered_by_a_whole_walk_nor_by_a_narrow_one(
 
     tree.own();
     for below in ["backup", "backup/key", "covered"] {
-        tree::own(&tree.root, &tree.top(), Path::new(below), ETCD);
+        own(&tree.root, &tree.top(), Path::new(below));
         tree::own_entry(&tree.root, &tree.top(), Path::new(below), ETCD, ModeRule::EtcdTree);
     }
 
@@ -368,8 +373,8 @@ fn a_directory_that_is_swapped_for_a_link_all_the_time_never_leads_outside() {
     let mut passes = 0;
     while passes < 3000 {
         tree.own();
-        tree::own(&tree.root, &tree.top(), Path::new("snap/db"), ETCD);
-        tree::own(&tree.root, &tree.top(), Path::new("link/db"), ETCD);
+        own(&tree.root, &tree.top(), Path::new("snap/db"));
+        own(&tree.root, &tree.top(), Path::new("link/db"));
         passes += 1;
     }
     stop.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! so that each wrong one is told with its line, and all at once.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const KEYS: [&str; 8] = [
     "etcd-account.uid",
     "etcd-account.gid",
 ];
+
+/// Of one file; a text that is no TOML at all has one in every line.
+const SYNTAX_ERRORS: usize = 64;
 
 /// What one file sets.
 #[derive(Debug, Default)]
@@ -59,8 +63,12 @@ pub(super) fn read(
         }
     };
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { path, text, fixed, fragment: Fragment::default(), found: Vec::new() };
-    for error in errors {
+    // What is missing at the end is missing in the last line: the end itself starts none.
+    let breaks = text.match_indices('\n').map(|(at, _)| at + 1).filter(|start| *start < text.len());
+    let line_starts = iter::once(0).chain(breaks).collect();
+    let mut reader =
+        Reader { path, line_starts, fixed, fragment: Fragment::default(), found: Vec::new() };
+    for error in errors.into_iter().take(SYNTAX_ERRORS) {
         reader.syntax(error.span().unwrap_or(0..0), error.message());
     }
     // What the parser made of a broken line says nothing more about it.
@@ -77,7 +85,8 @@ pub(super) fn read(
 
 struct Reader<'a> {
     path: &'a str,
-    text: &'a str,
+    /// Where each line starts.
+    line_starts: Vec<usize>,
     fixed: &'a [(&'a str, &'a str)],
     fragment: Fragment,
     found: Vec<Problem>,
@@ -86,10 +95,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The line that a byte is in.
     fn at(&self, offset: usize) -> Origin {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        // What is missing at the end is missing in the last line.
-        let line = line.min(self.text.lines().count().max(1));
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
         Origin::at(self.path, u32::try_from(line).unwrap_or(u32::MAX))
     }
 
@@ -114,11 +120,15 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, offset: usize, key: &str) {
-        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-        let meant = nearest(key, KEYS).map(str::to_owned).or_else(|| {
-            // The right word in the wrong table.
-            KEYS.into_iter().find(|known| last(known) == last(key)).map(str::to_owned)
+        let parts = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let beside = KEYS.into_iter().filter(|known| parts(known).0 == table);
+        let meant = nearest(name, beside.map(|known| parts(known).1)).map(|meant| {
+            if table.is_empty() { meant.to_owned() } else { format!("{table}.{meant}") }
         });
+        // The right word in the wrong table.
+        let elsewhere = || KEYS.into_iter().find(|known| parts(known).1 == name).map(str::to_owned);
+        let meant = meant.or_else(elsewhere);
         let key = printable(key);
         let hint = meant.as_ref().map_or_else(
             || ", see nodeguard.toml(5)".to_owned(),

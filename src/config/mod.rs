@@ -24,6 +24,7 @@ use fragment::Fragment;
 
 pub use nearest::nearest;
 pub use order::order;
+pub use values::duration_text;
 
 /// The base files; of a key that both set the later one's value counts.
 pub const BASE: [&str; 2] = ["/usr/lib/nodeguard/nodeguard.toml", "/etc/nodeguard/nodeguard.toml"];
@@ -65,7 +66,7 @@ pub struct Setting<T> {
 }
 
 impl<T> Setting<T> {
-    fn built_in(value: T) -> Self {
+    pub fn built_in(value: T) -> Self {
         Self { value, origin: Origin::file("built-in default") }
     }
 }

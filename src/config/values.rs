@@ -38,7 +38,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration as [`duration`] reads it.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }
 

@@ -9,7 +9,7 @@ pub use super::etcd_oddity::Oddity;
 use semver::Version;
 
 use crate::model::{
-    Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity, quoted, shown,
+    Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity, join, quoted, shown,
 };
 
 /// A TLS file directly in [`tls_dir`], and how it should be.
@@ -273,10 +273,6 @@ fn judge_tls(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned>
 /// Permission bits as operators write them.
 pub fn octal(mode: u32) -> String {
     format!("{mode:04o}")
-}
-
-fn join(dir: &Path, below: &Path) -> PathBuf {
-    if below.as_os_str().is_empty() { dir.to_path_buf() } else { dir.join(below) }
 }
 
 pub(super) fn finding(

@@ -4,7 +4,7 @@
 
 use super::sysctl::same_value;
 use super::sysctl_conf;
-use crate::config::{self, Policy};
+use crate::config::{self, Policy, Setting};
 use crate::model::Origin;
 
 /// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
@@ -70,9 +70,7 @@ pub struct Wanted {
     pub key: String,
     pub value: String,
     pub source: Origin,
-    pub policy: Policy,
-    /// Where the operator set the policy.
-    pub policy_origin: Option<Origin>,
+    pub policy: Setting<Policy>,
 }
 
 /// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's,
@@ -112,15 +110,14 @@ pub fn wanted(
     }
     for want in &mut out {
         if let Some(policy) = own.policy.get(&want.key) {
-            want.policy = policy.value;
-            want.policy_origin = Some(policy.origin.clone());
+            want.policy = policy.clone();
         }
     }
     out
 }
 
 fn add(out: &mut Vec<Wanted>, key: String, value: String, source: Origin) {
-    let new = Wanted { key, value, source, policy: Policy::Enforce, policy_origin: None };
+    let new = Wanted { key, value, source, policy: Setting::built_in(Policy::Enforce) };
     match out.iter_mut().find(|w| w.key == new.key) {
         Some(old) => *old = new,
         None => out.push(new),
@@ -145,7 +142,7 @@ fn plain_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Setting, Sysctl};
+    use crate::config::Sysctl;
 
     fn keys(text: &str, own: &Sysctl) -> Vec<String> {
         let source = ("x".to_owned(), text.to_owned());

@@ -6,7 +6,7 @@ mod narrow;
 mod tell;
 mod writers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,11 +16,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
-use crate::config;
+use crate::config::{self, Settings};
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::runtime;
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal, Priority};
 use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
@@ -33,6 +33,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Passes asked for by events may take at most a fifth of the time: after one that took `t`, the
 /// next waits `4 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// While something is contested, at most a hundredth: its events bring nothing.
+const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Where events ask for one pass after the other, the pause between them doubles from the first to
+/// the second of these.
+const FIRST_REST: Duration = Duration::from_millis(4);
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// The subject of the finding that events may be missed.
 const BLIND: &str = "inotify";
@@ -49,6 +57,15 @@ pub enum DaemonError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a whole pass is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// By an event or the clock: what is contested is left alone for as long as its pause is.
+    Paced,
+    /// Somebody asked, and has a pace of his own: an operator, or RKE2 that wants to start.
+    Asked,
 }
 
 /// Everything that can wake the loop.
@@ -91,8 +108,10 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         notices,
         bus_wake: bus_wake.clone(),
         bus_socket: address.socket().to_path_buf(),
+        settings: Settings::default(),
         due: None,
         rested: Instant::now(),
+        rest: FIRST_REST,
         looked: Instant::now(),
         unwritten: false,
         blind: None,
@@ -103,8 +122,9 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         attribution: None,
         right: BTreeMap::new(),
         recent: VecDeque::new(),
+        held_back: false,
     };
-    daemon.look();
+    daemon.look(Why::Asked);
     daemon.service.ready();
     // After READY: RKE2 waits for that, and nobody waits for the bus.
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
@@ -139,14 +159,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Hints(Err(source)) => {
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
-            Event::Due => daemon.look(),
+            Event::Due => daemon.look(Why::Paced),
             Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
             Event::Tick => daemon.tick(),
             Event::Mounts => daemon.mounts_changed(),
             Event::Reload => {
                 daemon.service.reloading();
-                daemon.look();
+                daemon.look(Why::Asked);
                 daemon.service.ready();
             }
             Event::BusStatus => {
@@ -180,10 +200,14 @@ struct Daemon {
     notices: mpsc::Sender<Notice>,
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
+    /// As they were last logged.
+    settings: Settings,
     /// When a pass that was put off is to run.
     due: Option<Instant>,
     /// Before this no event starts a whole pass.
     rested: Instant,
+    /// The pause before that, at least.
+    rest: Duration,
     /// When the last whole pass ended.
     looked: Instant,
     /// /run/nodeguard/report.json is behind.
@@ -196,6 +220,8 @@ struct Daemon {
     way: Vec<(u64, u64)>,
     /// Until then no hints are taken: the last ones were about something contested.
     quiet: Option<Instant>,
+    /// One of the hints of this turn was about something contested.
+    held_back: bool,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
     /// Who writes kernel parameters, where the operator wants that said.
@@ -215,7 +241,7 @@ impl Daemon {
                 let _ = reply.send(Arc::new(pass.report));
             }
             Request::Reconcile(reply) => {
-                self.look();
+                self.look(Why::Asked);
                 let _ = reply.send(self.report());
             }
         }
@@ -250,15 +276,20 @@ impl Daemon {
     fn look_soon(&mut self, after: Duration) {
         let at = self.rested.max(self.looked + after);
         if Instant::now() >= at {
-            self.look();
+            self.look(Why::Paced);
         } else {
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
     }
 
     /// A whole pass: watch first, then look, so that nothing falls between.
-    fn look(&mut self) {
+    fn look(&mut self, why: Why) {
         let began = Instant::now();
+        let due = self.pacing.due(began.into());
+        self.engine.hold(match why {
+            Why::Paced => self.pacing.held(began.into()),
+            Why::Asked => BTreeSet::new(),
+        });
         self.due = None;
         self.unreported = false;
         let mut corrections = Vec::new();
@@ -284,12 +315,25 @@ impl Daemon {
             }
         }
         self.watcher.finish();
+        self.saw_settings();
         self.looked = Instant::now();
-        self.rested = self.looked + ((self.looked - began) * 4).min(LONGEST_PAUSE);
+        // As soon as it might: it was waited for.
+        let waited_for = began < self.rested + FIRST_REST;
+        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
+        let took = self.looked - began;
+        let pause = if self.pacing.is_contested() {
+            (took * 99).min(LONGEST_CONTESTED_PAUSE)
+        } else {
+            (took * 4).min(LONGEST_PAUSE)
+        };
+        self.rested = self.looked + pause.max(self.rest);
         if let Some(report) = last {
             self.looked_at_all(&report, &mut corrections);
             self.log_corrections(&corrections);
-            self.publish(Report { corrections, ..report });
+            self.publish(Report { corrections: corrections.clone(), ..report });
+        }
+        if why == Why::Paced {
+            self.passed(took, &due, &corrections);
         }
         self.write_report();
         self.service.turned();
@@ -309,6 +353,15 @@ impl Daemon {
             service.turned();
             watcher.watch_tree(dir, below);
         })
+    }
+
+    /// A changed configuration is logged once; what is wrong with a broken one is in the report.
+    fn saw_settings(&mut self) {
+        if *self.engine.settings() != self.settings {
+            self.settings = self.engine.settings().clone();
+            let text = "a changed configuration is in force; see `nodeguard config`";
+            self.journal.log(Entry::new(Priority::Info, text));
+        }
     }
 
     /// Events may be missed now, or no longer: it is in every report as long as it lasts.

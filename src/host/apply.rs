@@ -2,17 +2,48 @@
 //! The one hand: runs an action. Each compares with the state the action expects, changes only
 //! what differs, and reads back.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rustix::io::Errno;
+
 use crate::controls::sysctl::Live;
-use crate::model::{Action, Outcome};
+use crate::model::{Action, Object, Outcome};
 
 use super::files::{self, Written};
 use super::proc_sys::{self, ProcSys};
 use super::root::Root;
+use super::tree::{Look, Spared, Trees};
+use super::walk::OnDirectory;
 use super::{account, observe, tree};
 
-/// Runs `action` on `root`.
-pub fn run(root: &Root, proc_sys: &mut ProcSys, action: &Action) -> Outcome {
-    match action {
+/// What the executor works with.
+pub struct Hand<'a> {
+    pub root: &'a Root,
+    pub proc_sys: &'a mut ProcSys,
+    /// Contested, and not to be touched now.
+    pub held: &'a BTreeSet<Object>,
+    /// For the directories of a tree, as it is owned.
+    pub on_directory: OnDirectory<'a>,
+}
+
+/// What became of an action, and of a tree what it was before and after.
+#[derive(Debug)]
+pub struct Ran {
+    pub outcome: Outcome,
+    pub trees: Option<Trees>,
+}
+
+/// Runs `action`.
+pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
+    let held = action.object().is_some_and(|object| hand.held.contains(&object));
+    if held {
+        let outcome = Outcome::Refused { reason: "it is contested".into() };
+        return Ran { outcome, trees: None };
+    }
+    let Hand { root, proc_sys, .. } = hand;
+    let mut trees = None;
+    let outcome = match action {
         Action::WriteFile { path, content, expect } => {
             match files::replace(root, path, content, expect.as_deref()) {
                 Ok(Written::Replaced) => Outcome::Applied { changes: 1 },
@@ -80,11 +111,28 @@ pub fn run(root: &Root, proc_sys: &mut ProcSys, action: &Action) -> Outcome {
                 &["-g", &number, name],
             )
         }
-        Action::OwnTree { base, below, owner } => tree::own(root, base, below, *owner),
+        Action::OwnTree { base, below, owner } => {
+            let spared = spared(hand.held, base);
+            let look = Look { spared: &spared, ..Look::whole(*owner) };
+            let owned = tree::own(root, base, below, look, hand.on_directory);
+            trees = owned.trees;
+            owned.outcome
+        }
         Action::OwnEntry { base, below, owner, rule } => {
             tree::own_entry(root, base, below, *owner, *rule)
         }
-    }
+    };
+    Ran { outcome, trees }
+}
+
+/// The held objects that are in a tree, by their paths below its top.
+pub fn spared(held: &BTreeSet<Object>, top: &Path) -> Spared {
+    held.iter()
+        .filter_map(|object| match object {
+            Object::File(path) => path.strip_prefix(top).ok().map(Path::to_path_buf),
+            Object::Parameter(_) | Object::Tree(_) => None,
+        })
+        .collect()
 }
 
 fn set_sysctl(
@@ -108,11 +156,36 @@ fn set_sysctl(
         Live::Unreadable(reason) => return Outcome::Failed { reason },
     }
     if let Err(e) = proc_sys::write(key, value) {
-        return Outcome::Failed { reason: format!("the kernel refused {key}={value}: {e}") };
+        let reason = format!("the kernel refused {key}={value}: {e}{}", why_refused(e));
+        return Outcome::Failed { reason };
     }
     match proc_sys.read(key) {
-        Live::Value(now) if words(&now) == words(value) => Outcome::Applied { changes: 1 },
-        other => Outcome::Failed { reason: format!("{key} reads {other:?} after writing {value}") },
+        Live::Value(now) if words(&now) == words(value) => {
+            proc_sys.remember_altered(key, None);
+            Outcome::Applied { changes: 1 }
+        }
+        Live::Value(now) => {
+            let reason = format!("{key} was set to {value}, and the kernel shows {now} for it");
+            proc_sys.remember_altered(key, Some((value.to_owned(), now)));
+            Outcome::Failed { reason }
+        }
+        Live::Missing => Outcome::Failed { reason: format!("{key} went away while it was set") },
+        Live::Unreadable(e) => {
+            Outcome::Failed { reason: format!("{key} cannot be read back after writing: {e}") }
+        }
+    }
+}
+
+/// What the operator can make of it, where the error alone says little.
+fn why_refused(e: Errno) -> &'static str {
+    match e {
+        Errno::INVAL | Errno::RANGE => ": it does not take this value",
+        Errno::ROFS => {
+            ": /proc/sys is read-only here, as in a container; it can be set on the host"
+        }
+        Errno::PERM | Errno::ACCESS => ": not allowed, as in a container or under a lockdown",
+        Errno::NOENT => ": it is gone",
+        _ => "",
     }
 }
 

@@ -10,6 +10,7 @@ pub mod account;
 pub mod apply;
 pub mod command;
 pub mod files;
+pub mod mend;
 pub mod observe;
 pub mod own_config;
 pub mod proc_sys;

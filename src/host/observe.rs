@@ -12,7 +12,6 @@ use super::HostError;
 use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree;
-use super::walk::OnDirectory;
 use crate::config;
 use crate::controls::account_db::{self, Database, Group, Password, Shadow, User};
 use crate::controls::{etcd_account, etcd_data_dir, sysctl};
@@ -154,12 +153,16 @@ fn usable_password(accounts: &Accounts, user: &User) -> bool {
     password.is_some_and(|password| password != Password::Locked)
 }
 
+/// How the tree in a directory is, which should be an owner's.
+pub type TreeLook<'a> =
+    &'a mut dyn FnMut(&Path, Owner) -> Result<Option<etcd_data_dir::TreeFacts>, Errno>;
+
 /// etcd's data directory and its TLS files; `None` while there is nobody to own them.
 pub fn data_dir(
     root: &Root,
     config: &Config,
     version: Option<&Version>,
-    on_directory: OnDirectory<'_>,
+    look: TreeLook<'_>,
 ) -> Option<etcd_data_dir::Facts> {
     let owner = etcd_owner(root)?;
     let data_dir = &config.data_dir.value;
@@ -180,7 +183,7 @@ pub fn data_dir(
     if facts.unsafe_path.is_some() {
         return Some(facts);
     }
-    match tree::observe(root, &facts.dir, owner, on_directory) {
+    match look(&facts.dir, owner) {
         Ok(tree) => facts.tree = tree,
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }

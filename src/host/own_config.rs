@@ -16,10 +16,10 @@ pub fn sources(root: &Root) -> Vec<Source> {
     let mut out = Vec::new();
     let [vendor, admin] = BASE.map(Path::new);
     // As a drop-in of the operator's masks the package's of the same name.
-    if !is_mask(root, admin) {
+    if !matches!(look(root, admin), Found::Masked) {
         out.extend(source(root, vendor));
-        out.extend(source(root, admin));
     }
+    out.extend(source(root, admin));
     let mut listed = Vec::new();
     for dir in DROP_INS {
         match root.list(Path::new(dir), MAX_DROP_INS) {
@@ -31,20 +31,45 @@ pub fn sources(root: &Root) -> Vec<Source> {
     out
 }
 
-/// A link to /dev/null: not this file, and none below it.
-fn is_mask(root: &Root, path: &Path) -> bool {
-    root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+/// What is at a path.
+enum Found {
+    Nothing,
+    /// A link to /dev/null: not this file, and none that it hides.
+    Masked,
+    Content(Vec<u8>),
+    /// Why it is not believed.
+    Unusable(String),
 }
 
 /// `None` where there is no file, or it is masked.
 fn source(root: &Root, path: &Path) -> Option<Source> {
-    if is_mask(root, path) {
-        return None;
-    }
-    let content = read(root, path).transpose()?;
+    let content = match look(root, path) {
+        Found::Nothing | Found::Masked => return None,
+        Found::Content(bytes) => Ok(bytes),
+        Found::Unusable(reason) => Err(reason),
+    };
     Some(Source { path: shown(path), content })
 }
 
+fn look(root: &Root, path: &Path) -> Found {
+    let result = if root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null")) {
+        // Taking a file away is as much as writing one: a mask must be root's as well.
+        only_roots(root, path).map(|()| Found::Masked)
+    } else {
+        read(root, path).map(|content| content.map_or(Found::Nothing, Found::Content))
+    };
+    result.unwrap_or_else(Found::Unusable)
+}
+
+/// Whether only root can put something else at `path`.
+fn only_roots(root: &Root, path: &Path) -> Result<(), String> {
+    match root.unsafe_component(path) {
+        Some((component, reason)) => Err(format!("{} {reason}", shown(&component))),
+        None => Ok(()),
+    }
+}
+
+/// The content of a file that only root can change.
 fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
     // NONBLOCK: a fifo in the file's place must not hold us up.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -64,8 +89,6 @@ fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
             return Err(format!("others than root can write to it (mode {mode:04o})"));
         }
     }
-    if let Some((component, reason)) = root.unsafe_component(path) {
-        return Err(format!("{} {reason}", shown(&component)));
-    }
+    only_roots(root, path)?;
     read_regular(fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
 }

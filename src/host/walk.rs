@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::root::{Root, stat_entry};
 use crate::controls::etcd_data_dir::Oddity;
+use crate::model::Owner;
 
 /// Levels below the top that are entered; etcd makes two. Each open level holds a descriptor, and
 /// a deep tree costs the daemon memory for the paths it watches.
@@ -21,14 +22,40 @@ pub const DEPTH_LIMIT: usize = 16;
 /// Sub-directories of one directory that are entered; etcd makes two.
 pub const WIDTH_LIMIT: usize = 50_000;
 
-/// Called for every directory of a walk, before its entries are read: the place to set a watch,
-/// so that nothing made later is missed. Gives the path below the top.
+/// Called for every directory of a walk ([`Visitor::directory`]). Gives the path below the top.
 pub type OnDirectory<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &Path);
 
 /// Device and mount: what tells one mount from another.
 pub(super) type Mount = (u64, u64);
 
+/// What is looked at in an inode.
+#[derive(Clone, Copy)]
+pub(super) struct Inode {
+    pub(super) owner: Owner,
+    pub(super) kind: FileType,
+    /// Permission bits.
+    pub(super) mode: u32,
+    pub(super) links: u64,
+}
+
+impl Inode {
+    #[allow(clippy::useless_conversion)] // `st_nlink` is 32 bits wide on some architectures
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            owner: Owner { uid: stat.st_uid, gid: stat.st_gid },
+            kind: FileType::from_raw_mode(stat.st_mode),
+            mode: stat.st_mode & 0o7777,
+            links: u64::from(stat.st_nlink),
+        }
+    }
+
+    pub(super) fn is_directory(self) -> bool {
+        self.kind == FileType::Directory
+    }
+}
+
 /// An entry as a walk met it.
+#[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     /// Where it should be: what turns out to be on another mount is never changed.
     pub(super) mount: Mount,
@@ -37,7 +64,10 @@ pub(super) struct Seen<'a> {
     pub(super) name: &'a CStr,
     /// The path of `parent` below the top.
     pub(super) dir: &'a Path,
-    pub(super) stat: &'a Stat,
+    pub(super) inode: Inode,
+    /// Itself, where it is open, and the mount that it is on: what was looked at is then what is
+    /// changed, whatever the name stands for by now.
+    pub(super) open: Option<(&'a OwnedFd, Mount)>,
 }
 
 impl Seen<'_> {
@@ -57,11 +87,33 @@ pub(super) enum Met<'a> {
     Stop(&'a Path, Oddity),
 }
 
+/// Told of what a walk meets.
+pub(super) trait Visitor {
+    /// A directory, before its entries are read: the place to set a watch, so that nothing made
+    /// later is missed.
+    fn directory(&mut self, dir: BorrowedFd<'_>, below: &Path);
+
+    fn met(&mut self, met: Met<'_>);
+
+    /// Whether every entry is to be opened before it is looked at, for a change.
+    fn opens(&self) -> bool {
+        false
+    }
+
+    /// Whether the walk may end before its end.
+    fn enough(&self) -> bool {
+        false
+    }
+}
+
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
+
+/// Itself, and never what is behind it.
+pub(super) const ENTRY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 pub(super) fn open_top(root: &Root, dir: &Path) -> Result<OwnedFd, Errno> {
     match root.open(dir, DIRECTORY, Mode::empty()) {
@@ -77,13 +129,17 @@ pub(super) struct Found {
     pub(super) parent: OwnedFd,
     /// `O_PATH`.
     pub(super) entry: OwnedFd,
+    its_mount: Mount,
+    pub(super) inode: Inode,
 }
 
 impl Found {
     /// `name`: as [`last_name`] has it.
-    pub(super) fn seen<'a>(&'a self, name: &'a CStr, below: &'a Path, stat: &'a Stat) -> Seen<'a> {
+    pub(super) fn seen<'a>(&'a self, name: &'a CStr, below: &'a Path) -> Seen<'a> {
         let dir = below.parent().unwrap_or(Path::new(""));
-        Seen { mount: self.mount, parent: self.parent.as_fd(), name, dir, stat }
+        let open = Some((&self.entry, self.its_mount));
+        let (mount, parent, inode) = (self.mount, self.parent.as_fd(), self.inode);
+        Seen { mount, parent, name, dir, inode, open }
     }
 }
 
@@ -92,14 +148,13 @@ impl Found {
 fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
     let top = mount_of(&parent)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut way = Vec::new();
     let mut names = below.components().peekable();
     let mut entry = None;
     while let Some(component) = names.next() {
         let Component::Normal(name) = component else { return Err(Errno::INVAL) };
         if names.peek().is_none() {
-            entry = Some(rustix::fs::openat(&parent, name, flags, Mode::empty())?);
+            entry = Some(rustix::fs::openat(&parent, name, ENTRY, Mode::empty())?);
             break;
         }
         let next = match rustix::fs::openat(&parent, name, DIRECTORY, Mode::empty()) {
@@ -111,23 +166,21 @@ fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     }
     let entry = match entry {
         Some(entry) => entry,
-        None => rustix::fs::openat(&parent, c".", flags, Mode::empty())?,
+        None => rustix::fs::openat(&parent, c".", ENTRY, Mode::empty())?,
     };
-    let its_mount = mount_of(&entry)?;
+    let (its_mount, inode) = examine(&entry)?;
     if its_mount == top {
         // A mount has one place: nothing on the way was another one.
-        return Ok(Found { mount: top, parent, entry });
+        return Ok(Found { mount: top, parent, entry, its_mount, inode });
     }
     let mut mount = top;
     for directory in way.iter().chain([&parent]) {
         mount = enter(mount, mount_of(directory)?).ok_or(Errno::NOENT)?;
     }
     if its_mount != mount {
-        let stat = rustix::fs::fstat(&entry)?;
-        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        mount = enter(mount, its_mount).filter(|_| directory).ok_or(Errno::NOENT)?;
+        mount = enter(mount, its_mount).filter(|_| inode.is_directory()).ok_or(Errno::NOENT)?;
     }
-    Ok(Found { mount, parent, entry })
+    Ok(Found { mount, parent, entry, its_mount, inode })
 }
 
 pub(super) fn last_name(below: &Path) -> Result<CString, Errno> {
@@ -149,11 +202,10 @@ pub(super) fn visit_entry(
     root: &Root,
     dir: &Path,
     below: &Path,
-    visit: &mut dyn FnMut(Met<'_>),
+    visitor: &mut dyn Visitor,
 ) -> Result<(), Errno> {
     let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
-    let stat = rustix::fs::fstat(&found.entry)?;
-    visit(Met::Entry(found.seen(&last_name(below)?, below, &stat)));
+    visitor.met(Met::Entry(found.seen(&last_name(below)?, below)));
     Ok(())
 }
 
@@ -162,18 +214,16 @@ pub(super) fn visit_below(
     root: &Root,
     dir: &Path,
     below: &Path,
-    on_directory: OnDirectory<'_>,
-    visit: &mut dyn FnMut(Met<'_>),
+    visitor: &mut dyn Visitor,
 ) -> Result<(), Errno> {
     let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
-    let stat = rustix::fs::fstat(&found.entry)?;
     let name = last_name(below)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        visit(Met::Entry(found.seen(&name, below, &stat)));
+    if !found.inode.is_directory() {
+        visitor.met(Met::Entry(found.seen(&name, below)));
         return Ok(());
     }
     match rustix::fs::openat(&found.parent, &name, DIRECTORY, Mode::empty()) {
-        Ok(directory) => walk(directory, found.mount, below, on_directory, visit),
+        Ok(directory) => walk(directory, found.mount, below, visitor),
         Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => Ok(()),
         Err(e) => Err(e),
     }
@@ -193,48 +243,55 @@ pub(super) fn walk(
     top: OwnedFd,
     mount: Mount,
     below: &Path,
-    on_directory: OnDirectory<'_>,
-    visit: &mut dyn FnMut(Met<'_>),
+    visitor: &mut dyn Visitor,
 ) -> Result<(), Errno> {
-    if mount_of(&top)? != mount {
-        visit(Met::Stop(below, Oddity::Mount));
+    let (its_mount, inode) = examine(&top)?;
+    if its_mount != mount {
+        visitor.met(Met::Stop(below, Oddity::Mount));
         return Ok(());
     }
     let mut buffer = Vec::with_capacity(32 * 1024);
     // Watched first, then looked at.
-    on_directory(top.as_fd(), below);
-    let stat = rustix::fs::fstat(&top)?;
-    visit(Met::Entry(Seen { mount, parent: top.as_fd(), name: c".", dir: below, stat: &stat }));
-    let mut levels = vec![read_level(top, mount, below.to_path_buf(), &mut buffer, visit)];
+    visitor.directory(top.as_fd(), below);
+    let (parent, open) = (top.as_fd(), Some((&top, mount)));
+    visitor.met(Met::Entry(Seen { mount, parent, name: c".", dir: below, inode, open }));
+    let mut levels = vec![read_level(top, mount, below.to_path_buf(), &mut buffer, visitor)];
     while let Some(level) = levels.last_mut() {
+        if visitor.enough() {
+            break;
+        }
         let Some(name) = level.pending.pop() else {
             levels.pop();
             continue;
         };
         let below = level.below.join(OsStr::from_bytes(name.to_bytes()));
         let opened = rustix::fs::openat(&level.fd, &name, DIRECTORY, Mode::empty())
-            .and_then(|fd| Ok((mount_of(&fd)?, rustix::fs::fstat(&fd)?, fd)));
-        let (its_mount, stat, fd) = match opened {
+            .and_then(|fd| Ok((examine(&fd)?, fd)));
+        let ((its_mount, inode), fd) = match opened {
             Ok(opened) => opened,
             // Gone or swapped meanwhile: the event of that is still to come.
             Err(Errno::NOENT | Errno::STALE | Errno::LOOP | Errno::NOTDIR) => continue,
             Err(e) => {
-                visit(Met::Stop(&below, Oddity::Unreadable { reason: e.to_string() }));
+                visitor.met(Met::Stop(&below, Oddity::Unreadable { reason: e.to_string() }));
                 continue;
             }
         };
         let Some(mount) = enter(level.mount, its_mount) else {
-            visit(Met::Stop(&below, Oddity::Mount));
+            visitor.met(Met::Stop(&below, Oddity::Mount));
             continue;
         };
-        let parent = level.fd.as_fd();
-        visit(Met::Entry(Seen { mount, parent, name: &name, dir: &level.below, stat: &stat }));
-        if levels.len() >= DEPTH_LIMIT {
-            visit(Met::Stop(&below, Oddity::TooDeep));
+        let deep = levels.len() >= DEPTH_LIMIT;
+        let Some(level) = levels.last() else { break };
+        if !deep {
+            visitor.directory(fd.as_fd(), &below);
+        }
+        let (parent, dir, open) = (level.fd.as_fd(), &level.below, Some((&fd, mount)));
+        visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
+        if deep {
+            visitor.met(Met::Stop(&below, Oddity::TooDeep));
             continue;
         }
-        on_directory(fd.as_fd(), &below);
-        levels.push(read_level(fd, mount, below, &mut buffer, visit));
+        levels.push(read_level(fd, mount, below, &mut buffer, visitor));
     }
     Ok(())
 }
@@ -245,7 +302,7 @@ fn read_level(
     mount: Mount,
     below: PathBuf,
     buffer: &mut Vec<u8>,
-    visit: &mut dyn FnMut(Met<'_>),
+    visitor: &mut dyn Visitor,
 ) -> Level {
     let mut pending = Vec::new();
     let mut entries = RawDir::new(&fd, buffer.spare_capacity_mut());
@@ -255,7 +312,7 @@ fn read_level(
             // Removed while we read it.
             Err(Errno::NOENT | Errno::STALE) => break,
             Err(e) => {
-                visit(Met::Stop(&below, Oddity::Unreadable { reason: e.to_string() }));
+                visitor.met(Met::Stop(&below, Oddity::Unreadable { reason: e.to_string() }));
                 break;
             }
         };
@@ -263,30 +320,43 @@ fn read_level(
         if name == c"." || name == c".." {
             continue;
         }
+        if visitor.enough() {
+            break;
+        }
         if pending.len() >= WIDTH_LIMIT {
-            visit(Met::Stop(&below, Oddity::TooDeep));
+            visitor.met(Met::Stop(&below, Oddity::TooDeep));
             break;
         }
         if entry.file_type() == FileType::Directory {
             pending.push(name.to_owned());
             continue;
         }
-        match stat_entry(&fd, name) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                pending.push(name.to_owned());
-            }
-            Ok(stat) => {
-                let parent = fd.as_fd();
-                visit(Met::Entry(Seen { mount, parent, name, dir: &below, stat: &stat }));
+        let looked = if visitor.opens() {
+            look_open(&fd, name)
+        } else {
+            stat_entry(&fd, name).map(|stat| (Inode::of(&stat), None))
+        };
+        match looked {
+            Ok((inode, _)) if inode.is_directory() => pending.push(name.to_owned()),
+            Ok((inode, open)) => {
+                let (parent, open) = (fd.as_fd(), open.as_ref().map(|(fd, mount)| (fd, *mount)));
+                visitor.met(Met::Entry(Seen { mount, parent, name, dir: &below, inode, open }));
             }
             Err(Errno::NOENT | Errno::STALE) => {}
             Err(e) => {
                 let path = below.join(OsStr::from_bytes(name.to_bytes()));
-                visit(Met::Stop(&path, Oddity::Unreadable { reason: e.to_string() }));
+                visitor.met(Met::Stop(&path, Oddity::Unreadable { reason: e.to_string() }));
             }
         }
     }
     Level { mount, fd, below, pending }
+}
+
+/// Opens an entry, whatever it is and a link itself, and looks at what was opened.
+fn look_open(dir: &OwnedFd, name: &CStr) -> Result<(Inode, Option<(OwnedFd, Mount)>), Errno> {
+    let fd = rustix::fs::openat(dir, name, ENTRY, Mode::empty())?;
+    let (mount, inode) = examine(&fd)?;
+    Ok((inode, Some((fd, mount))))
 }
 
 /// The mount to go on in, on the way from a directory on `from` to one on `to`: a file system of
@@ -315,27 +385,43 @@ fn shows_a_whole_filesystem(number: u64) -> bool {
 /// The mount an open file is on: its device, and on kernels that say so (5.8) the mount itself,
 /// which tells a bind mount of the same device.
 pub(super) fn mount_of(fd: &OwnedFd) -> Result<Mount, Errno> {
-    mount(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID))
-        .unwrap_or_else(|| Ok((device(&rustix::fs::fstat(fd)?), 0)))
+    Ok(examine(fd)?.0)
 }
 
-/// The same for an entry of a directory, a link itself.
-pub(super) fn mount_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Mount, Errno> {
-    mount(rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID))
-        .unwrap_or_else(|| Ok((device(&stat_entry(dir, name)?), 0)))
-}
-
-/// `None` on a kernel without statx (before 4.11).
-fn mount(stat: Result<Statx, Errno>) -> Option<Result<Mount, Errno>> {
-    match stat {
+/// The mount an open file is on, and the file: one system call where the kernel has statx (4.11).
+pub(super) fn examine(fd: &OwnedFd) -> Result<(Mount, Inode), Errno> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask) {
         Ok(stat) => {
-            let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
-            let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-            Some(Ok((device, if known { stat.stx_mnt_id } else { 0 })))
+            let inode = Inode {
+                owner: Owner { uid: stat.stx_uid, gid: stat.stx_gid },
+                kind: FileType::from_raw_mode(u32::from(stat.stx_mode)),
+                mode: u32::from(stat.stx_mode) & 0o7777,
+                links: u64::from(stat.stx_nlink),
+            };
+            Ok((mount(&stat), inode))
         }
-        Err(Errno::NOSYS) => None,
-        Err(e) => Some(Err(e)),
+        Err(Errno::NOSYS) => {
+            let stat = rustix::fs::fstat(fd)?;
+            Ok(((device(&stat), 0), Inode::of(&stat)))
+        }
+        Err(e) => Err(e),
     }
+}
+
+/// The mount an entry of a directory is on, a link itself.
+pub(super) fn mount_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Mount, Errno> {
+    match rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID) {
+        Ok(stat) => Ok(mount(&stat)),
+        Err(Errno::NOSYS) => Ok((device(&stat_entry(dir, name)?), 0)),
+        Err(e) => Err(e),
+    }
+}
+
+fn mount(stat: &Statx) -> Mount {
+    let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
+    let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    (device, if known { stat.stx_mnt_id } else { 0 })
 }
 
 fn device(stat: &Stat) -> u64 {

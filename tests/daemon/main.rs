@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real daemon on a host of its own: real inotify, real useradd, real D-Bus.
 
+mod contest;
 mod host;
+mod own_config;
 mod writers;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host::{ETCD, Host, TLS, proc_file};
 
@@ -297,36 +299,6 @@ fn what_a_link_leads_to_is_never_changed_and_the_gate_stays_shut() {
 }
 
 #[test]
-fn a_rival_that_never_gives_up_makes_the_object_contested_and_not_the_processor_busy() {
-    let mut host = Host::server();
-    host.start();
-    let mut writes = 0;
-    while !host.log().contains("kernel.panic is contested") {
-        host.set_sysctl("kernel/panic", "0");
-        host.until("an answer", |host| {
-            host.sysctl("kernel/panic") == "10" || host.log().contains("is contested")
-        });
-        writes += 1;
-        assert!(writes < 5000, "never contested:\n{}", host.log());
-    }
-    host.until("degraded", |host| host.status().starts_with("degraded"));
-    assert!(host.status().contains("kernel.panic is contested"), "{}", host.status());
-    // The rival as busy as it can be: the daemon must not be.
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
-    while begin.elapsed() < Duration::from_secs(3) {
-        host.set_sysctl("kernel/panic", "0");
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
-    println!("CPU while contested: {share:.1} %");
-    assert!(share < 5.0, "{share} % of a processor, in a debug build");
-    assert!(host.log().matches("is contested").count() <= 3, "{}", host.log());
-    host.set_sysctl("kernel/panic", "10");
-    host.until("the contest ends with the rival", |host| {
-        host.log().contains("no longer contested") && host.status().starts_with("ready")
-    });
-}
-
-#[test]
 fn what_etcd_writes_wakes_nobody() {
     use std::io::Write;
     let mut host = Host::server();
@@ -335,18 +307,13 @@ fn what_etcd_writes_wakes_nobody() {
     host.make_data_dir();
     let wal = format!("{ETCD}/member/wal/0.wal");
     host.until("guarded", |host| host.owner(&wal) == etcd);
-    let wakeups = |host: &Host| -> u64 {
-        let status = proc_file(host.pid(), "status");
-        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
     // What the guard's own change and the tree's making still had to say is over.
     host.until("it is quiet", |host| {
-        let before = wakeups(host);
+        let before = host.wakeups();
         std::thread::sleep(Duration::from_millis(100));
-        wakeups(host) == before
+        host.wakeups() == before
     });
-    let before = wakeups(&host);
+    let before = host.wakeups();
     let mut file = fs::File::options().append(true).open(host.at(&wal)).unwrap();
     for n in 0..2000 {
         file.write_all(b"record").unwrap();
@@ -355,16 +322,9 @@ fn what_etcd_writes_wakes_nobody() {
         }
     }
     drop(file);
-    let woken = wakeups(&host) - before;
+    let woken = host.wakeups() - before;
     // The clock's own ticks may fall into it.
     assert!(woken <= 3, "{woken} wakeups for 2000 writes");
-}
-
-/// Processor time used so far, in hundredths of a second.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = proc_file(pid, "stat");
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[test]

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mending one entry of a tree that another user can write: compare, set, read back, all on one
+//! `O_PATH` descriptor that was looked at first.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+
+use super::walk::{ENTRY, Inode, Seen};
+use crate::controls::etcd_data_dir::octal;
+use crate::model::{ModeRule, Owner};
+
+/// Makes what is behind `fd`, which was looked at as `inode`, right. An error says what is wrong
+/// now.
+pub(super) fn mend(fd: &OwnedFd, inode: Inode, owner: Owner, rule: ModeRule) -> Result<(), String> {
+    let acl = has_foreign_acl(fd, inode, rule);
+    let stripped = if acl { strip_acls(fd) } else { Ok(()) };
+    match stripped.and_then(|()| set(fd, inode, owner, rule)) {
+        Ok(inode)
+            if inode.owner == owner
+                && inode.mode == rule.wanted(inode.is_directory(), inode.mode)
+                && !(acl && has_foreign_acl(fd, inode, rule)) =>
+        {
+            Ok(())
+        }
+        Ok(inode) => Err(format!("still {} {} after the change", inode.owner, octal(inode.mode))),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+fn set(fd: &OwnedFd, inode: Inode, owner: Owner, rule: ModeRule) -> Result<Inode, Errno> {
+    if inode.owner != owner {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        rustix::fs::chownat(fd, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
+    // Read after the chown, which may take set-id bits away.
+    let inode = Inode::of(&rustix::fs::fstat(fd)?);
+    let wanted = rule.wanted(inode.is_directory(), inode.mode);
+    if inode.mode == wanted {
+        return Ok(inode);
+    }
+    rustix::fs::chmod(link_of(fd).as_str(), Mode::from_raw_mode(wanted))?;
+    Ok(Inode::of(&rustix::fs::fstat(fd)?))
+}
+
+/// What Linux keeps POSIX access control lists in.
+const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+/// Whether an access control list could give somebody else access. The group's bits of the mode
+/// are the mask of such a list: where they are empty it gives nothing, and no system call is spent
+/// on it. A directory's default list counts whatever its mode, since its new entries get it.
+fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
+    match inode.kind {
+        _ if rule != ModeRule::EtcdTree => false,
+        FileType::Directory => true,
+        FileType::RegularFile => inode.mode & 0o070 != 0,
+        _ => false,
+    }
+}
+
+/// Whether an entry has a list that gives somebody else access.
+pub(super) fn gives_access(entry: &Seen<'_>, rule: ModeRule) -> bool {
+    let inode = entry.inode;
+    may_have_acl(inode, rule)
+        && match entry.open {
+            Some((fd, _)) => has_foreign_acl(fd, inode, rule),
+            None => rustix::fs::openat(entry.parent, entry.name, ENTRY, Mode::empty())
+                .is_ok_and(|fd| has_foreign_acl(&fd, inode, rule)),
+        }
+}
+
+fn has_foreign_acl(fd: &OwnedFd, inode: Inode, rule: ModeRule) -> bool {
+    let has = |link: &str| {
+        // A file system without such lists says so with an error: a no, too.
+        ACLS.into_iter().any(|name| rustix::fs::getxattr_query(link, name).is_ok())
+    };
+    may_have_acl(inode, rule) && has(&link_of(fd))
+}
+
+fn strip_acls(fd: &OwnedFd) -> Result<(), Errno> {
+    let link = link_of(fd);
+    for name in ACLS {
+        match rustix::fs::removexattr(link.as_str(), name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The magic link of a descriptor: what takes a path and no `O_PATH` descriptor gets the very same
+/// inode by it.
+fn link_of(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
