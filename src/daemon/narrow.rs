@@ -162,6 +162,8 @@ impl Daemon {
             Change::None => return,
             Change::Began => {
                 let last = corrections.iter().rfind(|c| object.is(&c.subject));
+                // Who is as quick as we are has undone this one before it was looked at.
+                let last = last.or_else(|| self.corrected_lately(object));
                 let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
                 let writer = last.and_then(|c| c.writer.clone());
                 let control = match object {

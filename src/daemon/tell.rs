@@ -8,7 +8,7 @@ use super::Daemon;
 use crate::bus::{self, BusStatus, Notice};
 use crate::host::runtime;
 use crate::journal::{Entry, Priority};
-use crate::model::{Correction, Finding, Recent, Report, Severity, State};
+use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::render;
 
 /// Corrections of one turn that are logged one by one; the rest is one line.
@@ -60,6 +60,11 @@ impl Daemon {
             // A stalled bus loses signals; the journal has them.
             let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
         }
+    }
+
+    /// The last correction of an object, if it was one of the last ones.
+    pub(super) fn corrected_lately(&self, object: &Object) -> Option<&Correction> {
+        self.recent.iter().rev().map(|r| &r.correction).find(|c| object.is(&c.subject))
     }
 
     pub(super) fn publish(&mut self, report: Report) {

@@ -73,7 +73,11 @@ fn measure(dir: &Path, writes: usize) -> Latencies {
         let begin = Instant::now();
         file.write_all_at(&wrong, 0).unwrap();
         let mut now = [0; 32];
-        while now[..file.read_at(&mut now, 0).unwrap()] != *right.as_bytes() {
+        loop {
+            let n = file.read_at(&mut now, 0).unwrap();
+            if now[..n] == *right.as_bytes() {
+                break;
+            }
             assert!(begin.elapsed() < Duration::from_secs(30), "{right} is not set again");
         }
         latencies.push(begin.elapsed());
