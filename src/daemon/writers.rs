@@ -14,6 +14,7 @@ const SUBJECT: &str = "attribution";
 
 /// What gives the service what it takes; part of the package.
 const DROP_IN: &str = "/usr/lib/nodeguard/attribution.conf";
+const UNIT_DROP_INS: &str = "/etc/systemd/system/nodeguard.service.d";
 
 impl Daemon {
     /// After a look at one parameter.
@@ -90,8 +91,9 @@ fn unavailable(reason: &str) -> Finding {
         origin: None,
         message: format!("who changes a kernel parameter cannot be named: {reason}"),
         remedy: format!(
-            "ln -s {DROP_IN} /etc/systemd/system/nodeguard.service.d/, daemon-reload and restart \
-             nodeguard; or set attribution = false"
+            "mkdir -p {UNIT_DROP_INS} && ln -s {DROP_IN} {UNIT_DROP_INS}/\n\
+             systemctl daemon-reload && systemctl restart nodeguard\n\
+             or set attribution = false"
         ),
     }
 }
