@@ -512,6 +512,8 @@ fn corrected(
             subject: p.finding.subject.clone(),
             from: p.finding.actual.clone(),
             to: p.finding.expected.clone(),
+            before: None,
+            writer: None,
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use crate::model::{ControlId, Correction, Finding, Severity, State};
+use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, sysctl_path};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -19,6 +19,9 @@ const BACKLOG: usize = 256;
 
 /// Of one entry; a longer message is cut. Far below what a datagram may hold.
 const MESSAGE_LIMIT: usize = 8 * 1024;
+
+/// Makes journald look at the process with this id when it takes the entry.
+const OBJECT_PID: &str = "OBJECT_PID";
 
 /// syslog's levels, as journald has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +70,49 @@ impl Entry {
             "etcd-mode" | "etcd-tls-mode" => " mode",
             _ => "",
         };
-        let Correction { control, code, subject, from, to } = correction;
-        Self::new(Priority::Notice, format!("{subject}{word} corrected: {from} -> {to}"))
+        let Correction { control, code, subject, from, to, before, writer } = correction;
+        let mut text = format!("{subject}{word} corrected: {from} -> {to}");
+        if let Some(writer) = writer {
+            text += &format!("; {writer}");
+        }
+        let mut entry = Self::new(Priority::Notice, text)
             .field("MESSAGE_ID", message_id::CORRECTED)
             .about(*control, code, subject)
             .field("NODEGUARD_ACTUAL", from)
-            .field("NODEGUARD_EXPECTED", to)
+            .field("NODEGUARD_EXPECTED", to);
+        if *code == "sysctl-live" {
+            entry = entry.values(subject, before.as_deref(), from, to);
+        }
+        match writer {
+            Some(writer) => entry.written_by(writer),
+            None => entry,
+        }
+    }
+
+    /// The fields that systemd-networkd's monitor of kernel parameters has.
+    fn values(self, key: &str, old: Option<&str>, new: &str, ours: &str) -> Self {
+        let entry = self.field("SYSCTL", sysctl_path(key).to_string_lossy());
+        let entry = match old {
+            Some(old) => entry.field("OLDVALUE", old),
+            None => entry,
+        };
+        entry.field("NEWVALUE", new).field("OURVALUE", ours)
+    }
+
+    /// Whoever it certainly was in journald's own fields for the object of an entry; from
+    /// `OBJECT_PID` journald adds more (systemd.journal-fields(7)).
+    fn written_by(self, writer: &Writer) -> Self {
+        let mut entry = self.field("NODEGUARD_WRITER", writer.to_string());
+        let Some(process) = writer.certain() else { return entry };
+        entry =
+            entry.field(OBJECT_PID, process.pid.to_string()).field("OBJECT_COMM", &process.comm);
+        if let Some(exe) = &process.exe {
+            entry = entry.field("OBJECT_EXE", exe);
+        }
+        match &process.unit {
+            Some(unit) => entry.field("OBJECT_SYSTEMD_UNIT", unit),
+            None => entry,
+        }
     }
 
     /// A finding that was not there before.
@@ -84,13 +124,18 @@ impl Entry {
         };
         let origin = finding.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
         let text = format!("{}: {}{origin}; {}", finding.severity, finding.message, finding.remedy);
-        let entry = Self::new(priority, text)
-            .field("MESSAGE_ID", message_id::FINDING)
+        let contested = finding.code == "contested";
+        let kind = if contested { message_id::CONTESTED } else { message_id::FINDING };
+        let mut entry = Self::new(priority, text)
+            .field("MESSAGE_ID", kind)
             .about(finding.control, finding.code, &finding.subject)
             .field("NODEGUARD_SEVERITY", finding.severity.as_str())
             .field("NODEGUARD_ACTUAL", &finding.actual)
             .field("NODEGUARD_EXPECTED", &finding.expected)
             .field("NODEGUARD_REMEDY", &finding.remedy);
+        if contested && finding.control == ControlId::Sysctl {
+            entry = entry.values(&finding.subject, None, &finding.actual, &finding.expected);
+        }
         match &finding.origin {
             Some(origin) => entry.field("NODEGUARD_ORIGIN", origin.to_string()),
             None => entry,
@@ -192,6 +237,10 @@ impl Journal {
         }
         self.backlog.push_back(entry);
         self.flush();
+        if let Some(kept) = self.backlog.back_mut() {
+            // By the time journald takes it the number may be somebody else's.
+            kept.fields.retain(|(name, _)| *name != OBJECT_PID);
+        }
     }
 
     /// Sends what is kept, as far as journald takes it.
@@ -216,6 +265,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Process;
 
     #[test]
     fn an_entry_is_journalds_native_protocol_and_a_line_break_cannot_forge_a_field() {
@@ -247,10 +297,46 @@ mod tests {
             subject: "/d/member/snap/db".into(),
             from: "0:0".into(),
             to: "997:997".into(),
+            before: None,
+            writer: None,
+        };
+        let process = Process {
+            pid: 812,
+            comm: "sysctl".into(),
+            exe: Some("/usr/sbin/sysctl".into()),
+            unit: Some("rogue.service".into()),
+        };
+        let written = Correction {
+            control: ControlId::Sysctl,
+            code: "sysctl-live",
+            subject: "kernel.panic".into(),
+            from: "0".into(),
+            to: "10".into(),
+            before: Some("10".into()),
+            writer: Some(Writer { processes: vec![process], unknown: None }),
+        };
+        let nobody = Correction {
+            before: None,
+            writer: Some(Writer::unknown("it ended before it could be looked at (pid 812)")),
+            ..written.clone()
+        };
+        let contested = Finding {
+            control: ControlId::Sysctl,
+            code: "contested",
+            severity: Severity::Warning,
+            subject: "kernel.panic".into(),
+            expected: "10".into(),
+            actual: "0".into(),
+            origin: None,
+            message: "kernel.panic is contested".into(),
+            remedy: "stop one of the two".into(),
         };
         let entries = [
             Entry::finding(&finding),
+            Entry::finding(&contested),
             Entry::corrected(&correction),
+            Entry::corrected(&written),
+            Entry::corrected(&nobody),
             Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
         ];
         let text: Vec<_> = entries
@@ -258,6 +344,17 @@ mod tests {
             .map(|entry| String::from_utf8_lossy(&entry.native()).into_owned())
             .collect();
         insta::assert_snapshot!("entries", text.join("\n"));
+    }
+
+    #[test]
+    fn an_entry_that_has_to_wait_makes_journald_look_at_no_process_that_may_be_another_by_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::to(dir.path().join("socket")).unwrap();
+        let entry =
+            Entry::new(Priority::Info, "x").field(OBJECT_PID, "1").field("OBJECT_COMM", "y");
+        journal.log(entry);
+        let kept = String::from_utf8_lossy(&journal.backlog[0].native()).into_owned();
+        assert!(kept.contains("OBJECT_COMM=y\n") && !kept.contains("OBJECT_PID"), "{kept}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod host;
 
 pub mod engine;
 
+pub mod attribution;
 pub mod bus;
 pub mod journal;
 pub mod mounts;

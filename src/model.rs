@@ -2,10 +2,14 @@
 //! The words of the project as types: controls, findings, actions, outcomes, the report and the
 //! node's state. No IO, and no import of any other module of ours.
 
+mod writer;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+pub use writer::{Process, Writer};
 
 /// One requirement on the host, as CIS uses the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -87,6 +91,16 @@ pub fn quoted(path: &Path) -> String {
     let shown = shown(path);
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if shown.chars().all(plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
+}
+
+/// The file of a kernel parameter. In sysctl.d's dotted form a slash stands for a literal dot.
+pub fn sysctl_path(key: &str) -> PathBuf {
+    let swapped = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    };
+    Path::new("/proc/sys").join(key.chars().map(swapped).collect::<String>())
 }
 
 /// How much a finding weighs. The order is meant: a later variant weighs more.
@@ -327,6 +341,12 @@ pub struct Correction {
     pub from: String,
     /// What it is now.
     pub to: String,
+    /// What it was before somebody changed it, where that was seen (kernel parameters).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Who changed it; absent where nobody looks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<Writer>,
 }
 
 /// Of the node, or of one control.
@@ -426,6 +446,18 @@ pub struct Report {
     pub controls: Vec<ControlReport>,
     /// What this pass changed.
     pub corrections: Vec<Correction>,
+    /// What the daemon changed lately, this pass's changes among it, the latest last; a few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Recent>,
+}
+
+/// A correction and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recent {
+    /// Seconds since the epoch.
+    pub time: u64,
+    #[serde(flatten)]
+    pub correction: Correction,
 }
 
 impl Report {
@@ -444,6 +476,7 @@ impl Report {
             rke2_version: String::new(),
             controls: Vec::new(),
             corrections: Vec::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -456,6 +489,15 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_names_one_file_and_a_slash_in_it_is_a_literal_dot() {
+        assert_eq!(sysctl_path("kernel.panic"), PathBuf::from("/proc/sys/kernel/panic"));
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.rp_filter"),
+            PathBuf::from("/proc/sys/net/ipv4/conf/eth0.1/rp_filter")
+        );
+    }
 
     #[test]
     fn a_name_can_neither_write_to_a_terminal_nor_leave_its_word_in_a_command() {

@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
-use crate::model::{ControlId, Correction, Finding, Report};
+use crate::model::{ControlId, Correction, Finding, Report, Writer};
 
 pub use serve::serve;
 
@@ -131,6 +131,8 @@ pub enum Notice {
         ours: String,
         /// The value they keep writing.
         theirs: String,
+        /// Who wrote it last, where that is looked for.
+        writer: Option<Writer>,
     },
 }
 
@@ -233,6 +235,8 @@ mod tests {
                 subject: "vm.panic_on_oom".into(),
                 from: "1".into(),
                 to: "0".into(),
+                before: None,
+                writer: None,
             })
             .collect();
         Arc::new(Report { state, corrections, ..Report::starting() })

@@ -165,7 +165,9 @@ impl Node {
         details: std::collections::HashMap<&'static str, Variant<'_>>,
     ) -> zbus::Result<()>;
 
-    /// Something was not as it should be and has been put right.
+    /// Something was not as it should be and has been put right. The details of a kernel
+    /// parameter have what was seen: before (the value before somebody changed it) and writer (in
+    /// words), both strings; where it certainly was one process, its pid (u), comm, exe and unit.
     #[zbus(signal)]
     pub(super) async fn drift_corrected(
         emitter: &SignalEmitter<'_>,
@@ -174,9 +176,11 @@ impl Node {
         subject: &str,
         from: &str,
         to: &str,
+        details: std::collections::HashMap<&'static str, Variant<'_>>,
     ) -> zbus::Result<()>;
 
-    /// Somebody keeps undoing a correction; it is now made less often.
+    /// Somebody keeps undoing a correction; it is now made less often. The details tell who it
+    /// was the last time, as those of DriftCorrected do.
     #[zbus(signal)]
     pub(super) async fn contested(
         emitter: &SignalEmitter<'_>,
@@ -184,6 +188,7 @@ impl Node {
         subject: &str,
         ours: &str,
         theirs: &str,
+        details: std::collections::HashMap<&'static str, Variant<'_>>,
     ) -> zbus::Result<()>;
 }
 

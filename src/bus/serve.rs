@@ -14,7 +14,7 @@ use zbus::{Variant, fdo};
 
 use super::line::{Line, LineError};
 use super::objects::{Control, Node};
-use super::view::{ControlView, NodeView, details, text};
+use super::view::{ControlView, NodeView, details, seen, text};
 use super::{BusAddress, BusStatus, CONTROL_INTERFACE, NAME, Notice, PATH, Request, Snapshot};
 use super::{client, control_path};
 use crate::model::ControlId;
@@ -216,11 +216,13 @@ async fn announce(line: &Line, notice: &Notice) -> zbus::Result<()> {
         Notice::Corrected(c) => {
             let (subject, from, to) = (text(&c.subject), text(&c.from), text(&c.to));
             let control = c.control.as_str();
-            Node::drift_corrected(&emitter, control, c.code, &subject, &from, &to).await
+            let seen = seen(c.before.as_deref(), c.writer.as_ref());
+            Node::drift_corrected(&emitter, control, c.code, &subject, &from, &to, seen).await
         }
-        Notice::Contested { control, subject, ours, theirs } => {
+        Notice::Contested { control, subject, ours, theirs, writer } => {
             let (subject, ours, theirs) = (text(subject), text(ours), text(theirs));
-            Node::contested(&emitter, control.as_str(), &subject, &ours, &theirs).await
+            let (control, seen) = (control.as_str(), seen(None, writer.as_ref()));
+            Node::contested(&emitter, control, &subject, &ours, &theirs, seen).await
         }
     }
 }

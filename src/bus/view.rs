@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use zbus::Variant;
 
 use super::Snapshot;
-use crate::model::{ControlId, Finding, State};
+use crate::model::{ControlId, Finding, State, Writer};
 
 /// How many bytes of one string go out in a property or a signal. Longer ones are cut; the JSON
 /// of `GetReport` has them whole.
@@ -133,6 +133,30 @@ pub(super) fn details(finding: &Finding) -> HashMap<&'static str, Variant<'_>> {
         ("origin", Variant::from(origin(finding))),
         ("remedy", Variant::from(text(&finding.remedy).into_owned())),
     ])
+}
+
+/// What `DriftCorrected` and `Contested` carry besides their strings.
+pub(super) fn seen(
+    before: Option<&str>,
+    writer: Option<&Writer>,
+) -> HashMap<&'static str, Variant<'static>> {
+    let own = |s: &str| Variant::from(text(s).into_owned());
+    let mut details = HashMap::new();
+    if let Some(before) = before {
+        details.insert("before", own(before));
+    }
+    let Some(writer) = writer else { return details };
+    details.insert("writer", own(&writer.to_string()));
+    if let Some(process) = writer.certain() {
+        details.insert("pid", Variant::from(process.pid));
+        details.insert("comm", own(&process.comm));
+        for (name, value) in [("exe", &process.exe), ("unit", &process.unit)] {
+            if let Some(value) = value {
+                details.insert(name, own(value));
+            }
+        }
+    }
+    details
 }
 
 fn origin(finding: &Finding) -> String {

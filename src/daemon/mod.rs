@@ -4,8 +4,9 @@
 
 mod narrow;
 mod tell;
+mod writers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,13 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::{self, Settings};
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
-use crate::host::{proc_sys, runtime};
+use crate::host::runtime;
 use crate::journal::{Entry, Journal, Priority};
-use crate::model::{ControlId, Finding, Report, Severity};
+use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
@@ -118,6 +120,9 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         unreported: false,
         way: Vec::new(),
         quiet: None,
+        attribution: None,
+        right: BTreeMap::new(),
+        recent: VecDeque::new(),
         held_back: false,
     };
     daemon.look(Why::Asked);
@@ -220,6 +225,12 @@ struct Daemon {
     held_back: bool,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
+    /// Who writes kernel parameters, where the operator wants that said.
+    attribution: Option<Attribution>,
+    /// The kernel parameters that were seen right, with their values then.
+    right: BTreeMap<String, String>,
+    /// The last corrections.
+    recent: VecDeque<Recent>,
 }
 
 impl Daemon {
@@ -293,7 +304,9 @@ impl Daemon {
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
             let blind = self.watcher.blind().map(str::to_owned);
-            let settled = self.watch == watches && blind == self.blind;
+            let settled = self.watch == watches
+                && blind == self.blind
+                && self.attribution.is_some() == self.engine.settings().attribution.value;
             self.saw_blind(blind);
             corrections.extend(pass.report.corrections.iter().cloned());
             // Whoever waits for a lock that somebody holds does not wait for it twice.
@@ -316,6 +329,7 @@ impl Daemon {
         };
         self.rested = self.looked + pause.max(self.rest);
         if let Some(report) = last {
+            self.looked_at_all(&report, &mut corrections);
             self.log_corrections(&corrections);
             self.publish(Report { corrections: corrections.clone(), ..report });
         }
@@ -331,9 +345,10 @@ impl Daemon {
         self.watcher.watch_ways(&self.interests());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
-                self.watcher.watch_sysctl(&want.key, &proc_sys::path(&want.key));
+                self.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
             }
         }
+        self.watch_writers();
         let (watcher, service) = (&mut self.watcher, &mut self.service);
         self.engine.pass(Mode::Apply, &mut |dir, below| {
             service.turned();

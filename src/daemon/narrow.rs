@@ -13,7 +13,7 @@ use crate::bus::Notice;
 use crate::controls::sysctl::{self, DROP_IN};
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
-use crate::model::{ControlId, Correction, Finding, Object, Severity, State, join};
+use crate::model::{ControlId, Correction, Finding, Object, Severity, State, Writer, join};
 use crate::pacing::{Change, Cost, Verdict};
 use crate::watch::Hints;
 
@@ -86,7 +86,9 @@ impl Daemon {
             Verdict::Go | Verdict::Crowded => {}
             Verdict::HoldBack => return self.hold_back(),
         }
-        let narrow = self.engine.mend_sysctl(want, self.watch.scope);
+        let want = want.clone();
+        let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
+        self.looked_at(&want, &mut narrow);
         if let Narrow::Standing(finding) = narrow {
             self.stands(key, finding.as_ref());
             return self.settled(&object, Narrow::Right, corrections);
@@ -160,18 +162,22 @@ impl Daemon {
             Change::None => return,
             Change::Began => {
                 let last = corrections.iter().rfind(|c| object.is(&c.subject));
+                // Who is as quick as we are has undone this one before it was looked at.
+                let last = last.or_else(|| self.corrected_lately(object));
                 let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
+                let writer = last.and_then(|c| c.writer.clone());
                 let control = match object {
                     Object::Parameter(_) => ControlId::Sysctl,
                     Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
                     Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
                 };
-                let finding = contested(control, &subject, ours, theirs);
+                let finding = contested(control, &subject, ours, theirs, writer.as_ref());
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject,
                     ours: finding.expected.clone(),
                     theirs: finding.actual.clone(),
+                    writer,
                 });
                 self.engine.raise(finding);
             }
@@ -289,7 +295,14 @@ fn cost(object: &Object, took: Duration) -> Cost {
     if matches!(object, Object::Tree(_)) { Cost::Tree { took } } else { Cost::Pass }
 }
 
-fn contested(control: ControlId, subject: &str, ours: &str, theirs: &str) -> Finding {
+fn contested(
+    control: ControlId,
+    subject: &str,
+    ours: &str,
+    theirs: &str,
+    writer: Option<&Writer>,
+) -> Finding {
+    let who = writer.map(|writer| format!(" (the last time {writer})")).unwrap_or_default();
     Finding {
         control,
         code: CONTESTED,
@@ -299,7 +312,7 @@ fn contested(control: ControlId, subject: &str, ours: &str, theirs: &str) -> Fin
         actual: theirs.to_owned(),
         origin: None,
         message: format!(
-            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}; it is \
+            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}{who}; it is \
              corrected less and less often"
         ),
         remedy: "find out which other program manages it, and stop one of the two".into(),

@@ -8,11 +8,14 @@ use super::Daemon;
 use crate::bus::{self, BusStatus, Notice};
 use crate::host::runtime;
 use crate::journal::{Entry, Priority};
-use crate::model::{Correction, Finding, Report, Severity, State};
+use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::render;
 
 /// Corrections of one turn that are logged one by one; the rest is one line.
 const LOGGED_ONE_BY_ONE: usize = 8;
+
+/// Corrections that a report remembers.
+const REMEMBERED: usize = 16;
 
 impl Daemon {
     pub(super) fn bus_changed(&mut self, status: BusStatus) {
@@ -34,12 +37,7 @@ impl Daemon {
             return;
         }
         self.log_corrections(&corrections);
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let report = Report {
-            corrections,
-            time: time.map_or(0, |since| since.as_secs()),
-            ..(*self.report()).clone()
-        };
+        let report = Report { corrections, time: now(), ..(*self.report()).clone() };
         self.publish(report);
     }
 
@@ -51,15 +49,28 @@ impl Daemon {
             let text = format!("and {} more corrections", more + 1);
             self.journal.log(Entry::new(Priority::Notice, text));
         }
+        let left_out = corrections.len().saturating_sub(REMEMBERED);
+        for correction in &corrections[left_out..] {
+            if self.recent.len() == REMEMBERED {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Recent { time: now(), correction: correction.clone() });
+        }
         for correction in corrections {
             // A stalled bus loses signals; the journal has them.
             let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
         }
     }
 
+    /// The last correction of an object, if it was one of the last ones.
+    pub(super) fn corrected_lately(&self, object: &Object) -> Option<&Correction> {
+        self.recent.iter().rev().map(|r| &r.correction).find(|c| object.is(&c.subject))
+    }
+
     pub(super) fn publish(&mut self, report: Report) {
         let before = self.report();
-        let report = Arc::new(report);
+        let recent = self.recent.iter().cloned().collect();
+        let report = Arc::new(Report { recent, ..report });
         let snapshot = self.snapshots.borrow().after(report.clone(), SystemTime::now());
         let line = render::status_line(&report, snapshot.corrections());
         self.snapshots.send_replace(Arc::new(snapshot));
@@ -92,6 +103,10 @@ impl Daemon {
     pub(super) fn report(&self) -> Arc<Report> {
         self.snapshots.borrow().report().clone()
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn is_new(finding: &Finding, before: &Report) -> bool {

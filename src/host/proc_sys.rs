@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::controls::sysctl::Live;
+use crate::model::sysctl_path;
 
 /// Longer than any value of ours; the kernel's own limit for one write is a page.
 const VALUE_LIMIT: usize = 4096;
@@ -20,23 +20,6 @@ pub struct ProcSys {
     held: BTreeMap<String, OwnedFd>,
     /// By key: a value that we wrote, and the other one that the kernel then showed.
     altered: BTreeMap<String, (String, String)>,
-}
-
-/// Where a parameter lives. In sysctl.d's dotted form a slash stands for a literal dot.
-pub fn path(key: &str) -> PathBuf {
-    let below: String = key
-        .chars()
-        .map(|c| {
-            if c == '.' {
-                '/'
-            } else if c == '/' {
-                '.'
-            } else {
-                c
-            }
-        })
-        .collect();
-    PathBuf::from("/proc/sys").join(below)
 }
 
 impl ProcSys {
@@ -68,7 +51,7 @@ impl ProcSys {
     pub fn hold(&mut self, key: &str) -> Result<BorrowedFd<'_>, Errno> {
         if !self.held.contains_key(key) {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            let fd = rustix::fs::open(path(key), flags, Mode::empty())?;
+            let fd = rustix::fs::open(sysctl_path(key), flags, Mode::empty())?;
             self.held.insert(key.to_owned(), fd);
         }
         self.held.get(key).map(AsFd::as_fd).ok_or(Errno::NOENT)
@@ -77,7 +60,7 @@ impl ProcSys {
 
 /// Writes one value; the caller compares before and reads back after.
 pub(super) fn write(key: &str, value: &str) -> Result<(), Errno> {
-    let fd = rustix::fs::open(path(key), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = rustix::fs::open(sysctl_path(key), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     let line = format!("{value}\n");
     // The kernel takes a value in one write or not at all.
     match rustix::io::write(&fd, line.as_bytes())? {
@@ -95,15 +78,6 @@ fn pread(fd: BorrowedFd<'_>) -> Result<String, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_names_one_file_and_a_slash_in_it_is_a_literal_dot() {
-        assert_eq!(path("kernel.panic"), PathBuf::from("/proc/sys/kernel/panic"));
-        assert_eq!(
-            path("net.ipv4.conf.eth0/1.rp_filter"),
-            PathBuf::from("/proc/sys/net/ipv4/conf/eth0.1/rp_filter")
-        );
-    }
 
     #[test]
     fn this_kernels_values_are_read_again_and_again_from_one_descriptor() {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::{Report, Role, State};
+use crate::model::{Report, Role, State, Writer};
 
 /// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
 /// a newer nodeguard added are ignored.
@@ -20,6 +20,8 @@ pub struct View {
     pub rke2_version: String,
     pub controls: Vec<ControlView>,
     pub corrections: Vec<CorrectionView>,
+    #[serde(default)]
+    pub recent: Vec<RecentView>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -63,6 +65,14 @@ pub struct CorrectionView {
     pub subject: String,
     pub from: String,
     pub to: String,
+    pub writer: Option<Writer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct RecentView {
+    pub time: u64,
+    #[serde(flatten)]
+    pub correction: CorrectionView,
 }
 
 /// The report as one line of JSON.
@@ -102,13 +112,41 @@ pub fn text(view: &View) -> String {
             out += &finding_text(finding, "    ");
         }
     }
-    if !view.corrections.is_empty() {
+    // What was corrected lately has what was corrected now in it.
+    if !view.recent.is_empty() {
+        out += "corrected lately:\n";
+        for RecentView { time, correction } in &view.recent {
+            out += &format!("  {} {}", utc(*time), correction_text(correction));
+        }
+    } else if !view.corrections.is_empty() {
         out += "corrected:\n";
-        for c in &view.corrections {
-            out += &format!("  {}: {} -> {} ({})\n", c.subject, c.from, c.to, c.code);
+        for correction in &view.corrections {
+            out += &format!("  {}", correction_text(correction));
         }
     }
     out
+}
+
+fn correction_text(c: &CorrectionView) -> String {
+    let writer = c.writer.as_ref().map(|writer| format!("; {writer}")).unwrap_or_default();
+    format!("{}: {} -> {} ({}){writer}\n", c.subject, c.from, c.to, c.code)
+}
+
+/// Seconds since the epoch as `2026-11-22T08:42:35Z`.
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // In eras of 400 years that begin in March, so that the leap day is a year's last
+    // (the Gregorian calendar repeats after 146,097 days; day 0 is 719,468 days into year 0).
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 impl View {
@@ -167,7 +205,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Severity};
+    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Process, Severity};
 
     fn report() -> Report {
         let finding = Finding {
@@ -210,6 +248,16 @@ mod tests {
                 subject: "kernel.panic".into(),
                 from: "0".into(),
                 to: "10".into(),
+                before: Some("10".into()),
+                writer: Some(Writer {
+                    processes: vec![Process {
+                        pid: 812,
+                        comm: "sysctl".into(),
+                        exe: Some("/usr/sbin/sysctl".into()),
+                        unit: Some("rogue.service".into()),
+                    }],
+                    unknown: None,
+                }),
             }],
             ..Report::starting()
         }
@@ -224,6 +272,31 @@ mod tests {
     #[test]
     fn the_text_format_is_the_golden_one() {
         insta::assert_snapshot!("report.txt", text(&parse(&json(&report())).unwrap()));
+    }
+
+    #[test]
+    fn what_the_daemon_corrected_lately_is_shown_with_its_time_and_its_writer() {
+        let mut report = report();
+        let correction = report.corrections.remove(0);
+        report.recent = vec![crate::model::Recent { time: 1_795_336_955, correction }];
+        let text = text(&parse(&json(&report)).unwrap());
+        let last = "corrected lately:\n  2026-11-22T08:42:35Z kernel.panic: 0 -> 10 (sysctl-live); \
+                    written by sysctl[812] (/usr/sbin/sysctl) of rogue.service\n";
+        assert!(text.ends_with(last), "{text}");
+    }
+
+    #[test]
+    fn a_time_is_the_date_that_the_calendar_has() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
     }
 
     #[test]

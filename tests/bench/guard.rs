@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The data-dir guard against its neighbours, in one run on one machine: the ratio is what counts.
+//! The guard against its neighbours, in one run on one machine: the ratio is what counts.
 //!
 //! Drift: a file of etcd's is given to root, and its owner is read until it is etcd's again; the
 //! same for the real daemon, for a bare inotify loop that does nothing else, and for the shell
@@ -9,6 +9,7 @@
 #[path = "../daemon/host.rs"]
 #[allow(dead_code)]
 mod host;
+mod parameters;
 
 use std::ffi::CString;
 use std::fs;
@@ -33,6 +34,8 @@ fn main() {
     };
     let events = number("NODEGUARD_BENCH_EVENTS", 2000);
     let largest = number("NODEGUARD_BENCH_ENTRIES", 100_000);
+    parameters::drift(events);
+    parameters::idle(Duration::from_secs(number("NODEGUARD_BENCH_IDLE", 60) as u64));
     drift(events);
     let mut entries = 1000;
     while entries <= largest {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use nodeguard::bus::{CONTROL_INTERFACE, NAME, Notice, PATH, control_path};
-use nodeguard::model::{ControlId, State};
+use nodeguard::model::{ControlId, Correction, Process, State, Writer};
 use zbus::OwnedVariant;
 
 use crate::main_loop::{Ear, MainLoop, changed, correction, finding, report, within};
@@ -114,7 +114,11 @@ async fn every_notice_becomes_its_signal() {
 
     main_loop.notices.try_send(Notice::Ready).unwrap();
     main_loop.notices.try_send(Notice::Fatal(fatal)).unwrap();
-    main_loop.notices.try_send(Notice::Corrected(correction())).unwrap();
+    let process =
+        Process { pid: 812, comm: "sysctl".into(), exe: None, unit: Some("rogue.service".into()) };
+    let certain = Writer { processes: vec![process], unknown: None };
+    let written = Correction { before: Some("0".into()), writer: Some(certain), ..correction() };
+    main_loop.notices.try_send(Notice::Corrected(written)).unwrap();
     main_loop
         .notices
         .try_send(Notice::Contested {
@@ -122,6 +126,7 @@ async fn every_notice_becomes_its_signal() {
             subject: "kernel.panic".into(),
             ours: "10".into(),
             theirs: "0".into(),
+            writer: Some(Writer::unknown("it ended")),
         })
         .unwrap();
 
@@ -146,17 +151,34 @@ async fn every_notice_becomes_its_signal() {
     let corrected = ear.next().await;
     assert_eq!(corrected.header().member().unwrap().as_str(), "DriftCorrected");
     let body = corrected.body();
-    let words: (String, String, String, String, String) = body.deserialize().unwrap();
+    type Corrected = (String, String, String, String, String, HashMap<String, OwnedVariant>);
+    let words: Corrected = body.deserialize().unwrap();
     let expected = ("sysctl", "sysctl-value", "vm.panic_on_oom", "1", "0");
-    let (control, code, subject, from, to) = &words;
+    let (control, code, subject, from, to, details) = &words;
     assert_eq!((&**control, &**code, &**subject, &**from, &**to), expected);
+    let mut told: Vec<_> =
+        details.iter().map(|(key, value)| format!("{key} {}", **value)).collect();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            "before \"0\"",
+            "comm \"sysctl\"",
+            "pid uint32 812",
+            "unit \"rogue.service\"",
+            "writer \"written by sysctl[812] of rogue.service\"",
+        ]
+    );
 
     let contested = ear.next().await;
     assert_eq!(contested.header().member().unwrap().as_str(), "Contested");
     let body = contested.body();
-    let words: (String, String, String, String) = body.deserialize().unwrap();
-    let (control, subject, ours, theirs) = &words;
+    let words: (String, String, String, String, HashMap<String, OwnedVariant>) =
+        body.deserialize().unwrap();
+    let (control, subject, ours, theirs, details) = &words;
     assert_eq!((&**control, &**subject, &**ours, &**theirs), ("sysctl", "kernel.panic", "10", "0"));
+    let told: Vec<_> = details.iter().map(|(key, value)| format!("{key} {}", **value)).collect();
+    assert_eq!(told, ["writer \"writer unknown: it ended\""]);
 }
 
 /// The interfaces as the daemon describes them. `NODEGUARD_UPDATE_GOLDEN=1` writes the file anew.

@@ -108,6 +108,8 @@ pub fn correction() -> Correction {
         subject: "vm.panic_on_oom".into(),
         from: "1".into(),
         to: "0".into(),
+        before: None,
+        writer: None,
     }
 }
 

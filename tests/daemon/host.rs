@@ -45,7 +45,8 @@ while read -r key; do
     mount --bind "$root/proc/sys/$key" "$root/proc/sys/$key"
     mount -o remount,bind,ro "$root/proc/sys/$key"
 done <"$root/read-only"
-exec chroot "$root" "$@"
+# Wrapped: a command with its options, by which the program loses a right.
+exec $WRAPPED chroot "$root" "$@"
 "#;
 
 pub struct Host {
@@ -53,6 +54,8 @@ pub struct Host {
     notify: UnixDatagram,
     bus: Option<Child>,
     daemon: Option<Child>,
+    /// A command that takes something from the program before it starts.
+    pub wrapped: &'static str,
     /// Everything the daemon told the service manager.
     pub told: Vec<String>,
 }
@@ -113,7 +116,7 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_nodeguard"), at("nodeguard")).unwrap();
         let notify = UnixDatagram::bind(at("run/notify")).unwrap();
         notify.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        Self { dir, notify, bus: None, daemon: None, told: Vec::new() }
+        Self { dir, notify, bus: None, daemon: None, wrapped: "", told: Vec::new() }
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
@@ -221,6 +224,7 @@ impl Host {
         command.args(["--mount", "--ipc", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
         command.arg(self.dir.path()).arg("/nodeguard").args(arguments);
         command.env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", "/run/notify");
+        command.env("WRAPPED", self.wrapped);
         command
     }
 

@@ -4,6 +4,7 @@
 mod contest;
 mod host;
 mod own_config;
+mod writers;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is said about a corrected kernel parameter besides its values: what it was before, and,
+//! where the operator wants that, who changed it. Always after the correction.
+
+use std::time::Instant;
+
+use super::Daemon;
+use crate::controls::sysctl::Wanted;
+use crate::engine::Narrow;
+use crate::model::{ControlId, Correction, Finding, Report, Severity};
+
+/// The subject of the finding that writers cannot be named.
+const SUBJECT: &str = "attribution";
+
+/// What gives the service what it takes; part of the package.
+const DROP_IN: &str = "/usr/lib/nodeguard/attribution.conf";
+const UNIT_DROP_INS: &str = "/etc/systemd/system/nodeguard.service.d";
+
+impl Daemon {
+    /// After a look at one parameter.
+    pub(super) fn looked_at(&mut self, want: &Wanted, narrow: &mut Narrow) {
+        if let Some(attribution) = &mut self.attribution {
+            attribution.drain();
+        }
+        match narrow {
+            Narrow::Right => {
+                if let Some(attribution) = &mut self.attribution {
+                    attribution.right(&want.key, Instant::now());
+                }
+            }
+            Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
+            Narrow::Unmended | Narrow::Standing(_) => return,
+        }
+        if self.right.get(&want.key) != Some(&want.value) {
+            self.right.insert(want.key.clone(), want.value.clone());
+        }
+    }
+
+    /// After whole passes.
+    pub(super) fn looked_at_all(&mut self, report: &Report, corrections: &mut [Correction]) {
+        if let Some(attribution) = &mut self.attribution {
+            attribution.drain();
+        }
+        for correction in corrections.iter_mut().filter(|c| c.code == "sysctl-live") {
+            self.explain(correction);
+        }
+        let wrong = |key: &str| report.findings().any(|finding| finding.subject == key);
+        let wanted = &self.watch.sysctls;
+        self.right.retain(|key, _| wanted.iter().any(|want| want.key == *key));
+        for want in wanted.iter().filter(|want| !wrong(&want.key)) {
+            self.right.insert(want.key.clone(), want.value.clone());
+        }
+    }
+
+    fn explain(&mut self, correction: &mut Correction) {
+        let Some(before) = self.right.get(&correction.subject) else {
+            // It was never seen right, so nobody was seen changing it.
+            return;
+        };
+        correction.before = Some(before.clone());
+        if let Some(attribution) = &mut self.attribution {
+            correction.writer = Some(attribution.writer(&correction.subject, Instant::now()));
+        }
+    }
+
+    /// Whoever writes these parameters from now on is seen. Their files are held.
+    pub(super) fn watch_writers(&mut self) {
+        if !self.engine.settings().attribution.value {
+            self.attribution = None;
+            self.engine.withdraw(SUBJECT);
+            return;
+        }
+        let attribution = self.attribution.get_or_insert_default();
+        attribution.arm(self.watch.sysctls.iter().map(|want| want.key.as_str()));
+        match attribution.unavailable() {
+            Some(reason) => self.engine.raise(unavailable(reason)),
+            None => self.engine.withdraw(SUBJECT),
+        }
+    }
+}
+
+/// A note: the node is guarded all the same.
+fn unavailable(reason: &str) -> Finding {
+    Finding {
+        control: ControlId::Sysctl,
+        code: "attribution-unavailable",
+        severity: Severity::Note,
+        subject: SUBJECT.into(),
+        expected: "who changes a kernel parameter is named".into(),
+        actual: reason.to_owned(),
+        origin: None,
+        message: format!("who changes a kernel parameter cannot be named: {reason}"),
+        remedy: format!(
+            "mkdir -p {UNIT_DROP_INS} && ln -s {DROP_IN} {UNIT_DROP_INS}/\n\
+             systemctl daemon-reload && systemctl restart nodeguard\n\
+             or set attribution = false"
+        ),
+    }
+}
