@@ -6,6 +6,7 @@
 //! loop around `inotifywait -m -r` that operators write. Walks: whole processes, `nodeguard check`
 //! and `nodeguard apply` against coreutils' `chown -R --from` and `chown -R`.
 
+mod contest;
 #[path = "../daemon/host.rs"]
 #[allow(dead_code)]
 mod host;
@@ -37,6 +38,7 @@ fn main() {
     parameters::drift(events);
     parameters::idle(Duration::from_secs(number("NODEGUARD_BENCH_IDLE", 60) as u64));
     drift(events);
+    contest::cost(Duration::from_secs(number("NODEGUARD_BENCH_CONTEST", 10) as u64));
     let mut entries = 1000;
     while entries <= largest {
         walks(entries);

@@ -151,6 +151,6 @@ fn wakeups(host: &Host) -> u64 {
 }
 
 /// Nanoseconds on a processor.
-fn busy(host: &Host) -> u64 {
+pub fn busy(host: &Host) -> u64 {
     proc_file(host.pid(), "schedstat").split_whitespace().next().unwrap().parse().unwrap()
 }
