@@ -5,7 +5,7 @@
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -45,6 +45,10 @@ const ROUNDS: usize = 4;
 /// to be gone through entry by entry anyway.
 const ENOUGH: u64 = 64;
 
+/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
+/// pass, which is paced.
+const SUBTREE: u64 = 256;
+
 /// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
 /// before a change, where they are those of the last look.
 enum Sight {
@@ -76,6 +80,8 @@ pub struct Engine {
     configured: bool,
     /// What the daemon found besides, in every report until it is over.
     standing: Vec<Finding>,
+    /// What is said about each object that is contested.
+    contests: BTreeMap<Object, Finding>,
     /// Contested, and not to be judged or touched now.
     held: BTreeSet<Object>,
 }
@@ -112,8 +118,10 @@ pub struct Guard {
 pub enum Narrow {
     Right,
     Corrected(Vec<Correction>),
-    /// Something that only a whole pass can judge.
+    /// It was acted on, and is wrong all the same.
     Unmended,
+    /// Something that only a whole pass can judge, or that would take too long here.
+    Beyond,
     /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
     /// policy leaves it alone, or the kernel makes another value of it.
     Standing(Option<Finding>),
@@ -130,6 +138,7 @@ impl Engine {
             settings: Settings::default(),
             configured: false,
             standing: Vec::new(),
+            contests: BTreeMap::new(),
             held: BTreeSet::new(),
         }
     }
@@ -159,6 +168,16 @@ impl Engine {
         self.standing.retain(|finding| finding.subject != subject);
     }
 
+    /// Reports `finding` with every pass until the contest of `object` is [`Self::settle`]d. By the
+    /// object and not by its name: two names may be shown alike.
+    pub fn contest(&mut self, object: Object, finding: Finding) {
+        self.contests.insert(object, finding);
+    }
+
+    pub fn settle(&mut self, object: &Object) {
+        self.contests.remove(object);
+    }
+
     /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched.
     pub fn configure(&mut self) -> Vec<Problem> {
         match config::resolve(&host::own_config::sources(&self.root), &sysctl::FIXED) {
@@ -171,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Neither judges nor touches these from now on: what is said about them is [`Self::raise`]d.
+    /// Neither judges nor touches these from now on: what is said about them is their contest.
     pub fn hold(&mut self, held: BTreeSet<Object>) {
         self.held = held;
     }
@@ -333,27 +352,29 @@ impl Engine {
             let rule = ModeRule::EtcdTree;
             Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
         };
-        let mut failed = false;
+        let mut beyond = false;
         let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
             let root = &engine.root;
             let found = match sight {
                 Sight::Before(tree) | Sight::After(tree) => Ok(tree),
                 Sight::Glance | Sight::Look if whole => {
                     let spared = apply::spared(&engine.held, &guard.dir);
-                    let look = Look { spared: &spared, ..Look::whole(owner) };
+                    let look = Look { spared: &spared, limit: SUBTREE, ..Look::whole(owner) };
                     tree::observe_below(root, &guard.dir, below, look, on_directory)
                 }
                 Sight::Glance | Sight::Look => tree::observe_entry(root, &guard.dir, below, owner),
             };
             match found {
-                Ok(facts) => etcd_data_dir::judge_tree(&guard.dir, &facts, &own),
-                Err(_) => {
-                    failed = true;
+                Ok(facts) if facts.entries < SUBTREE => {
+                    etcd_data_dir::judge_tree(&guard.dir, &facts, &own)
+                }
+                _ => {
+                    beyond = true;
                     Vec::new()
                 }
             }
         });
-        if failed { Narrow::Unmended } else { narrow }
+        if beyond { Narrow::Beyond } else { narrow }
     }
 
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
@@ -367,7 +388,7 @@ impl Engine {
             return Narrow::Right;
         }
         if planned.iter().any(|p| p.actions.is_empty()) {
-            return Narrow::Unmended;
+            return Narrow::Beyond;
         }
         let (attempts, trees) = self.attempt(&planned, on_directory);
         let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
@@ -431,7 +452,8 @@ impl Engine {
         }
         planned.retain(|p| !self.is_held(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
-        findings.extend(self.standing.iter().filter(|f| f.control == id).cloned());
+        let standing = self.standing.iter().chain(self.contests.values());
+        findings.extend(standing.filter(|f| f.control == id).cloned());
         ControlReport {
             id,
             title: id.title(),
@@ -462,8 +484,15 @@ impl Engine {
 
     /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
     fn is_held(&self, planned: &Planned) -> bool {
-        let held = |action: &Action| action.object().is_some_and(|o| self.held.contains(&o));
-        !planned.actions.is_empty() && planned.actions.iter().all(held)
+        let held = |action: &Action| {
+            action
+                .object()
+                .is_some_and(|o| self.held.contains(&o) && self.contests.contains_key(&o))
+        };
+        // Without the protection of links nothing is guarded, which is more than a contest.
+        planned.finding.subject != sysctl::PROTECTED_HARDLINKS
+            && !planned.actions.is_empty()
+            && planned.actions.iter().all(held)
     }
 
     fn report(
@@ -512,6 +541,7 @@ fn corrected(
             subject: p.finding.subject.clone(),
             from: p.finding.actual.clone(),
             to: p.finding.expected.clone(),
+            object: p.actions.iter().find(|action| applied(action)).and_then(Action::object),
             before: None,
             writer: None,
         })

@@ -70,7 +70,7 @@ impl Entry {
             "etcd-mode" | "etcd-tls-mode" => " mode",
             _ => "",
         };
-        let Correction { control, code, subject, from, to, before, writer } = correction;
+        let Correction { control, code, subject, from, to, object: _, before, writer } = correction;
         let mut text = format!("{subject}{word} corrected: {from} -> {to}");
         if let Some(writer) = writer {
             text += &format!("; {writer}");
@@ -297,6 +297,7 @@ mod tests {
             subject: "/d/member/snap/db".into(),
             from: "0:0".into(),
             to: "997:997".into(),
+            object: None,
             before: None,
             writer: None,
         };
@@ -312,6 +313,7 @@ mod tests {
             subject: "kernel.panic".into(),
             from: "0".into(),
             to: "10".into(),
+            object: None,
             before: Some("10".into()),
             writer: Some(Writer { processes: vec![process], unknown: None }),
         };

@@ -264,14 +264,6 @@ impl Object {
             Self::Tree(path) => format!("{}/*", shown(path)),
         }
     }
-
-    /// Whether a finding or a correction of this subject is about it.
-    pub fn is(&self, subject: &str) -> bool {
-        match self {
-            Self::Parameter(key) => key == subject,
-            Self::File(path) | Self::Tree(path) => shown(path) == subject,
-        }
-    }
 }
 
 impl Action {
@@ -341,6 +333,9 @@ pub struct Correction {
     pub from: String,
     /// What it is now.
     pub to: String,
+    /// What was changed; `None`: nobody fights over it.
+    #[serde(skip)]
+    pub object: Option<Object>,
     /// What it was before somebody changed it, where that was seen (kernel parameters).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,

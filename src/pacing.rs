@@ -43,8 +43,9 @@ impl Cost {
             // What flows in meanwhile and a minute's share of the bucket, as long as one pass
             // follows the other as closely as the loop lets it.
             Self::Tree { took } => {
-                let without_pause = Duration::from_millis(500) + took * 5;
-                gap.min(without_pause).as_secs_f64() * (REFILL + BURST / TREE_MINUTE)
+                let without_pause = Duration::from_millis(600) + took * 6;
+                let gap = if gap > without_pause { Duration::ZERO } else { gap };
+                gap.as_secs_f64() * (REFILL + BURST / TREE_MINUTE)
             }
         }
     }
@@ -100,35 +101,46 @@ impl Pacing {
             let held = bucket.contest.as_ref().is_some_and(|contest| now < contest.until);
             return if held { Verdict::HoldBack } else { Verdict::Go };
         }
-        if self.objects.len() >= OBJECTS {
-            self.objects.retain(|_, bucket| {
-                bucket.refill(now);
-                bucket.contest.is_some() || bucket.tokens < BURST
-            });
+        if self.has_room_for(object, now) { Verdict::Go } else { Verdict::Crowded }
+    }
+
+    /// Files are many, and another user's; parameters are few and there is one tree: these have
+    /// room at all times.
+    fn has_room_for(&mut self, object: &Object, now: Instant) -> bool {
+        let files = |objects: &HashMap<Object, Bucket>| {
+            objects.keys().filter(|object| matches!(object, Object::File(_))).count()
+        };
+        if !matches!(object, Object::File(_)) || files(&self.objects) < OBJECTS {
+            return true;
         }
-        if self.objects.len() >= OBJECTS { Verdict::Crowded } else { Verdict::Go }
+        self.objects.retain(|object, bucket| {
+            let file = matches!(object, Object::File(_));
+            !file || bucket.contest.is_some() || bucket.level(now) < BURST
+        });
+        files(&self.objects) < OBJECTS
     }
 
     /// The object was found wrong.
     pub fn corrected(&mut self, object: &Object, cost: Cost, now: Instant) -> Change {
         if !self.objects.contains_key(object) {
-            if self.objects.len() >= OBJECTS {
+            if !self.has_room_for(object, now) {
                 return Change::None;
             }
             let bucket = Bucket { tokens: BURST, filled: now, contest: None };
             self.objects.insert(object.clone(), bucket);
         }
         let Some(bucket) = self.objects.get_mut(object) else { return Change::None };
-        let cost = cost.tokens(now.saturating_duration_since(bucket.filled));
-        bucket.refill(now);
-        bucket.tokens = (bucket.tokens - cost).max(0.0);
+        let tokens = cost.tokens(now.saturating_duration_since(bucket.filled));
+        bucket.tokens = (bucket.level(now) - tokens).max(0.0);
+        bucket.filled = now;
+        let enough = if cost == Cost::Pass { tokens } else { 1.0 };
         match &mut bucket.contest {
             Some(contest) => {
                 contest.pause = (contest.pause * 2).min(LONGEST_PAUSE);
                 contest.until = now + contest.pause;
                 Change::None
             }
-            None if bucket.tokens < cost.max(1.0) => {
+            None if bucket.tokens < enough => {
                 bucket.contest = Some(Contest { pause: FIRST_PAUSE, until: now + FIRST_PAUSE });
                 Change::Began
             }
@@ -148,32 +160,29 @@ impl Pacing {
 
     /// Contested objects whose pause is over.
     pub fn due(&self, now: Instant) -> Vec<Object> {
-        self.contested(|contest| now >= contest.until).collect()
+        self.contests().filter(|(_, c)| now >= c.until).map(|(o, _)| o.clone()).collect()
     }
 
     /// Contested objects whose pause is not over.
     pub fn held(&self, now: Instant) -> BTreeSet<Object> {
-        self.contested(|contest| now < contest.until).collect()
+        self.contests().filter(|(_, c)| now < c.until).map(|(o, _)| o.clone()).collect()
     }
 
-    /// Whether anything is contested.
-    pub fn is_contested(&self) -> bool {
-        self.contested(|_| true).next().is_some()
+    /// All contested objects.
+    pub fn contested(&self) -> impl Iterator<Item = &Object> {
+        self.contests().map(|(object, _)| object)
     }
 
-    fn contested(&self, which: impl Fn(&Contest) -> bool) -> impl Iterator<Item = Object> {
-        self.objects
-            .iter()
-            .filter(move |(_, bucket)| bucket.contest.as_ref().is_some_and(&which))
-            .map(|(object, _)| object.clone())
+    fn contests(&self) -> impl Iterator<Item = (&Object, &Contest)> {
+        self.objects.iter().filter_map(|(o, bucket)| Some((o, bucket.contest.as_ref()?)))
     }
 }
 
 impl Bucket {
-    fn refill(&mut self, now: Instant) {
+    /// Tokens in it by now.
+    fn level(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * REFILL).min(BURST);
-        self.filled = now;
+        (self.tokens + elapsed * REFILL).min(BURST)
     }
 }
 
@@ -278,7 +287,7 @@ mod tests {
         let mut pacing = Pacing::default();
         let mut crowded = 0;
         for n in 0..20_000 {
-            let object = key(&format!("f{n}"));
+            let object = Object::File(format!("/f{n}").into());
             match pacing.verdict(&object, start) {
                 Verdict::Go => {
                     assert_eq!(pacing.corrected(&object, Cost::Narrow, start), Change::None)
@@ -288,7 +297,10 @@ mod tests {
             }
         }
         assert_eq!((pacing.objects.len(), crowded), (OBJECTS, 20_000 - OBJECTS));
-        assert_eq!(pacing.verdict(&key("one more"), after(start, 1.0)), Verdict::Go);
+        let more = Object::File("/one more".into());
+        assert_eq!(pacing.verdict(&more, start), Verdict::Crowded);
+        assert_eq!(pacing.verdict(&key("kernel.panic"), start), Verdict::Go);
+        assert_eq!(pacing.verdict(&more, after(start, 1.0)), Verdict::Go);
         assert!(pacing.objects.is_empty());
     }
 
@@ -296,15 +308,55 @@ mod tests {
     fn what_is_contested_is_held_until_its_pause_is_over_and_due_then() {
         let start = Instant::now();
         let mut pacing = Pacing::default();
-        assert!(!pacing.is_contested());
+        assert_eq!(pacing.contested().count(), 0);
         for n in 0..10 {
             let change = pacing.corrected(&key("x"), Cost::Pass, start);
             assert_eq!(change == Change::Began, n == 9, "ten dear corrections are a contest");
         }
-        assert!(pacing.is_contested());
+        assert_eq!(pacing.contested().count(), 1);
         assert_eq!(pacing.held(start), BTreeSet::from([key("x")]));
         assert_eq!(pacing.due(start), []);
         assert_eq!(pacing.held(after(start, 1.0)), BTreeSet::new());
         assert_eq!(pacing.due(after(start, 1.0)), [key("x")]);
+    }
+
+    #[test]
+    fn who_contests_as_many_files_as_there_is_room_for_hides_no_other_contest() {
+        let start = Instant::now();
+        let mut pacing = Pacing::default();
+        for n in 0..OBJECTS {
+            let object = Object::File(format!("/f{n}").into());
+            while pacing.corrected(&object, Cost::Narrow, start) != Change::Began {}
+        }
+        let began = |change| change == Change::Began;
+        assert!((0..200).any(|_| began(pacing.corrected(&key("x"), Cost::Narrow, start))));
+        let tree = Object::Tree("/d".into());
+        let cost = Cost::Tree { took: Duration::from_millis(10) };
+        let contested = (0..240).any(|n| {
+            let now = after(start, f64::from(n) * 0.5);
+            // The hints of a thousand files between two passes.
+            for n in 0..1000 {
+                pacing.verdict(&Object::File(format!("/g{n}").into()), now);
+            }
+            began(pacing.corrected(&tree, cost, now))
+        });
+        assert!(contested, "within two minutes");
+    }
+
+    #[test]
+    fn two_repairs_of_a_large_tree_are_no_fight_however_long_they_take() {
+        for took in [1, 2, 60, 3600] {
+            for gap in [10_000.0, 86_400.0] {
+                let start = Instant::now();
+                let mut pacing = Pacing::default();
+                let tree = Object::Tree("/d".into());
+                let cost = Cost::Tree { took: Duration::from_secs(took) };
+                assert_eq!(pacing.corrected(&tree, cost, start), Change::None);
+                let change = pacing.corrected(&tree, cost, after(start, gap));
+                if gap > took as f64 * 6.0 + 1.0 {
+                    assert_eq!(change, Change::None, "took {took} s, again after {gap} s");
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::model::shown;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -134,6 +135,8 @@ pub struct Watcher {
     /// Of the guarded tree, in this arming and since.
     tree_watches: usize,
     tree_bytes: usize,
+    /// No more directories of the tree are watched in this arming: each try would be an event.
+    full: bool,
     generation: u64,
     /// Why a watch could not be set, since the last arming; events may be missed then.
     blind: Option<String>,
@@ -153,6 +156,7 @@ impl Watcher {
             targets: HashMap::new(),
             tree_watches: 0,
             tree_bytes: 0,
+            full: false,
             generation: 0,
             blind: None,
         }
@@ -164,6 +168,7 @@ impl Watcher {
         self.blind = None;
         self.tree_watches = 0;
         self.tree_bytes = 0;
+        self.full = false;
         if self.inotify.is_none() {
             match open() {
                 Ok(inotify) => self.inotify = Some(inotify),
@@ -196,23 +201,28 @@ impl Watcher {
                 Ok(wd) => self.aim(wd, What::Way { names, any }),
                 // Not there yet: its parent tells when it comes.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(e) => self.blinded(dir, e),
+                Err(e) => self.blinded(&shown(dir), e),
             }
         }
     }
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
     pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
+        if self.full {
+            return;
+        }
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
         let wd = match self.add(Path::new(&link), TREE) {
             Ok(wd) => wd,
-            Err(e) => return self.blinded(below, e),
+            // Which one is of no use to an operator, and its name is another user's.
+            Err(e) => return self.blinded("a directory below the data dir", e),
         };
         // A pass may come by twice.
         let known = self.targets.get(&wd).is_some_and(|t| t.generation == self.generation);
         if !known {
             let bytes = below.as_os_str().len();
             if self.tree_watches >= TREE_WATCHES || self.tree_bytes + bytes > TREE_BYTES {
+                self.full = true;
                 self.targets.remove(&wd);
                 self.remove(wd);
                 let text = format!("more than {TREE_WATCHES} directories below the data dir");
@@ -230,7 +240,7 @@ impl Watcher {
         match self.add(path, WatchFlags::MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
             Err(Errno::NOENT) => {}
-            Err(e) => self.blinded(path, e),
+            Err(e) => self.blinded(&shown(path), e),
         }
     }
 
@@ -282,10 +292,10 @@ impl Watcher {
         }
     }
 
-    fn blinded(&mut self, path: &Path, e: Errno) {
+    fn blinded(&mut self, what: &str, e: Errno) {
         let hint = if e == Errno::NOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
         let error = std::io::Error::from(e);
-        self.blind.get_or_insert_with(|| format!("cannot watch {}: {error}{hint}", path.display()));
+        self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
     }
 
     /// Waits for events and reads what is there. Cancellation safe.

@@ -235,6 +235,7 @@ mod tests {
                 subject: "vm.panic_on_oom".into(),
                 from: "1".into(),
                 to: "0".into(),
+                object: None,
                 before: None,
                 writer: None,
             })

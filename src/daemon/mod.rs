@@ -2,6 +2,7 @@
 //! The daemon: one loop that turns hints, ticks, signals and requests into passes, and tells
 //! everybody the report.
 
+mod contest;
 mod narrow;
 mod tell;
 mod writers;
@@ -35,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// next waits `4 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// While something is contested, at most a hundredth: its events bring nothing.
+/// While something is contested that takes whole passes to look at, at most a hundredth.
 const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where events ask for one pass after the other, the pause between them doubles from the first to
@@ -124,6 +125,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         right: BTreeMap::new(),
         recent: VecDeque::new(),
         held_back: false,
+        wasted: Duration::ZERO,
     };
     daemon.look(Why::Asked);
     daemon.service.ready();
@@ -148,11 +150,11 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             _ = tick.tick() => Event::Tick,
-            // After what has a pace of its own: a flood of events must starve nobody.
-            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
             () = mounts.changed() => Event::Mounts,
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
+            // After everything that has a pace of its own: a flood of events must starve nobody.
+            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
         };
         match event {
             Event::Terminate => break,
@@ -223,6 +225,8 @@ struct Daemon {
     quiet: Option<Instant>,
     /// One of the hints of this turn was about something contested.
     held_back: bool,
+    /// What looking at right directories took in this turn.
+    wasted: Duration,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
     /// Who writes kernel parameters, where the operator wants that said.
@@ -238,6 +242,7 @@ impl Daemon {
         // The caller may have gone; the pass was made all the same.
         match request {
             Request::Check(reply) => {
+                self.engine.hold(BTreeSet::new());
                 let pass = self.engine.pass(Mode::Check, &mut |_, _| {});
                 let _ = reply.send(Arc::new(pass.report));
             }
@@ -295,6 +300,7 @@ impl Daemon {
         self.unreported = false;
         let mut corrections = Vec::new();
         let mut last = None;
+        let mut settled = false;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
         for _ in 0..3 {
@@ -304,7 +310,7 @@ impl Daemon {
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
             let blind = self.watcher.blind().map(str::to_owned);
-            let settled = self.watch == watches
+            settled = self.watch == watches
                 && blind == self.blind
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
             self.saw_blind(blind);
@@ -322,12 +328,16 @@ impl Daemon {
         let waited_for = began < self.rested + FIRST_REST;
         self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
         let took = self.looked - began;
-        let pause = if self.pacing.is_contested() {
+        let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
             (took * 99).min(LONGEST_CONTESTED_PAUSE)
         } else {
             (took * 4).min(LONGEST_PAUSE)
         };
         self.rested = self.looked + pause.max(self.rest);
+        if !settled {
+            // Not all of it is watched yet.
+            self.due = Some(self.rested);
+        }
         if let Some(report) = last {
             self.looked_at_all(&report, &mut corrections);
             self.log_corrections(&corrections);

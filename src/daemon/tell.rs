@@ -64,7 +64,7 @@ impl Daemon {
 
     /// The last correction of an object, if it was one of the last ones.
     pub(super) fn corrected_lately(&self, object: &Object) -> Option<&Correction> {
-        self.recent.iter().rev().map(|r| &r.correction).find(|c| object.is(&c.subject))
+        self.recent.iter().rev().map(|r| &r.correction).find(|c| c.object.as_ref() == Some(object))
     }
 
     pub(super) fn publish(&mut self, report: Report) {

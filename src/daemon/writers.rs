@@ -29,7 +29,7 @@ impl Daemon {
                 }
             }
             Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
-            Narrow::Unmended | Narrow::Standing(_) => return,
+            Narrow::Unmended | Narrow::Beyond | Narrow::Standing(_) => return,
         }
         if self.right.get(&want.key) != Some(&want.value) {
             self.right.insert(want.key.clone(), want.value.clone());

@@ -38,13 +38,15 @@ pub struct Look<'a> {
     /// End after so many wrong entries: where all of them will be looked at again, it is enough to
     /// know that there are some.
     pub enough: u64,
+    /// End after so many entries.
+    pub limit: u64,
 }
 
 impl Look<'_> {
     /// At everything.
     pub fn whole(owner: Owner) -> Look<'static> {
         static NONE: Spared = Spared::new();
-        Look { owner, spared: &NONE, rule: ModeRule::EtcdTree, enough: u64::MAX }
+        Look { owner, spared: &NONE, rule: ModeRule::EtcdTree, enough: u64::MAX, limit: u64::MAX }
     }
 }
 
@@ -175,7 +177,7 @@ impl Visitor for Looking<'_> {
     }
 
     fn enough(&self) -> bool {
-        self.facts.wrong_owner.count >= self.look.enough
+        self.facts.wrong_owner.count >= self.look.enough || self.facts.entries >= self.look.limit
     }
 }
 
@@ -238,24 +240,22 @@ struct Judged {
 }
 
 fn judge(entry: &Seen<'_>, look: Look<'_>) -> Judged {
-    if !look.spared.is_empty() && look.spared.contains(&entry.below()) {
-        return Judged { spared: true, ..Judged::default() };
-    }
     let inode = entry.inode;
-    let wrong_owner = (inode.owner != look.owner).then_some(look.owner);
-    let oddity = oddity(entry, wrong_owner.is_some());
-    if oddity.is_some() {
-        return Judged { oddity, ..Judged::default() };
-    }
-    let wanted = look.rule.wanted(inode.is_directory(), inode.mode);
+    let mode = look.rule.wanted(inode.is_directory(), inode.mode);
     let judged = Judged {
-        wrong_owner,
-        wrong_mode: (inode.mode != wanted).then_some(wanted),
+        wrong_owner: (inode.owner != look.owner).then_some(look.owner),
+        wrong_mode: (inode.mode != mode).then_some(mode),
         acl: mend::gives_access(entry, look.rule),
         ..Judged::default()
     };
-    if judged.is_wrong() && is_elsewhere(entry) {
-        return Judged { oddity: Some(Oddity::Mount), ..Judged::default() };
+    // Odd entries are never changed, so nobody fights over them: they are told, spared or not.
+    let oddity = oddity(entry, judged.is_wrong())
+        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount));
+    if oddity.is_some() {
+        return Judged { oddity, ..Judged::default() };
+    }
+    if !look.spared.is_empty() && look.spared.contains(&entry.below()) {
+        return Judged { spared: true, ..Judged::default() };
     }
     judged
 }
@@ -293,7 +293,10 @@ fn is_elsewhere(entry: &Seen<'_>) -> bool {
         Some((_, mount)) => Ok(mount),
         None => mount_at(entry.parent, entry.name),
     };
-    mount.is_ok_and(|mount| mount != entry.mount)
+    match mount {
+        Ok(mount) => mount != entry.mount,
+        Err(e) => e != Errno::NOENT,
+    }
 }
 
 /// Why an entry's ownership is never changed, if so. `wrong`: it would need a change.

@@ -19,7 +19,7 @@ use crate::model::Owner;
 /// a deep tree costs the daemon memory for the paths it watches.
 pub const DEPTH_LIMIT: usize = 16;
 
-/// Sub-directories of one directory that are entered; etcd makes two.
+/// Directories found and not yet entered, in all open levels together; etcd makes two.
 pub const WIDTH_LIMIT: usize = 50_000;
 
 /// Called for every directory of a walk ([`Visitor::directory`]). Gives the path below the top.
@@ -255,7 +255,9 @@ pub(super) fn walk(
     visitor.directory(top.as_fd(), below);
     let (parent, open) = (top.as_fd(), Some((&top, mount)));
     visitor.met(Met::Entry(Seen { mount, parent, name: c".", dir: below, inode, open }));
-    let mut levels = vec![read_level(top, mount, below.to_path_buf(), &mut buffer, visitor)];
+    let mut room = WIDTH_LIMIT;
+    let first = read_level(top, mount, below.to_path_buf(), &mut buffer, &mut room, visitor);
+    let mut levels = vec![first];
     while let Some(level) = levels.last_mut() {
         if visitor.enough() {
             break;
@@ -264,6 +266,7 @@ pub(super) fn walk(
             levels.pop();
             continue;
         };
+        room += 1;
         let below = level.below.join(OsStr::from_bytes(name.to_bytes()));
         let opened = rustix::fs::openat(&level.fd, &name, DIRECTORY, Mode::empty())
             .and_then(|fd| Ok((examine(&fd)?, fd)));
@@ -291,7 +294,7 @@ pub(super) fn walk(
             visitor.met(Met::Stop(&below, Oddity::TooDeep));
             continue;
         }
-        levels.push(read_level(fd, mount, below, &mut buffer, visitor));
+        levels.push(read_level(fd, mount, below, &mut buffer, &mut room, visitor));
     }
     Ok(())
 }
@@ -302,6 +305,7 @@ fn read_level(
     mount: Mount,
     below: PathBuf,
     buffer: &mut Vec<u8>,
+    room: &mut usize,
     visitor: &mut dyn Visitor,
 ) -> Level {
     let mut pending = Vec::new();
@@ -323,11 +327,12 @@ fn read_level(
         if visitor.enough() {
             break;
         }
-        if pending.len() >= WIDTH_LIMIT {
+        if *room == 0 {
             visitor.met(Met::Stop(&below, Oddity::TooDeep));
             break;
         }
         if entry.file_type() == FileType::Directory {
+            *room -= 1;
             pending.push(name.to_owned());
             continue;
         }
@@ -337,7 +342,10 @@ fn read_level(
             stat_entry(&fd, name).map(|stat| (Inode::of(&stat), None))
         };
         match looked {
-            Ok((inode, _)) if inode.is_directory() => pending.push(name.to_owned()),
+            Ok((inode, _)) if inode.is_directory() => {
+                *room -= 1;
+                pending.push(name.to_owned());
+            }
             Ok((inode, open)) => {
                 let (parent, open) = (fd.as_fd(), open.as_ref().map(|(fd, mount)| (fd, *mount)));
                 visitor.met(Met::Entry(Seen { mount, parent, name, dir: &below, inode, open }));
@@ -371,14 +379,19 @@ fn enter(from: Mount, to: Mount) -> Option<Mount> {
     (device != from.0 && number != 0 && shows_a_whole_filesystem(number)).then_some(to)
 }
 
-/// Whether a mount shows a file system from its root. Read anew each time: it is rare.
+/// Whether a mount shows a file system from its root, and one that root alone can have mounted:
+/// fusermount is set-uid. Read anew each time: it is rare.
 fn shows_a_whole_filesystem(number: u64) -> bool {
     let Ok(file) = std::fs::File::open("/proc/self/mountinfo") else { return false };
-    // proc(5): number, parent's number, device, root, mount point …
+    // proc(5): number, parent's number, device, root, mount point, options … - type …
     std::io::BufReader::new(file).split(b'\n').map_while(Result::ok).any(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let its_number = fields.next().and_then(|field| std::str::from_utf8(field).ok());
-        its_number.and_then(|n| n.parse().ok()) == Some(number) && fields.nth(2) == Some(b"/")
+        let its_root = fields.nth(2);
+        let its_type = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
+        its_number.and_then(|n| n.parse().ok()) == Some(number)
+            && its_root == Some(b"/")
+            && !its_type.starts_with(b"fuse")
     })
 }
 

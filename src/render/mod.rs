@@ -248,6 +248,7 @@ mod tests {
                 subject: "kernel.panic".into(),
                 from: "0".into(),
                 to: "10".into(),
+                object: None,
                 before: Some("10".into()),
                 writer: Some(Writer {
                     processes: vec![Process {

@@ -108,6 +108,7 @@ pub fn correction() -> Correction {
         subject: "vm.panic_on_oom".into(),
         from: "1".into(),
         to: "0".into(),
+        object: None,
         before: None,
         writer: None,
     }

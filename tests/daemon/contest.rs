@@ -4,9 +4,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::host::{ETCD, Host, TLS, proc_file};
@@ -187,4 +190,107 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = proc_file(pid, "stat");
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Sets a mode again and again until it is dropped.
+struct Chmods {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Chmods {
+    fn of(path: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Chmods {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[test]
+fn of_two_names_that_are_shown_alike_the_one_still_contested_is_still_told() {
+    let mut host = Host::server();
+    host.start();
+    let etcd = host.etcd().unwrap();
+    host.make_data_dir();
+    let snap = host.at(ETCD).join("member/snap");
+    let paths = [snap.join("x\n"), snap.join("x\\n")];
+    for path in &paths {
+        fs::write(path, "x").unwrap();
+    }
+    let right = |path: &PathBuf| {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::symlink_metadata(path).unwrap();
+        (metadata.uid(), metadata.gid()) == etcd && metadata.mode() & 0o777 == 0o644
+    };
+    host.until("guarded", |_| paths.iter().all(right));
+    let [first, second] = paths.clone().map(Chmods::of);
+    host.until("both contested", |host| host.status().contains("and 1 more"));
+    drop(first);
+    host.until("one is over", |host| host.log().contains("no longer contested"));
+    host.until("told", |host| {
+        host.read("run/nodeguard/report.json").matches("contested").count() > 0
+    });
+    assert!(host.status().starts_with("degraded"), "{}", host.status());
+    drop(second);
+    host.until("both are over", |host| host.status().starts_with("ready"));
+}
+
+#[test]
+fn a_planted_link_stays_fatal_however_often_it_is_planted() {
+    let mut host = Host::server();
+    host.start();
+    let etcd = host.etcd().unwrap();
+    host.make_data_dir();
+    let (link, made) = (host.at(ETCD).join("member/snap/l"), host.at("/var/lib/l"));
+    host.until("guarded", |host| host.owner(&format!("{ETCD}/member/snap/db")) == Some(etcd));
+    for _ in 0..400 {
+        symlink("/etc/precious", &made).unwrap();
+        lchown(&made, Some(etcd.0), Some(etcd.1)).unwrap();
+        fs::rename(&made, &link).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+        host.until("it goes on", |_| true);
+    }
+    host.until("fatal", |host| host.status().starts_with("fatal"));
+    assert!(!host.log().contains("is contested"), "nothing was undone: {}", host.log());
+    fs::remove_file(&link).unwrap();
+    host.until("ready again", |host| host.status().starts_with("ready"));
+}
+
+#[test]
+fn a_large_directory_that_is_moved_about_for_ever_costs_a_part_of_a_processor_only() {
+    let mut host = Host::server();
+    host.start();
+    let etcd = host.etcd().unwrap();
+    let member = host.at(ETCD).join("member");
+    let (a, b) = (member.join("a"), member.join("b"));
+    fs::create_dir_all(&a).unwrap();
+    for n in 0..10_000 {
+        fs::write(a.join(format!("{n}")), "").unwrap();
+    }
+    host.until("guarded", |host| host.owner(&format!("{ETCD}/member/a/9999")) == Some(etcd));
+    host.until("ready", |host| host.status().starts_with("ready"));
+    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
+    while begin.elapsed() < Duration::from_secs(4) {
+        fs::rename(&a, &b).unwrap();
+        fs::rename(&b, &a).unwrap();
+    }
+    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    println!("figure: CPU while 10,000 files are moved about, debug build: {share:.1} %");
+    assert!(share < 40.0, "{share} % of a processor, in a debug build");
+    let gate = Instant::now();
+    assert_eq!(host.run(&["gate", "--role", "server"]).status.code(), Some(0));
+    assert!(gate.elapsed() < Duration::from_secs(5), "{:?}", gate.elapsed());
 }

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keeping count of who undoes our corrections, and telling when a contest begins and ends.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Daemon;
+use crate::bus::Notice;
+use crate::controls::sysctl::DROP_IN;
+use crate::engine::Narrow;
+use crate::journal::{Entry, Priority, message_id};
+use crate::model::{ControlId, Correction, Finding, Object, Severity, Writer, shown};
+use crate::pacing::{Change, Cost};
+
+impl Daemon {
+    /// Whether all is well after a narrow pass; keeps count of who undoes our corrections.
+    pub(super) fn settled(
+        &mut self,
+        object: &Object,
+        narrow: Narrow,
+        corrections: &mut Vec<Correction>,
+    ) -> bool {
+        let now = Instant::now();
+        let (change, settled) = match narrow {
+            // Whoever sets what we do not write fights with nobody.
+            Narrow::Right | Narrow::Standing(_) => (self.pacing.right(object, now), true),
+            // There was nothing that we could have changed, so nobody undid it.
+            Narrow::Beyond => (self.pacing.right(object, now), false),
+            Narrow::Unmended => (self.pacing.corrected(object, Cost::Narrow, now), false),
+            Narrow::Corrected(made) => {
+                corrections.extend(made);
+                (self.pacing.corrected(object, Cost::Narrow, now), true)
+            }
+        };
+        self.changed(object, change, corrections);
+        settled && change == Change::None
+    }
+
+    /// A contest that began or ended is told once.
+    fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
+        let subject = object.subject();
+        match change {
+            Change::None => return,
+            Change::Began => {
+                let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
+                // Who is as quick as we are has undone this one before it was looked at.
+                let last = last.or_else(|| self.corrected_lately(object));
+                let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
+                let writer = last.and_then(|c| c.writer.clone());
+                let control = match object {
+                    Object::Parameter(_) => ControlId::Sysctl,
+                    Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
+                    Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
+                };
+                let finding = contested(control, &subject, ours, theirs, writer.as_ref());
+                let _ = self.notices.try_send(Notice::Contested {
+                    control,
+                    subject,
+                    ours: finding.expected.clone(),
+                    theirs: finding.actual.clone(),
+                    writer,
+                });
+                self.engine.contest(object.clone(), finding);
+            }
+            Change::Ended => {
+                self.engine.settle(object);
+                let text = format!("{subject} is no longer contested");
+                let entry = Entry::new(Priority::Notice, text);
+                self.journal.log(entry.field("MESSAGE_ID", message_id::CONTESTED));
+            }
+        }
+        self.unreported = true;
+    }
+
+    /// Keeps count of what a whole pass corrected, too: the files in which no single entry is
+    /// followed, and who changes the tree faster than its entries can be.
+    pub(super) fn passed(&mut self, took: Duration, due: &[Object], corrections: &[Correction]) {
+        let now = Instant::now();
+        let objects: BTreeSet<&Object> =
+            corrections.iter().filter_map(|c| c.object.as_ref()).collect();
+        for &object in &objects {
+            let cost = cost(object, took);
+            let change = self.pacing.corrected(object, cost, now);
+            self.changed(object, change, corrections);
+        }
+        for object in due {
+            if self.is_followed(object) || objects.contains(object) {
+                continue;
+            }
+            let change = if self.is_wrong(object) {
+                self.pacing.corrected(object, cost(object, took), now)
+            } else {
+                self.pacing.right(object, now)
+            };
+            self.changed(object, change, corrections);
+        }
+    }
+
+    /// Whether the last whole pass left something that it should have mended. What it cannot mend
+    /// whoever makes it, a fifo in the tree say, is no fight.
+    fn is_wrong(&self, object: &Object) -> bool {
+        let (codes, subject): (&[&str], _) = match object {
+            Object::Parameter(key) => (&["sysctl-live"], key.clone()),
+            Object::File(path) => {
+                (&["etcd-tls-owner", "etcd-tls-mode", "sysctl-dropin"], shown(path))
+            }
+            Object::Tree(path) => (&["etcd-owner", "etcd-mode", "etcd-acl"], shown(path)),
+        };
+        self.report().findings().any(|f| codes.contains(&f.code) && f.subject.starts_with(&subject))
+    }
+
+    /// Whether an object has narrow passes of its own.
+    pub(super) fn is_followed(&self, object: &Object) -> bool {
+        match object {
+            Object::Parameter(key) => self.watch.sysctls.iter().any(|want| want.key == *key),
+            Object::File(path) => {
+                let guard = self.watch.guard.as_ref();
+                guard.is_some_and(|guard| path.starts_with(&guard.dir))
+            }
+            Object::Tree(_) => false,
+        }
+    }
+
+    /// Looks at a contested object again; `false`: a whole pass is to do it.
+    pub(super) fn retry(&mut self, object: &Object, corrections: &mut Vec<Correction>) -> bool {
+        match object {
+            _ if !self.is_followed(object) => false,
+            Object::Parameter(key) => self.mend_sysctl(key, corrections),
+            Object::File(path) => {
+                let guard = self.watch.guard.as_ref();
+                let below = guard.and_then(|g| path.strip_prefix(&g.dir).ok());
+                let below = below.map(Path::to_path_buf);
+                below.is_some_and(|below| self.mend_entry(&below, false, corrections))
+            }
+            Object::Tree(_) => false,
+        }
+    }
+}
+
+/// The code of a finding about a contest.
+pub(super) const CONTESTED: &str = "contested";
+
+/// What a correction by a whole pass that took so long counts for.
+fn cost(object: &Object, took: Duration) -> Cost {
+    if matches!(object, Object::Tree(_)) { Cost::Tree { took } } else { Cost::Pass }
+}
+
+fn contested(
+    control: ControlId,
+    subject: &str,
+    ours: &str,
+    theirs: &str,
+    writer: Option<&Writer>,
+) -> Finding {
+    let who = writer.map(|writer| format!(" (the last time {writer})")).unwrap_or_default();
+    Finding {
+        control,
+        code: CONTESTED,
+        severity: Severity::Warning,
+        subject: subject.to_owned(),
+        expected: ours.to_owned(),
+        actual: theirs.to_owned(),
+        origin: None,
+        message: format!(
+            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}{who}; it is \
+             corrected less and less often"
+        ),
+        remedy: "find out which other program manages it, and stop one of the two".into(),
+    }
+}
