@@ -271,7 +271,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("parameter");
         std::fs::write(&path, "0").unwrap();
-        let mut queue = Queue::open().unwrap();
+        let queue = Queue::open().unwrap();
         let inode = queue.mark(&path).unwrap().unwrap();
         assert_eq!(queue.mark(&dir.path().join("none")).unwrap(), None);
         let mut rival = std::process::Command::new("sh")
