@@ -2,6 +2,7 @@
 //! The daemon: one loop that turns hints, ticks, signals and requests into passes, and tells
 //! everybody the report.
 
+mod clock;
 mod contest;
 mod narrow;
 mod tell;
@@ -13,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
+
+use clock::Clock;
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
@@ -78,7 +81,7 @@ enum Event {
     Due,
     /// Hints are taken again.
     Quiet,
-    Tick,
+    Tick(std::io::Result<()>),
     Mounts,
     BusStatus,
     Reload,
@@ -134,12 +137,12 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     let mut mounts = MountEvents::new();
     let mut every = daemon.poll_interval();
-    let mut tick = ticker(every);
+    let mut clock = Clock::new(every).map_err(set_up("the clock"))?;
     loop {
         // The configuration may have changed with the last pass.
         if daemon.poll_interval() != every {
             every = daemon.poll_interval();
-            tick = ticker(every);
+            clock = Clock::new(every).map_err(set_up("the clock"))?;
         }
         let (due, quiet) = (daemon.due, daemon.quiet);
         let event = tokio::select! {
@@ -149,7 +152,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => Event::Quiet,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
-            _ = tick.tick() => Event::Tick,
+            tick = clock.tick() => Event::Tick(tick),
             () = mounts.changed() => Event::Mounts,
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
@@ -165,7 +168,10 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Due => daemon.look(Why::Paced),
             Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
-            Event::Tick => daemon.tick(),
+            Event::Tick(Ok(())) => daemon.tick(),
+            Event::Tick(Err(source)) => {
+                return Err(DaemonError::SetUp { what: "the clock", source });
+            }
             Event::Mounts => daemon.mounts_changed(),
             Event::Reload => {
                 daemon.service.reloading();
@@ -185,12 +191,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     daemon.write_report();
     daemon.journal.flush();
     Ok(())
-}
-
-fn ticker(every: Duration) -> Interval {
-    let mut tick = interval_at(Instant::now() + every, every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick
 }
 
 struct Daemon {

@@ -14,7 +14,7 @@ const SUBJECT: &str = "attribution";
 
 /// What gives the service what it takes; part of the package.
 const DROP_IN: &str = "/usr/lib/nodeguard/attribution.conf";
-const UNIT_DROP_INS: &str = "/etc/systemd/system/nodeguard.service.d";
+const LINK: &str = "/etc/systemd/system/nodeguard.service.d/attribution.conf";
 
 impl Daemon {
     /// After a look at one parameter.
@@ -91,8 +91,7 @@ fn unavailable(reason: &str) -> Finding {
         origin: None,
         message: format!("who changes a kernel parameter cannot be named: {reason}"),
         remedy: format!(
-            "mkdir -p {UNIT_DROP_INS} && ln -s {DROP_IN} {UNIT_DROP_INS}/\n\
-             systemctl daemon-reload && systemctl restart nodeguard\n\
+            "link {DROP_IN} to {LINK}, then systemctl daemon-reload && systemctl restart nodeguard\n\
              or set attribution = false"
         ),
     }

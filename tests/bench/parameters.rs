@@ -122,6 +122,7 @@ pub fn idle(time: Duration) {
         std::fs::create_dir_all(host.at("/etc/nodeguard")).unwrap();
         host.write("/etc/nodeguard/nodeguard.toml", settings);
         host.make_data_dir();
+        host.start_bus();
         // As in the unit.
         host.start_with_watchdog(Some("60000000"));
         host.until("ready", |host| host.status().starts_with("ready"));

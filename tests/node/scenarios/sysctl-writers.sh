@@ -35,7 +35,7 @@ node_say "attribution on, the capability missing"
 since=$(journal_now)
 node_write /etc/nodeguard/nodeguard.toml <<<'attribution = true'
 lacks='attribution is on but the unit lacks CAP_SYS_ADMIN'
-check_soon "the journal says so, with the remedy" 10 agent_journal_has "$lacks; mkdir -p /etc/systemd/system/nodeguard.service.d && ln -s /usr/lib/nodeguard/attribution.conf" "$since"
+check_soon "the journal says so, with the remedy" 10 agent_journal_has "$lacks; link /usr/lib/nodeguard/attribution.conf to /etc/systemd/system/nodeguard.service.d/" "$since"
 check_has "status says so" "$lacks" "$(node nodeguard status)"
 check "the node is ready all the same" state_is ready
 since=$(journal_now)
