@@ -335,10 +335,10 @@ fn names() -> usize {
 /// 20,000 directories with long names, side by side.
 fn wide() -> usize {
     println!("attacker: prepared");
-    for n in 0..20_000 {
+    for n in 0..30_000 {
         std::fs::create_dir(format!("{n:0100}")).unwrap();
     }
-    20_000
+    30_000
 }
 
 /// Events without an end: modes that are right and modes that are wrong, renames of files and of

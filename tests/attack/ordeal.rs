@@ -139,13 +139,30 @@ impl Ordeal {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Waits until the daemon does nothing for some time, as it must when nobody does anything.
+    pub fn at_rest(&mut self) {
+        let (mut since, mut cpu) = (Instant::now(), self.cpu());
+        let pid = self.host.pid();
+        self.host.until("it is at rest", |_| {
+            let now = cpu_of(pid);
+            if now > cpu {
+                (since, cpu) = (Instant::now(), now);
+            }
+            since.elapsed() > Duration::from_millis(1500)
+        });
+    }
+
     /// Seconds of processor time.
     fn cpu(&self) -> f64 {
-        let stat = proc_file(self.host.pid(), "stat");
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / TICKS_PER_SECOND
+        cpu_of(self.host.pid())
     }
+}
+
+fn cpu_of(pid: u32) -> f64 {
+    let stat = proc_file(pid, "stat");
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / TICKS_PER_SECOND
 }
 
 /// Root's own programs while the attack goes on: a restore, a defragmentation. They keep making
