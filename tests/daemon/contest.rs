@@ -117,9 +117,10 @@ fn a_whole_pass_leaves_what_is_contested_alone_and_a_gate_does_not() {
     let passes = |host: &Host| host.log().matches("owner corrected").count();
     // Something else that only a whole pass mends: it does, and lets the contested file be.
     let key = format!("{TLS}/server-client.key");
-    host.chown(&key, (0, 0));
     let before = passes(&host);
-    host.until("a whole pass", |host| host.owner(&key) == Some(etcd));
+    host.chown(&key, (0, 0));
+    // The log comes after the correction.
+    host.until("a whole pass", |host| host.owner(&key) == Some(etcd) && passes(host) > before);
     assert_eq!(passes(&host), before + 1, "{}", host.log());
     assert_eq!(host.owner(&db), Some((0, 0)), "held back from: {}", host.log());
     assert!(host.status().starts_with("degraded"), "not fatal: {}", host.status());

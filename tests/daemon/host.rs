@@ -282,6 +282,18 @@ impl Host {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Writes one of the kernel's own values through another procfs, as from a container: no event
+    /// tells of it.
+    pub fn write_unseen(&self, key: &str, value: &str) {
+        let pid = self.pid().to_string();
+        let line = format!("echo {value} >/proc/sys/{key}");
+        let status = Command::new("nsenter")
+            .args(["--target", &pid, "--ipc", "unshare", "--pid", "--fork", "--mount-proc"])
+            .args(["sh", "-c", &line])
+            .status();
+        assert!(status.unwrap().success(), "{line}");
+    }
+
     pub fn inside_owner(&self, path: &str) -> Option<(u32, u32)> {
         let owner = self.inside(&format!("stat -c '%u %g' {path} || true"));
         let (uid, gid) = owner.split_once(' ')?;
