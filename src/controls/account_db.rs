@@ -75,6 +75,8 @@ pub enum Password {
 /// A line that no reader can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
+    /// Its first field, whatever that is; at most 32 characters.
+    pub name: String,
     /// Counted from 1.
     pub line: u32,
     pub reason: &'static str,
@@ -215,21 +217,19 @@ fn parse<T>(content: &[u8], entry: impl Fn(u32, &str) -> Result<T, &'static str>
     let content = &content[..content.len().min(MAX_SIZE)];
     let mut database = Database { entries: Vec::new(), malformed: Vec::new(), truncated };
     for (line, bytes) in (1u32..).zip(content.split(|&b| b == b'\n')) {
-        let parsed = if bytes.len() > MAX_LINE {
-            Err("longer than a mebibyte")
-        } else {
-            let text = String::from_utf8_lossy(bytes);
-            // Also takes the carriage return of a file from Windows, as Go does.
-            let text = text.trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            entry(line, text)
-        };
+        let too_long = bytes.len() > MAX_LINE;
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LINE)]);
+        // Also takes the carriage return of a file from Windows, as Go does.
+        let text = text.trim();
+        if !too_long && (text.is_empty() || text.starts_with('#')) {
+            continue;
+        }
+        let parsed = if too_long { Err("longer than a mebibyte") } else { entry(line, text) };
         match parsed {
             Ok(parsed) => database.entries.push(parsed),
             Err(reason) if database.malformed.len() < MAX_MALFORMED => {
-                database.malformed.push(Malformed { line, reason });
+                let name = text.split(':').next().unwrap_or_default().chars().take(32).collect();
+                database.malformed.push(Malformed { name, line, reason });
             }
             Err(_) => {}
         }

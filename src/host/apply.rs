@@ -10,12 +10,14 @@ use rustix::io::Errno;
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Object, Outcome};
 
+use super::account::Tool;
+use super::accounts::Accounts;
 use super::files::{self, Written};
 use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, observe, tree};
+use super::{account, accounts, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -55,7 +57,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
             }
         }
         Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
-        Action::CreateGroup { name, gid } => {
+        Action::CreateGroup { name, gid, copied } => {
             let number = gid.map(|gid| gid.to_string());
             let mut arguments = vec!["-r", *name];
             if let Some(number) = &number {
@@ -69,11 +71,11 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                     Some(_) => Err("the group has another gid"),
                     None => Err("the group is still not in /etc/group"),
                 },
-                "groupadd",
+                Tool { name: "groupadd", files_only: *copied },
                 &arguments,
             )
         }
-        Action::CreateUser { name, with_group, uid } => {
+        Action::CreateUser { name, with_group, uid, copied } => {
             // As RKE2's hardening guide has it: useradd -r -c "etcd user" -s /sbin/nologin -M etcd -U
             let comment = format!("{name} user");
             let number = uid.map(|uid| uid.to_string());
@@ -88,13 +90,13 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
             }
             changing(
                 root,
-                |db| db.user(name).is_none(),
+                |db| db.user(name).is_none() && (*with_group || db.group(name).is_some()),
                 |db| match db.user(name) {
                     Some(user) if uid.is_none_or(|uid| uid == user.uid) => Ok(()),
                     Some(_) => Err("the user has another uid"),
                     None => Err("the user is still not in /etc/passwd"),
                 },
-                "useradd",
+                Tool { name: "useradd", files_only: *copied },
                 &arguments,
             )
         }
@@ -107,7 +109,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                     let now = db.user(name).is_some_and(|u| u.gid == *gid);
                     now.then_some(()).ok_or("the primary group is still the old one")
                 },
-                "usermod",
+                Tool { name: "usermod", files_only: false },
                 &["-g", &number, name],
             )
         }
@@ -192,24 +194,26 @@ fn why_refused(e: Errno) -> &'static str {
 /// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
 fn changing(
     root: &Root,
-    before: impl Fn(&observe::Accounts) -> bool,
-    after: impl Fn(&observe::Accounts) -> Result<(), &'static str>,
-    tool: &'static str,
+    before: impl Fn(&Accounts) -> bool,
+    after: impl Fn(&Accounts) -> Result<(), &'static str>,
+    tool: Tool,
     arguments: &[&str],
 ) -> Outcome {
     let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
-    match observe::accounts(root) {
+    match accounts::read(root) {
         Ok(db) if before(&db) => {}
-        Ok(_) => return Outcome::Refused { reason: "the account changed meanwhile".into() },
+        Ok(_) => {
+            return Outcome::Refused { reason: "the account is not as it was judged".into() };
+        }
         Err(e) => return failed(e),
     }
     let result = account::run(root, tool, arguments);
-    match observe::accounts(root) {
+    match accounts::read(root) {
         Err(e) => failed(e),
         Ok(db) => match (result, after(&db)) {
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
             (Ok(()), Err(reason)) => {
-                Outcome::Failed { reason: format!("{tool} ended well, but {reason}") }
+                Outcome::Failed { reason: format!("{} ended well, but {reason}", tool.name) }
             }
             (Err(reason), _) => Outcome::Failed { reason },
         },
