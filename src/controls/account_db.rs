@@ -179,6 +179,19 @@ pub fn parse_shadow(content: &[u8]) -> Database<Shadow> {
     })
 }
 
+/// /etc/passwd with another primary group in one line, every other byte as it was. `None`: the line
+/// has no such field.
+pub fn with_primary_group(passwd: &[u8], line: u32, gid: u32) -> Option<Vec<u8>> {
+    let mut lines: Vec<&[u8]> = passwd.split(|&b| b == b'\n').collect();
+    let index = usize::try_from(line.checked_sub(1)?).ok()?;
+    let mut fields: Vec<&[u8]> = lines.get(index)?.split(|&b| b == b':').collect();
+    let number = gid.to_string();
+    *fields.get_mut(3)? = number.as_bytes();
+    let changed = fields.join(&b':');
+    lines[index] = &changed;
+    Some(lines.join(&b'\n'))
+}
+
 impl Password {
     fn of(field: &str) -> Self {
         // crypt(3): a hash begins with `$`, with `_` (BSDi), or is 13 letters of DES. Whatever

@@ -166,7 +166,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     let mut out = match (&facts.user, &facts.group) {
         (None, _) => missing_user(facts),
         (Some(user), None) => vec![missing_group(facts, user)],
-        (Some(user), Some(group)) if user.gid != group.gid => {
+        // A group with root's number is no group to put the user into.
+        (Some(user), Some(group)) if user.gid != group.gid && group.gid != 0 => {
             vec![wrong_primary_group(user, group)]
         }
         (Some(_), Some(_)) => Vec::new(),
@@ -199,8 +200,8 @@ fn missing_user(facts: &Facts) -> Vec<Planned> {
         (Ok(uid), Ok(gid)) => (uid, gid),
         // Both at once, and nothing is made: half an account would be there for the next pass.
         (uid, gid) => {
-            let user = uid.err().map(|refusal| refused(facts, Kind::User, refusal));
-            let group = gid.err().map(|refusal| refused(facts, Kind::Group, refusal));
+            let user = uid.err().map(|refusal| refused(facts, Kind::User, *refusal));
+            let group = gid.err().map(|refusal| refused(facts, Kind::Group, *refusal));
             return user.into_iter().chain(group).collect();
         }
     };
@@ -226,7 +227,7 @@ fn missing_user(facts: &Facts) -> Vec<Planned> {
 
 fn missing_group(facts: &Facts, user: &UserFacts) -> Planned {
     match ids::gid(facts) {
-        Err(refusal) => refused(facts, Kind::Group, refusal),
+        Err(refusal) => refused(facts, Kind::Group, *refusal),
         Ok(gid) => {
             let (action, mut command) = create_group(facts, gid);
             // The primary group follows in the next judgement, when the new gid is known.

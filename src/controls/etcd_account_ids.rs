@@ -22,14 +22,14 @@ pub(super) struct Refusal {
 }
 
 /// Of the user, which is missing; `None`: whatever is free.
-pub(super) fn uid(facts: &Facts) -> Result<Option<u32>, Refusal> {
+pub(super) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.user.as_ref().map(|user| (user.uid, user.source.as_str()));
     let wanted = wanted(facts, Kind::User, facts.pinned.uid.as_ref(), known)?;
     Ok(wanted.or(facts.former.uid))
 }
 
 /// Of the group, which is missing; `None`: whatever is free.
-pub(super) fn gid(facts: &Facts) -> Result<Option<u32>, Refusal> {
+pub(super) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.group.as_ref().map(|group| (group.gid, group.source.as_str()));
     let wanted = wanted(facts, Kind::Group, facts.pinned.gid.as_ref(), known)?;
     // A user whose group was lost: with its number nothing else has to be changed.
@@ -48,10 +48,10 @@ fn wanted(
     kind: Kind,
     pinned: Option<&Setting<u32>>,
     known: Option<(u32, &str)>,
-) -> Result<Option<u32>, Refusal> {
+) -> Result<Option<u32>, Box<Refusal>> {
     let word = word(kind);
     match (pinned, known) {
-        (Some(pin), Some((id, source))) if pin.value != id => Err(Refusal {
+        (Some(pin), Some((id, source))) if pin.value != id => Err(Box::new(Refusal {
             code: "etcd-elsewhere",
             expected: pin.value.to_string(),
             actual: id.to_string(),
@@ -63,10 +63,10 @@ fn wanted(
                 pin.value
             ),
             remedy: format!("set {word} = {id} in {}, or correct {source}", pin.origin.file),
-        }),
+        })),
         (Some(pin), _) => match holder(facts, kind, pin.value) {
             None => Ok(Some(pin.value)),
-            Some(holder) => Err(Refusal {
+            Some(holder) => Err(Box::new(Refusal {
                 code: "etcd-pinned-id-taken",
                 expected: format!("{word} {} free", pin.value),
                 actual: format!("{word} {} of {}", pin.value, holder.name),
@@ -76,26 +76,26 @@ fn wanted(
                     "set a free {word} in {}, or give {} another one",
                     pin.origin.file, holder.name
                 ),
-            }),
+            })),
         },
-        (None, Some((0, source))) => Err(Refusal {
+        (None, Some((0, source))) => Err(Box::new(Refusal {
             code: "etcd-elsewhere",
             expected: format!("an unprivileged {word}"),
             actual: "0".into(),
             origin: None,
             reason: format!("{source} knows it with {word} 0, which is root's"),
             remedy: format!("correct {source}"),
-        }),
+        })),
         (None, Some((id, source))) => match holder(facts, kind, id) {
             None => Ok(Some(id)),
-            Some(holder) => Err(Refusal {
+            Some(holder) => Err(Box::new(Refusal {
                 code: "etcd-elsewhere",
                 expected: format!("{word} {id} free"),
                 actual: format!("{word} {id} of {}", holder.name),
                 origin: None,
                 reason: format!("{source} knows it with {word} {id}, which is {}", whose(holder)),
                 remedy: format!("give {} another {word}, or correct {source}", holder.name),
-            }),
+            })),
         },
         (None, None) => Ok(None),
     }

@@ -71,6 +71,13 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     }
 }
 
+/// Whether the database of an image can be written without a tool: it is in the image, and nobody
+/// has it locked.
+pub(super) fn is_ours_to_write(image: &Root) -> Result<(), String> {
+    stays_inside(image)?;
+    account_locks::wait(image, Instant::now() + account_locks::PATIENCE)
+}
+
 /// The tools do not say so themselves.
 fn is_read_only(root: &Root) -> bool {
     root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())

@@ -150,7 +150,7 @@ fn broken(file: &'static str, line: &Malformed) -> Broken {
 /// Whether there is a directory where the account's home would be.
 fn home_exists(root: &Root, home: &Path) -> bool {
     /// Looking for a name below such a mount would have it mounted, maybe over a network.
-    const AUTOFS: i64 = 0x0187;
+    const AUTOFS: rustix::fs::FsWord = 0x0187;
     if !home.is_absolute() || home == Path::new("/") {
         return false;
     }
@@ -158,7 +158,7 @@ fn home_exists(root: &Root, home: &Path) -> bool {
     let automounted = root
         .open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
         .and_then(rustix::fs::fstatfs)
-        .is_ok_and(|fs| i64::try_from(fs.f_type) == Ok(AUTOFS));
+        .is_ok_and(|fs| fs.f_type == AUTOFS);
     !automounted
         && root
             .stat(home)

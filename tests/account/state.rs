@@ -138,6 +138,20 @@ impl State {
         for line in before.lines().filter(|line| !line.contains(":root:x:0:")) {
             writeln!(out, "before {line}").unwrap();
         }
+        for (file, text) in self.lines.iter().filter(|(file, _)| !FILES.contains(file)) {
+            writeln!(
+                out,
+                "before {file}:{}",
+                text.trim_end_matches(['\n', '\0']).replace('\n', "; ")
+            )
+            .unwrap();
+        }
+        for (path, uid, gid) in &self.directories {
+            writeln!(out, "before {path}/ of {uid}:{gid}").unwrap();
+        }
+        for (path, target) in &self.links {
+            writeln!(out, "before {path} -> {target}").unwrap();
+        }
         let check = Seen::of(&made.run("check"));
         assert_eq!(before, made.files(), "{}: check changes nothing", self.name);
         let apply = Seen::of(&made.run("apply"));
@@ -247,16 +261,13 @@ impl Made {
     /// Without what differs from one run to the next.
     fn redact(&self, text: &str) -> String {
         let text = text.replace(self.at("").to_str().unwrap().trim_end_matches('/'), "DIR");
-        let mut out = String::new();
-        for word in text.split_inclusive([' ', '\n', ')']) {
-            let digits = word.chars().filter(char::is_ascii_digit).count();
-            let after_process = out.ends_with("process ") || out.ends_with("PID ");
-            if after_process && digits > 0 {
-                out.push_str("N");
-                out.push_str(word.trim_start_matches(|c: char| c.is_ascii_digit()));
-            } else {
-                out.push_str(word);
-            }
+        // shadow-utils name their temporary files by their process id.
+        let mut parts = text.split("/etc/passwd.");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            let pid = if rest.len() < part.len() { "PID" } else { "" };
+            write!(out, "/etc/passwd.{pid}{rest}").unwrap();
         }
         out
     }

@@ -132,7 +132,7 @@ fn broken_files() -> Vec<State> {
         state("a passwd that is a directory").without("etc/passwd").directory("etc/passwd", 0, 0),
         state("a passwd that leads out of the image")
             .without("etc/passwd")
-            .link("etc/passwd", "/proc/self/mounts"),
+            .link("etc/passwd", "../../passwd"),
         state("a passwd that is missing").without("etc/passwd"),
         state("no shadow files").without("etc/shadow").without("etc/gshadow"),
     ]
@@ -191,7 +191,11 @@ cp -a "$root/etc/." "$root/tmp/"; mount --move "$root/tmp" "$root/etc"
 cat /dev/zero >"$root/etc/filled" 2>/dev/null || true"#,
         )
         .then_again(),
-        bound("no useradd", r#"mount --bind /dev/null "$root/usr/sbin/useradd""#).then_again(),
+        bound(
+            "no useradd",
+            r#"for dir in usr/sbin sbin; do mount --bind /dev/null "$root/$dir/useradd"; done"#,
+        )
+        .then_again(),
         bound(
             "a useradd that fails",
             r#"printf '#!/bin/sh\necho "useradd: no luck" >&2; exit 12\n' >"$root/wrapper"
@@ -208,9 +212,12 @@ chmod 755 "$root/wrapper"; mount --bind "$root/wrapper" "$root/usr/sbin/useradd"
 mount --bind "$root/wrapper" "$root/usr/sbin/useradd""#,
         ),
         bound("a useradd that is killed half-way", KILLED).then_again(),
-        bound("no usermod", r#"mount --bind /dev/null "$root/usr/sbin/usermod""#)
-            .passwd(USERS)
-            .group("etcd:x:996:")
-            .then_again(),
+        bound(
+            "no usermod",
+            r#"for dir in usr/sbin sbin; do mount --bind /dev/null "$root/$dir/usermod"; done"#,
+        )
+        .passwd(USERS)
+        .group("etcd:x:996:")
+        .then_again(),
     ]
 }
