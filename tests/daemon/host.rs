@@ -265,7 +265,7 @@ impl Host {
 
     /// Runs a command of the program on this host.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).env_remove("NOTIFY_SOCKET").output().unwrap()
+        self.spawn(arguments).wait_with_output().unwrap()
     }
 
     /// The same without waiting for its end; the process id is the program's.
