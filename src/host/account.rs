@@ -40,6 +40,10 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     if !root.is_live() {
         stays_inside(root)?;
     }
+    // The tools would try for fifteen seconds, and then speak of a lock.
+    if is_read_only(root) {
+        return Err(format!("/etc is on a read-only file system: no {name} can change it"));
+    }
     let prefix = match (root.is_live(), tool.files_only) {
         (false, _) => Some(root.path()),
         // With any prefix the tools read the files themselves. A single slash would be none to
@@ -60,9 +64,6 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
         if !words.contains("cannot lock") {
             return Err(words);
         }
-        if is_read_only(root) {
-            return Err(format!("/etc is on a read-only file system: {words}"));
-        }
         // Somebody was faster between our look and the tool's: its end is waited for as well.
         let taken = matches!(account_locks::look(root), Lock::Held { .. });
         if !taken || Instant::now() >= patience {
@@ -78,7 +79,6 @@ pub(super) fn is_ours_to_write(image: &Root) -> Result<(), String> {
     account_locks::wait(image, Instant::now() + account_locks::PATIENCE)
 }
 
-/// The tools do not say so themselves.
 fn is_read_only(root: &Root) -> bool {
     root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
         .and_then(rustix::fs::fstatvfs)

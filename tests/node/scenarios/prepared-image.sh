@@ -74,8 +74,12 @@ check_is "the account has the image's numbers" "$ids" "$(node getent passwd etcd
 check_is "etcd's data is its own" "$ids 700" "$(stat_of "$ETCD_DIR")"
 words=$(agent_journal)
 check_has "the agent was there before" 'ready: server, profile cis' "$words"
-check_lacks "the agent found nothing of the image to correct" \
-    '(^|[ /])(user etcd|group etcd|[a-z_]+\.[a-z_]+|60-rke2-cis.conf) corrected' "$words"
-check_is "nor anything else" 0 "$(bus_get Corrections)"
-node_say "$(grep -c corrected <<<"$words" || true) corrections in the agent's journal"
+# What RKE2 makes in its data dir at its first start is root's for a moment: the guard may be faster
+# than RKE2 itself in giving it to etcd. Of the image nothing is left to correct.
+corrected=$(grep ' corrected: ' <<<"$words" || true)
+check_is "the agent found nothing of the image to correct" '' \
+    "$(grep -v "^$DATA_DIR/server/" <<<"$corrected" || true)"
+check_is "each correction is one of RKE2's new files" "$(grep -c . <<<"$corrected" || true)" \
+    "$(bus_get Corrections)"
+node_say "RKE2's new files that the guard gave to etcd first: $(grep -c . <<<"$corrected" || true)"
 finish
