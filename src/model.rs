@@ -215,7 +215,8 @@ pub enum Action {
     /// Write one kernel parameter. `key` is in dotted form, as in sysctl.d.
     SetSysctl { key: String, value: String, expect: String },
     /// `groupadd`: the group must not exist in /etc/group. `gid`: that one and no other. `copied`:
-    /// NSS has the name from somewhere else, so that the tool must look into the files only.
+    /// NSS has the name from somewhere else, or does not answer, so that the tool must look into
+    /// the files only.
     CreateGroup { name: &'static str, gid: Option<u32>, copied: bool },
     /// `useradd`: the user must not exist in /etc/passwd. With `with_group` its group is made
     /// along with it, without, the group of the same name must exist already. `uid`: that one and

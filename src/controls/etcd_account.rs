@@ -75,6 +75,8 @@ pub struct Elsewhere {
     pub user: Option<KnownUser>,
     /// Only where /etc/group has no such group.
     pub group: Option<KnownGroup>,
+    /// Something that was asked gave no answer in time. The tools would wait for it in vain.
+    pub silent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +208,7 @@ fn missing_user(facts: &Facts) -> Vec<Planned> {
         }
     };
     let with_group = facts.group.is_none() && gid.is_none();
-    let copied = facts.elsewhere.user.is_some();
+    let copied = facts.elsewhere.user.is_some() || facts.elsewhere.silent;
     let mut actions = Vec::new();
     let mut commands = Vec::new();
     if facts.group.is_none() && !with_group {
@@ -241,7 +243,7 @@ fn missing_group(facts: &Facts, user: &UserFacts) -> Planned {
 }
 
 fn create_group(facts: &Facts, gid: Option<u32>) -> (Action, String) {
-    let copied = facts.elsewhere.group.is_some();
+    let copied = facts.elsewhere.group.is_some() || facts.elsewhere.silent;
     let number = gid.map(|gid| format!(" -g {gid}")).unwrap_or_default();
     let command = format!("groupadd{} -r{number} etcd", files_only(copied));
     (Action::CreateGroup { name: NAME, gid, copied }, command)

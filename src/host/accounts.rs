@@ -6,8 +6,9 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::HostError;
+use super::elsewhere::Asking;
 use super::root::Root;
-use super::{HostError, elsewhere};
 use crate::config;
 use crate::controls::account_db::{
     self, Database, Group, Malformed, Password, Shadow, User, parse_group, parse_passwd,
@@ -92,9 +93,11 @@ pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
     let user = db.user(NAME).map(|user| user_facts(root, &db, user));
     let group = db.group(NAME).map(|group| group_facts(&db, group));
     // Asking NSS starts programs: only where the answer decides something.
+    let asking = Asking::begin(root);
     let elsewhere = Elsewhere {
-        user: user.is_none().then(|| elsewhere::user(root, NAME)).flatten(),
-        group: group.is_none().then(|| elsewhere::group(root, NAME)).flatten(),
+        user: user.is_none().then(|| asking.user(NAME)).flatten(),
+        group: group.is_none().then(|| asking.group(NAME)).flatten(),
+        silent: false,
     };
     let mut facts = Facts {
         user,
@@ -109,7 +112,8 @@ pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
         checked,
         ..Facts::default()
     };
-    facts.holders = holders(root, &db, &facts);
+    facts.holders = holders(&asking, &db, &facts);
+    facts.elsewhere.silent = asking.met_silence();
     facts
 }
 
@@ -190,7 +194,7 @@ fn former(root: &Root, db: &Accounts, besides: &Besides<'_>) -> Former {
 }
 
 /// Who has the numbers that the account might get.
-fn holders(root: &Root, db: &Accounts, facts: &Facts) -> Vec<Holder> {
+fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
     let mut out = Vec::new();
     if facts.user.is_none() {
         let pinned = facts.pinned.uid.as_ref().map(|uid| uid.value);
@@ -202,7 +206,7 @@ fn holders(root: &Root, db: &Accounts, facts: &Facts) -> Vec<Holder> {
                 name: user.name.clone(),
                 place: Origin::at(PASSWD, user.line),
             });
-            out.extend(found.next().or_else(|| elsewhere::user_with(root, id)));
+            out.extend(found.next().or_else(|| asking.user_with(id)));
         }
     }
     if facts.group.is_none() {
@@ -217,7 +221,7 @@ fn holders(root: &Root, db: &Accounts, facts: &Facts) -> Vec<Holder> {
                 name: group.name.clone(),
                 place: Origin::at(GROUP, group.line),
             });
-            out.extend(found.next().or_else(|| elsewhere::group_with(root, id)));
+            out.extend(found.next().or_else(|| asking.group_with(id)));
         }
     }
     // Whoever is etcd elsewhere may have its own number.

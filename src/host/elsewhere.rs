@@ -5,19 +5,21 @@
 //! NSS is asked through `getent`, one service after the other, so that the source has a name. In
 //! an image only the files are looked at: its programs are not run.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::command;
+use super::command::{self, CommandError};
 use super::root::Root;
 use crate::controls::account_db::{parse_group, parse_passwd};
 use crate::controls::etcd_account::{Holder, Kind, KnownGroup, KnownUser};
 use crate::model::Origin;
 
-/// For all services together: a directory server that does not answer must not hold up a pass.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// For all questions of one look: a directory server that does not answer must not hold up a pass,
+/// which looks a few times.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// More than any nsswitch.conf has.
 const SERVICES: usize = 8;
@@ -35,111 +37,132 @@ const RECORDS: [&str; 4] =
 
 const GETENT: &str = "/usr/bin/getent";
 
-/// The user of this name, wherever it is but in /etc/passwd.
-pub(super) fn user(root: &Root, name: &str) -> Option<KnownUser> {
-    #[derive(Deserialize)]
-    struct Record {
-        #[serde(rename = "userName")]
-        name: String,
-        uid: u32,
-        gid: Option<u32>,
+/// One look for the account besides the files.
+pub(super) struct Asking<'a> {
+    root: &'a Root,
+    end: Instant,
+    silent: Cell<bool>,
+}
+
+impl<'a> Asking<'a> {
+    pub fn begin(root: &'a Root) -> Self {
+        Self { root, end: Instant::now() + DEADLINE, silent: Cell::new(false) }
     }
-    let known = |content: &[u8], source: &str| {
-        let source = source.to_owned();
-        parse_passwd(content).user(name).map(|u| KnownUser { uid: u.uid, gid: u.gid, source })
-    };
-    file(root, USERS)
-        .and_then(|content| known(&content, USERS))
-        .or_else(|| {
-            RECORDS.iter().find_map(|dir| {
-                let source = format!("{dir}/{name}.user");
-                let record: Record = serde_json::from_slice(&file(root, &source)?).ok()?;
-                let Record { uid, gid, .. } = record;
-                // A record without a group means the one of the same number.
-                let gid = gid.unwrap_or(uid);
-                (record.name == name).then_some(KnownUser { uid, gid, source })
+
+    /// Whether a service of NSS gave no answer in time.
+    pub fn met_silence(&self) -> bool {
+        self.silent.get()
+    }
+
+    /// The user of this name, wherever it is but in /etc/passwd.
+    pub fn user(&self, name: &str) -> Option<KnownUser> {
+        #[derive(Deserialize)]
+        struct Record {
+            #[serde(rename = "userName")]
+            name: String,
+            uid: u32,
+            gid: Option<u32>,
+        }
+        let known = |content: &[u8], source: &str| {
+            let source = source.to_owned();
+            parse_passwd(content).user(name).map(|u| KnownUser { uid: u.uid, gid: u.gid, source })
+        };
+        self.file(USERS)
+            .and_then(|content| known(&content, USERS))
+            .or_else(|| {
+                RECORDS.iter().find_map(|dir| {
+                    let source = format!("{dir}/{name}.user");
+                    let record: Record = serde_json::from_slice(&self.file(&source)?).ok()?;
+                    let Record { uid, gid, .. } = record;
+                    // A record without a group means the one of the same number.
+                    let gid = gid.unwrap_or(uid);
+                    (record.name == name).then_some(KnownUser { uid, gid, source })
+                })
             })
-        })
-        .or_else(|| ask(root, "passwd", name, &known))
-}
-
-/// The group of this name, wherever it is but in /etc/group.
-pub(super) fn group(root: &Root, name: &str) -> Option<KnownGroup> {
-    #[derive(Deserialize)]
-    struct Record {
-        #[serde(rename = "groupName")]
-        name: String,
-        gid: u32,
+            .or_else(|| self.ask("passwd", name, &known))
     }
-    let known = |content: &[u8], source: &str| {
-        let source = source.to_owned();
-        parse_group(content).group(name).map(|g| KnownGroup { gid: g.gid, source })
-    };
-    file(root, GROUPS)
-        .and_then(|content| known(&content, GROUPS))
-        .or_else(|| {
-            RECORDS.iter().find_map(|dir| {
-                let source = format!("{dir}/{name}.group");
-                let record: Record = serde_json::from_slice(&file(root, &source)?).ok()?;
-                (record.name == name).then_some(KnownGroup { gid: record.gid, source })
+
+    /// The group of this name, wherever it is but in /etc/group.
+    pub fn group(&self, name: &str) -> Option<KnownGroup> {
+        #[derive(Deserialize)]
+        struct Record {
+            #[serde(rename = "groupName")]
+            name: String,
+            gid: u32,
+        }
+        let known = |content: &[u8], source: &str| {
+            let source = source.to_owned();
+            parse_group(content).group(name).map(|g| KnownGroup { gid: g.gid, source })
+        };
+        self.file(GROUPS)
+            .and_then(|content| known(&content, GROUPS))
+            .or_else(|| {
+                RECORDS.iter().find_map(|dir| {
+                    let source = format!("{dir}/{name}.group");
+                    let record: Record = serde_json::from_slice(&self.file(&source)?).ok()?;
+                    (record.name == name).then_some(KnownGroup { gid: record.gid, source })
+                })
             })
-        })
-        .or_else(|| ask(root, "group", name, &known))
-}
-
-/// Who has this uid, if it is nobody in /etc/passwd.
-pub(super) fn user_with(root: &Root, id: u32) -> Option<Holder> {
-    let holder = |name: &str, source: &str| {
-        let place = Origin::file(source);
-        Holder { kind: Kind::User, id, name: name.to_owned(), place }
-    };
-    let known = |content: &[u8], source: &str| {
-        parse_passwd(content).users_with_uid(id).next().map(|user| holder(&user.name, source))
-    };
-    file(root, USERS)
-        .and_then(|content| known(&content, USERS))
-        .or_else(|| ask(root, "passwd", &id.to_string(), &known))
-}
-
-/// Who has this gid, if it is nobody in /etc/group.
-pub(super) fn group_with(root: &Root, id: u32) -> Option<Holder> {
-    let holder = |name: &str, source: &str| {
-        let place = Origin::file(source);
-        Holder { kind: Kind::Group, id, name: name.to_owned(), place }
-    };
-    let known = |content: &[u8], source: &str| {
-        parse_group(content).groups_with_gid(id).next().map(|group| holder(&group.name, source))
-    };
-    file(root, GROUPS)
-        .and_then(|content| known(&content, GROUPS))
-        .or_else(|| ask(root, "group", &id.to_string(), &known))
-}
-
-/// What cannot be read says nothing about the account.
-fn file(root: &Root, path: &str) -> Option<Vec<u8>> {
-    root.read(Path::new(path), FILE_LIMIT).ok().flatten()
-}
-
-/// Asks each service of NSS but the files, until one knows the key.
-fn ask<T>(
-    root: &Root,
-    database: &str,
-    key: &str,
-    known: &dyn Fn(&[u8], &str) -> Option<T>,
-) -> Option<T> {
-    if !root.is_live() || !Path::new(GETENT).is_file() {
-        return None;
+            .or_else(|| self.ask("group", name, &known))
     }
-    let end = Instant::now() + DEADLINE;
-    services(&String::from_utf8_lossy(&file(root, "/etc/nsswitch.conf")?), database)
-        .iter()
-        .find_map(|service| {
-            let left = end.saturating_duration_since(Instant::now());
-            // It fails where the service does not know the key, or does not answer.
-            let output =
-                command::run(Path::new(GETENT), ["-s", service, database, key], left).ok()?;
-            known(output.as_bytes(), &format!("NSS ({service})"))
+
+    /// Who has this uid, if it is nobody in /etc/passwd.
+    pub fn user_with(&self, id: u32) -> Option<Holder> {
+        let holder = |name: &str, source: &str| {
+            let place = Origin::file(source);
+            Holder { kind: Kind::User, id, name: name.to_owned(), place }
+        };
+        let known = |content: &[u8], source: &str| {
+            parse_passwd(content).users_with_uid(id).next().map(|user| holder(&user.name, source))
+        };
+        self.file(USERS)
+            .and_then(|content| known(&content, USERS))
+            .or_else(|| self.ask("passwd", &id.to_string(), &known))
+    }
+
+    /// Who has this gid, if it is nobody in /etc/group.
+    pub fn group_with(&self, id: u32) -> Option<Holder> {
+        let holder = |name: &str, source: &str| {
+            let place = Origin::file(source);
+            Holder { kind: Kind::Group, id, name: name.to_owned(), place }
+        };
+        let known = |content: &[u8], source: &str| {
+            parse_group(content).groups_with_gid(id).next().map(|group| holder(&group.name, source))
+        };
+        self.file(GROUPS)
+            .and_then(|content| known(&content, GROUPS))
+            .or_else(|| self.ask("group", &id.to_string(), &known))
+    }
+
+    /// What cannot be read says nothing about the account.
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        self.root.read(Path::new(path), FILE_LIMIT).ok().flatten()
+    }
+
+    /// Asks each service of NSS but the files, until one knows the key.
+    fn ask<T>(
+        &self,
+        database: &str,
+        key: &str,
+        known: &dyn Fn(&[u8], &str) -> Option<T>,
+    ) -> Option<T> {
+        if !self.root.is_live() || !Path::new(GETENT).is_file() {
+            return None;
+        }
+        let nsswitch = self.file("/etc/nsswitch.conf")?;
+        services(&String::from_utf8_lossy(&nsswitch), database).iter().find_map(|service| {
+            let left = self.end.saturating_duration_since(Instant::now());
+            match command::run(Path::new(GETENT), ["-s", service, database, key], left) {
+                Ok(output) => known(output.as_bytes(), &format!("NSS ({service})")),
+                Err(CommandError::Deadline { .. }) => {
+                    self.silent.set(true);
+                    None
+                }
+                // So it is where the service does not know the key.
+                Err(_) => None,
+            }
         })
+    }
 }
 
 /// The services besides the files that nsswitch.conf names for a database.

@@ -164,6 +164,10 @@ fn elsewhere() -> Vec<State> {
         nss("in NSS only").line(NET_USERS, ENTRY).line(NET_GROUPS, "etcd:x:602:"),
         nss("in NSS only, its group users").line(NET_USERS, "etcd:*:601:100::/:/bin/sh"),
         nss("the group in NSS only, beside the user").passwd(USERS).line(NET_GROUPS, "etcd:x:602:"),
+        nss("NSS that does not answer").enter(
+            r#"mkdir -p "$root/var/lib/extrausers"
+mkfifo "$root/var/lib/extrausers/passwd" "$root/var/lib/extrausers/group" 2>/dev/null || true"#,
+        ),
         nss("the group in NSS only, and no user").line(NET_GROUPS, "etcd:x:602:"),
         nss("in NSS with a number that is taken")
             .line(NET_USERS, ENTRY)
