@@ -267,9 +267,15 @@ fn missing(
         }
         None => kind.rke2s_words().to_owned(),
     };
-    let code = match kind {
-        Kind::User => "etcd-user-missing",
-        Kind::Group => "etcd-group-missing",
+    let (code, file, editor) = match kind {
+        Kind::User => ("etcd-user-missing", "/etc/passwd", "vipw"),
+        Kind::Group => ("etcd-group-missing", "/etc/group", "vigr"),
+    };
+    // Some tools take such a line for the entry, and make no other.
+    let broken = facts.malformed.iter().find(|line| line.ours && line.file == file);
+    let remedy = match broken {
+        Some(line) => format!("{editor}: take line {} away, then {remedy}", line.line),
+        None => remedy,
     };
     Planned {
         finding: finding(
