@@ -22,7 +22,7 @@ use crate::host::rke2::{Node, VersionCache};
 use crate::host::root::Root;
 use crate::host::tree::{Look, Trees};
 use crate::host::walk::OnDirectory;
-use crate::host::{self, apply, observe, tree};
+use crate::host::{self, accounts, apply, observe, tree};
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Finding, ModeRule, Object, Outcome, Owner,
     Planned, Report, Role, Severity, State,
@@ -78,6 +78,8 @@ pub struct Engine {
     settings: Settings,
     /// Whether `settings` was ever read.
     configured: bool,
+    /// The numbers of the account etcd when it was last seen.
+    account: etcd_account::Former,
     /// What the daemon found besides, in every report until it is over.
     standing: Vec<Finding>,
     /// What is said about each object that is contested.
@@ -137,6 +139,7 @@ impl Engine {
             meant: None,
             settings: Settings::default(),
             configured: false,
+            account: etcd_account::Former::default(),
             standing: Vec::new(),
             contests: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -238,8 +241,17 @@ impl Engine {
         });
         if node.role == Role::Server {
             control(self, ControlId::EtcdAccount, mode, &mut |engine, _, _| {
-                let data_dir = &config.data_dir.value;
-                etcd_account::judge(&observe::account(&engine.root, data_dir, hardened))
+                let facts = accounts::etcd(
+                    &engine.root,
+                    &accounts::Besides {
+                        data_dir: &config.data_dir.value,
+                        checked: hardened,
+                        pinned: &engine.settings.etcd_account,
+                        remembered: engine.account,
+                    },
+                );
+                engine.account = engine.account.seen(&facts);
+                etcd_account::judge(&facts)
             });
         }
         if guarding {

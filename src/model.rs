@@ -228,11 +228,14 @@ pub enum Action {
     },
     /// Write one kernel parameter. `key` is in dotted form, as in sysctl.d.
     SetSysctl { key: String, value: String, expect: String },
-    /// `groupadd`: the group must not exist. `gid`: that one and no other.
-    CreateGroup { name: &'static str, gid: Option<u32> },
-    /// `useradd`: the user must not exist. With `with_group` its group is made along with it,
-    /// without, the group of the same name must exist already. `uid`: that one and no other.
-    CreateUser { name: &'static str, with_group: bool, uid: Option<u32> },
+    /// `groupadd`: the group must not exist in /etc/group. `gid`: that one and no other. `copied`:
+    /// NSS has the name from somewhere else, or does not answer, so that the tool must look into
+    /// the files only.
+    CreateGroup { name: &'static str, gid: Option<u32>, copied: bool },
+    /// `useradd`: the user must not exist in /etc/passwd. With `with_group` its group is made
+    /// along with it, without, the group of the same name must exist already. `uid`: that one and
+    /// no other. `copied`: as for the group.
+    CreateUser { name: &'static str, with_group: bool, uid: Option<u32>, copied: bool },
     /// `usermod -g`: make `gid` the primary group of a user that now has `expect_gid`.
     SetPrimaryGroup { name: &'static str, gid: u32, expect_gid: u32 },
     /// Give `base/below` and everything below it to `owner` and take the permissions of others

@@ -174,6 +174,65 @@ fn a_server_without_a_profile_wants_attention_and_an_agent_needs_no_account() {
     assert!(!agent.read("etc/passwd").contains("etcd"));
 }
 
+/// Runs the program where the image is read-only, in a mount namespace of its own.
+fn read_only(image: &Image, command: &str) -> Output {
+    let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" &&
+        exec "$2" "$3" --json --role server --root "$1""#;
+    Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(image.0.path())
+        .args([env!("CARGO_BIN_EXE_nodeguard"), command])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_read_only_image_is_judged_and_apply_says_why_it_cannot_mend_it() {
+    let image = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis\n")]);
+    let report = |output: &Output| serde_json::from_slice(&output.stdout).unwrap();
+    let output = read_only(&image, "check");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let codes: Vec<_> = findings(&report(&output)).into_iter().map(|f| f.0).collect();
+    assert_eq!(codes, ["sysctl-dropin", "etcd-user-missing"]);
+    let output = read_only(&image, "apply");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    for (code, _, message) in findings(&report(&output)) {
+        assert!(message.to_lowercase().contains("read-only file system"), "{code}: {message}");
+    }
+    assert_eq!(image.run(&["apply", "--role", "server"]).status.code(), Some(0));
+    assert_eq!(read_only(&image, "check").status.code(), Some(0));
+}
+
+#[test]
+fn preparing_an_image_leaves_this_machine_its_bus_and_its_kernel_alone() {
+    let image = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis\n")]);
+    let bus = tempfile::tempdir().unwrap();
+    let socket = bus.path().join("bus");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let keys = ["kernel/panic", "vm/overcommit_memory", "vm/panic_on_oom"];
+    let live = || keys.map(|key| fs::read_to_string(Path::new("/proc/sys").join(key)).unwrap());
+    let accounts = || ["/etc/passwd", "/etc/group"].map(|file| fs::read_to_string(file).unwrap());
+    let before = (live(), accounts());
+    let output = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
+        .args(["apply", "--role", "server", "--root"])
+        .arg(image.0.path())
+        .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()))
+        .env("NOTIFY_SOCKET", &socket)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(listener.accept().is_err(), "nobody called the bus");
+    assert_eq!((live(), accounts()), before);
+    let made: Vec<_> =
+        fs::read_dir(image.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(made, ["etc"], "neither /run nor /var was made in it");
+    let locks = fs::read_dir(image.0.path().join("etc")).unwrap();
+    let locks =
+        locks.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "lock"));
+    assert_eq!(locks.count(), 0);
+}
+
 #[test]
 fn links_in_an_image_never_lead_out_of_it() {
     let image = Image::new(&[]);

@@ -2,7 +2,7 @@
 //! /etc/passwd, /etc/group and /etc/shadow as RKE2's own reader would take them.
 
 use nodeguard::controls::account_db::{
-    MAX_LINE, MAX_SIZE, Password, parse_group, parse_passwd, parse_shadow,
+    MAX_LINE, MAX_SIZE, Password, parse_group, parse_passwd, parse_shadow, with_primary_group,
 };
 
 const ETCD: &str = "etcd:x:998:997:etcd user:/home/etcd:/sbin/nologin";
@@ -160,4 +160,15 @@ fn size_and_lines_have_limits() {
 
     let broken = "x\n".repeat(10_000);
     assert_eq!(parse_passwd(broken.as_bytes()).malformed.len(), 100);
+}
+
+#[test]
+fn another_primary_group_changes_one_field_of_one_line_and_no_other_byte() {
+    let before = b"root:x:0:0::/:\n\xff:x:1:1:\xff::\n\n etcd:x:998:100:etcd user:/:/x\r\nlast";
+    let after = b"root:x:0:0::/:\n\xff:x:1:1:\xff::\n\n etcd:x:998:997:etcd user:/:/x\r\nlast";
+    let line = parse_passwd(before).user("etcd").expect("present").line;
+    assert_eq!(with_primary_group(before, line, 997).as_deref(), Some(&after[..]));
+    for line in [0, 3, 5, 6] {
+        assert_eq!(with_primary_group(before, line, 997), None, "{line}");
+    }
 }

@@ -75,6 +75,8 @@ pub enum Password {
 /// A line that no reader can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
+    /// Its first field, whatever that is; at most 32 characters.
+    pub name: String,
     /// Counted from 1.
     pub line: u32,
     pub reason: &'static str,
@@ -177,6 +179,19 @@ pub fn parse_shadow(content: &[u8]) -> Database<Shadow> {
     })
 }
 
+/// /etc/passwd with another primary group in one line, every other byte as it was. `None`: the line
+/// has no such field.
+pub fn with_primary_group(passwd: &[u8], line: u32, gid: u32) -> Option<Vec<u8>> {
+    let mut lines: Vec<&[u8]> = passwd.split(|&b| b == b'\n').collect();
+    let index = usize::try_from(line.checked_sub(1)?).ok()?;
+    let mut fields: Vec<&[u8]> = lines.get(index)?.split(|&b| b == b':').collect();
+    let number = gid.to_string();
+    *fields.get_mut(3)? = number.as_bytes();
+    let changed = fields.join(&b':');
+    lines[index] = &changed;
+    Some(lines.join(&b'\n'))
+}
+
 impl Password {
     fn of(field: &str) -> Self {
         // crypt(3): a hash begins with `$`, with `_` (BSDi), or is 13 letters of DES. Whatever
@@ -215,21 +230,19 @@ fn parse<T>(content: &[u8], entry: impl Fn(u32, &str) -> Result<T, &'static str>
     let content = &content[..content.len().min(MAX_SIZE)];
     let mut database = Database { entries: Vec::new(), malformed: Vec::new(), truncated };
     for (line, bytes) in (1u32..).zip(content.split(|&b| b == b'\n')) {
-        let parsed = if bytes.len() > MAX_LINE {
-            Err("longer than a mebibyte")
-        } else {
-            let text = String::from_utf8_lossy(bytes);
-            // Also takes the carriage return of a file from Windows, as Go does.
-            let text = text.trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            entry(line, text)
-        };
+        let too_long = bytes.len() > MAX_LINE;
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LINE)]);
+        // Also takes the carriage return of a file from Windows, as Go does.
+        let text = text.trim();
+        if !too_long && (text.is_empty() || text.starts_with('#')) {
+            continue;
+        }
+        let parsed = if too_long { Err("longer than a mebibyte") } else { entry(line, text) };
         match parsed {
             Ok(parsed) => database.entries.push(parsed),
             Err(reason) if database.malformed.len() < MAX_MALFORMED => {
-                database.malformed.push(Malformed { line, reason });
+                let name = text.split(':').next().unwrap_or_default().chars().take(32).collect();
+                database.malformed.push(Malformed { name, line, reason });
             }
             Err(_) => {}
         }

@@ -7,6 +7,8 @@
 
 pub mod account_db;
 pub mod etcd_account;
+mod etcd_account_ids;
+mod etcd_account_oddity;
 pub mod etcd_data_dir;
 pub mod etcd_oddity;
 pub mod own_config;

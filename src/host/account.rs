@@ -2,42 +2,87 @@
 //! Changing the account database, by the distribution's own tools: they know its locks,
 //! subordinate ids, SELinux contexts and audit.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
+use super::account_locks::{self, Lock};
 use super::command;
 use super::root::Root;
 
-/// shadow-utils wait up to 15 s for a lock themselves.
+/// For one tool, with the wait for a lock. They wait up to 15 s for one themselves.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where the distributions have them; PATH is not asked.
 const DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// Runs one of `useradd`, `groupadd`, `usermod` on the database below `root`. The error says what
-/// went wrong in the tool's own words.
-pub(super) fn run(root: &Root, tool: &'static str, arguments: &[&str]) -> Result<(), String> {
+/// One of `useradd`, `groupadd`, `usermod`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tool {
+    pub name: &'static str,
+    /// Whether it looks for the account in the files only: it would refuse to make one that NSS
+    /// has from somewhere else.
+    pub files_only: bool,
+}
+
+/// Runs a tool on the database below `root`. The error says what went wrong in the tool's own
+/// words.
+pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), String> {
+    let name = tool.name;
     let Some(program) =
-        DIRECTORIES.iter().map(|dir| Path::new(dir).join(tool)).find(|path| path.is_file())
+        DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
     else {
-        return Err(format!("no {tool} in /usr/sbin, expected shadow-utils (package passwd)"));
+        return Err(format!("no {name} in /usr/sbin, expected shadow-utils (package passwd)"));
     };
     if !root.is_live() {
         stays_inside(root)?;
     }
-    let prefix = (!root.is_live()).then(|| [Path::new("--prefix"), root.path()]);
-    let arguments = prefix
-        .into_iter()
-        .flatten()
-        .map(Path::as_os_str)
-        .chain(arguments.iter().map(std::ffi::OsStr::new));
-    match command::run(&program, arguments, DEADLINE) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(e.to_string()),
+    // The tools would try for fifteen seconds, and then speak of a lock.
+    if is_read_only(root) {
+        return Err(format!("/etc is on a read-only file system: no {name} can change it"));
     }
+    let prefix = match (root.is_live(), tool.files_only) {
+        (false, _) => Some(root.path()),
+        // With any prefix the tools read the files themselves. A single slash would be none to
+        // them, and two are the same directory.
+        (true, true) => Some(Path::new("//")),
+        (true, false) => None,
+    };
+    let prefix: Vec<&OsStr> =
+        prefix.into_iter().flat_map(|dir| [OsStr::new("--prefix"), dir.as_os_str()]).collect();
+    let begin = Instant::now();
+    let patience = begin + account_locks::PATIENCE;
+    loop {
+        account_locks::wait(root, patience)?;
+        let arguments = prefix.iter().copied().chain(arguments.iter().map(OsStr::new));
+        let left = DEADLINE.saturating_sub(begin.elapsed());
+        let Err(e) = command::run(&program, arguments, left) else { return Ok(()) };
+        let words = e.to_string();
+        if !words.contains("cannot lock") {
+            return Err(words);
+        }
+        // Somebody was faster between our look and the tool's: its end is waited for as well.
+        let taken = matches!(account_locks::look(root), Lock::Held { .. });
+        if !taken || Instant::now() >= patience {
+            return Err(words);
+        }
+    }
+}
+
+/// Whether the database of an image can be written without a tool: it is in the image, and nobody
+/// has it locked.
+pub(super) fn is_ours_to_write(image: &Root) -> Result<(), String> {
+    stays_inside(image)?;
+    account_locks::wait(image, Instant::now() + account_locks::PATIENCE)
+}
+
+fn is_read_only(root: &Root) -> bool {
+    root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+        .and_then(rustix::fs::fstatvfs)
+        .is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The tools know nothing of a root that links must not leave, so there must be none.

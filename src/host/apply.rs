@@ -7,15 +7,18 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::controls::account_db;
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Object, Outcome};
 
+use super::account::Tool;
+use super::accounts::Accounts;
 use super::files::{self, Written};
 use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, observe, tree};
+use super::{account, accounts, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -55,7 +58,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
             }
         }
         Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
-        Action::CreateGroup { name, gid } => {
+        Action::CreateGroup { name, gid, copied } => {
             let number = gid.map(|gid| gid.to_string());
             let mut arguments = vec!["-r", *name];
             if let Some(number) = &number {
@@ -69,11 +72,11 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                     Some(_) => Err("the group has another gid"),
                     None => Err("the group is still not in /etc/group"),
                 },
-                "groupadd",
+                Tool { name: "groupadd", files_only: *copied },
                 &arguments,
             )
         }
-        Action::CreateUser { name, with_group, uid } => {
+        Action::CreateUser { name, with_group, uid, copied } => {
             // As RKE2's hardening guide has it: useradd -r -c "etcd user" -s /sbin/nologin -M etcd -U
             let comment = format!("{name} user");
             let number = uid.map(|uid| uid.to_string());
@@ -88,17 +91,20 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
             }
             changing(
                 root,
-                |db| db.user(name).is_none(),
+                |db| db.user(name).is_none() && (*with_group || db.group(name).is_some()),
                 |db| match db.user(name) {
                     Some(user) if uid.is_none_or(|uid| uid == user.uid) => Ok(()),
                     Some(_) => Err("the user has another uid"),
                     None => Err("the user is still not in /etc/passwd"),
                 },
-                "useradd",
+                Tool { name: "useradd", files_only: *copied },
                 &arguments,
             )
         }
-        Action::SetPrimaryGroup { name, gid, expect_gid } => {
+        Action::SetPrimaryGroup { name, gid, expect_gid } => 'set: {
+            if !root.is_live() {
+                break 'set set_primary_group_in_image(root, name, *gid, *expect_gid);
+            }
             let number = gid.to_string();
             changing(
                 root,
@@ -107,7 +113,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                     let now = db.user(name).is_some_and(|u| u.gid == *gid);
                     now.then_some(()).ok_or("the primary group is still the old one")
                 },
-                "usermod",
+                Tool { name: "usermod", files_only: false },
                 &["-g", &number, name],
             )
         }
@@ -189,27 +195,60 @@ fn why_refused(e: Errno) -> &'static str {
     }
 }
 
+/// `usermod --prefix` looks for the group on the machine it runs on and not below its prefix, so it
+/// refuses every group that only the image has.
+fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
+    let failed = |reason: String| Outcome::Failed { reason };
+    if let Err(reason) = account::is_ours_to_write(root) {
+        return failed(reason);
+    }
+    let path = Path::new("/etc/passwd");
+    let content = match root.read(path, account_db::MAX_SIZE) {
+        Ok(content) => content.unwrap_or_default(),
+        Err(e) => return failed(e.to_string()),
+    };
+    let users = account_db::parse_passwd(&content);
+    let Some(user) = users.user(name).filter(|user| user.gid == expect_gid) else {
+        return Outcome::Refused { reason: "the account is not as it was judged".into() };
+    };
+    if users.users_named(name).count() > 1 {
+        return failed(format!("user {name} is in {} more than once", path.display()));
+    }
+    let Some(new) = account_db::with_primary_group(&content, user.line, gid) else {
+        return failed(format!("{}:{} has no fourth field", path.display(), user.line));
+    };
+    match files::replace(root, path, &new, Some(&content)) {
+        Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
+        Ok(Written::Changed) => Outcome::Refused {
+            reason: format!("{} was changed by somebody else meanwhile", path.display()),
+        },
+        Err(e) => failed(e.to_string()),
+    }
+}
+
 /// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
 fn changing(
     root: &Root,
-    before: impl Fn(&observe::Accounts) -> bool,
-    after: impl Fn(&observe::Accounts) -> Result<(), &'static str>,
-    tool: &'static str,
+    before: impl Fn(&Accounts) -> bool,
+    after: impl Fn(&Accounts) -> Result<(), &'static str>,
+    tool: Tool,
     arguments: &[&str],
 ) -> Outcome {
     let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
-    match observe::accounts(root) {
+    match accounts::read(root) {
         Ok(db) if before(&db) => {}
-        Ok(_) => return Outcome::Refused { reason: "the account changed meanwhile".into() },
+        Ok(_) => {
+            return Outcome::Refused { reason: "the account is not as it was judged".into() };
+        }
         Err(e) => return failed(e),
     }
     let result = account::run(root, tool, arguments);
-    match observe::accounts(root) {
+    match accounts::read(root) {
         Err(e) => failed(e),
         Ok(db) => match (result, after(&db)) {
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
             (Ok(()), Err(reason)) => {
-                Outcome::Failed { reason: format!("{tool} ended well, but {reason}") }
+                Outcome::Failed { reason: format!("{} ended well, but {reason}", tool.name) }
             }
             (Err(reason), _) => Outcome::Failed { reason },
         },

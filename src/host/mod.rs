@@ -7,8 +7,11 @@
 //!   of the functions here that write.
 
 pub mod account;
+pub mod account_locks;
+pub mod accounts;
 pub mod apply;
 pub mod command;
+pub mod elsewhere;
 pub mod files;
 pub mod mend;
 pub mod observe;

@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use semver::Version;
 
 use super::HostError;
+use super::accounts;
 use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree;
 use crate::config;
-use crate::controls::account_db::{self, Database, Group, Password, Shadow, User};
 use crate::controls::{etcd_account, etcd_data_dir, sysctl};
 use crate::model::Owner;
 use crate::rke2::Config;
@@ -74,85 +74,6 @@ fn drop_in(root: &Root) -> sysctl::DropIn {
     }
 }
 
-/// /etc/passwd, /etc/group and /etc/shadow, parsed.
-#[derive(Debug)]
-pub struct Accounts {
-    pub users: Database<User>,
-    pub groups: Database<Group>,
-    pub shadow: Database<Shadow>,
-}
-
-impl Accounts {
-    pub fn user(&self, name: &str) -> Option<&User> {
-        self.users.user(name)
-    }
-
-    pub fn group(&self, name: &str) -> Option<&Group> {
-        self.groups.group(name)
-    }
-}
-
-/// Reads the account database. A missing file is an empty one.
-pub fn accounts(root: &Root) -> Result<Accounts, HostError> {
-    let read = |path: &str| {
-        root.read(Path::new(path), account_db::MAX_SIZE).map(|content| content.unwrap_or_default())
-    };
-    Ok(Accounts {
-        users: account_db::parse_passwd(&read("/etc/passwd")?),
-        groups: account_db::parse_group(&read("/etc/group")?),
-        // Only root may read it; without it nothing is known about passwords, and that is all.
-        shadow: account_db::parse_shadow(&read("/etc/shadow").unwrap_or_default()),
-    })
-}
-
-/// The account `etcd`. `checked`: RKE2 refuses to start without it. `data_dir`: RKE2's.
-pub fn account(root: &Root, data_dir: &Path, checked: bool) -> etcd_account::Facts {
-    let db = match accounts(root) {
-        Ok(db) => db,
-        Err(e) => {
-            let unreadable = vec![("/etc/passwd or /etc/group".to_owned(), e.to_string())];
-            return etcd_account::Facts { unreadable, checked, ..Default::default() };
-        }
-    };
-    etcd_account::Facts {
-        user: db.user(etcd_account::NAME).map(|user| etcd_account::UserFacts {
-            uid: user.uid,
-            gid: user.gid,
-            shell: user.shell.clone(),
-            line: user.line,
-            usable_password: usable_password(&db, user),
-        }),
-        group: db
-            .group(etcd_account::NAME)
-            .map(|group| etcd_account::GroupFacts { gid: group.gid, line: group.line }),
-        unreadable: Vec::new(),
-        orphan: orphan(root, &db, data_dir),
-        checked,
-    }
-}
-
-/// The owner of etcd's data directory, if both its numbers are system ids that nobody has.
-fn orphan(root: &Root, db: &Accounts, data_dir: &Path) -> Option<Owner> {
-    /// Of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
-    const SYSTEM: std::ops::RangeInclusive<u32> = 1..=999;
-    let stat = root.stat(&etcd_data_dir::etcd_dir(data_dir)).ok()?;
-    let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
-    let free = db.users.users_with_uid(owner.uid).next().is_none()
-        && db.groups.groups_with_gid(owner.gid).next().is_none();
-    let system = SYSTEM.contains(&owner.uid) && SYSTEM.contains(&owner.gid);
-    (free && system).then_some(owner)
-}
-
-/// Whether one can log in with a password, or without any.
-fn usable_password(accounts: &Accounts, user: &User) -> bool {
-    let password = if user.shadowed {
-        accounts.shadow.shadow(&user.name).map(|entry| entry.password)
-    } else {
-        Some(user.password)
-    };
-    password.is_some_and(|password| password != Password::Locked)
-}
-
 /// How the tree in a directory is, which should be an owner's.
 pub type TreeLook<'a> =
     &'a mut dyn FnMut(&Path, Owner) -> Result<Option<etcd_data_dir::TreeFacts>, Errno>;
@@ -198,7 +119,7 @@ pub fn data_dir(
 
 /// Who etcd's files belong to: the uid and the *group's* gid, as CIS 1.1.12 has it.
 pub fn etcd_owner(root: &Root) -> Option<Owner> {
-    let db = accounts(root).ok()?;
+    let db = accounts::read(root).ok()?;
     let user = db.user(etcd_account::NAME)?;
     let group = db.group(etcd_account::NAME)?;
     (user.uid != 0).then_some(Owner { uid: user.uid, gid: group.gid })

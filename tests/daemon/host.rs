@@ -45,6 +45,7 @@ while read -r key; do
     mount --bind "$root/proc/sys/$key" "$root/proc/sys/$key"
     mount -o remount,bind,ro "$root/proc/sys/$key"
 done <"$root/read-only"
+if [ -e "$root/enter" ]; then . "$root/enter"; fi
 # Wrapped: a command with its options, by which the program loses a right.
 exec $WRAPPED chroot "$root" "$@"
 "#;
@@ -268,7 +269,14 @@ impl Host {
 
     /// Runs a command of the program on this host.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).env_remove("NOTIFY_SOCKET").output().unwrap()
+        self.spawn(arguments).wait_with_output().unwrap()
+    }
+
+    /// The same without waiting for its end; the process id is the program's.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// Runs a line of shell where the daemon lives, in its mount namespace and root.

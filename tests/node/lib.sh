@@ -10,6 +10,7 @@
 #   node_put FILE DEST [MODE]
 #   node_reboot; node_powercut     # waits until the node is up again
 #   node_down                      # also at exit, whatever the reason
+#   node_prepare() { … "$1" … }    # before node_up: changes the root file system, which is not up
 #
 # nspawn: seconds; shares the machine's kernel, so its /proc/sys keys are plain files (see
 # rootfs/usr/local/lib/node/stock-proc-sys). qemu: a kernel of its own, emulated, no KVM needed.
@@ -47,6 +48,8 @@ node_up() { # node_up qemu|nspawn [SUITE]
     echo $$ >"$NODE_DIR/owner"
     NODE_KIND=$kind
     "${kind}_create"
+    # A scenario that has a function of this name prepares the root file system before it boots.
+    ! declare -F node_prepare >/dev/null || "${kind}_prepare" node_prepare
     "${kind}_start"
     node_wait_booted
     node_say "$kind $suite node up in $((SECONDS - start)) s"

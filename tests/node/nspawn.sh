@@ -6,6 +6,8 @@ nspawn_create() {
     cp -a --reflink=auto "$NODE_IMAGE/rootfs" "$NODE_DIR/root"
 }
 
+nspawn_prepare() { "$1" "$NODE_DIR/root"; }
+
 # The directories of cgroup hierarchies in which a node gets a group of its own; without one,
 # two containers would share /payload and kill each other's processes.
 nspawn_cgroups() {

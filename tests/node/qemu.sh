@@ -8,6 +8,16 @@ qemu_create() {
     cp --reflink=auto --sparse=always "$NODE_IMAGE/disk.img" "$NODE_DIR/disk.img"
 }
 
+# A disk is made anew rather than mounted: that takes no loop device, which containers lack.
+qemu_prepare() {
+    cp -a --reflink=auto "$NODE_IMAGE/rootfs" "$NODE_DIR/root"
+    "$1" "$NODE_DIR/root"
+    rm "$NODE_DIR/disk.img"
+    mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1 -d "$NODE_DIR/root" \
+        "$NODE_DIR/disk.img" 2G >"$NODE_DIR/mke2fs" 2>&1 || node_die "$(<"$NODE_DIR/mke2fs")"
+    rm -r "$NODE_DIR/root"
+}
+
 qemu_start() {
     local tries port
     for tries in 1 2 3 4 5; do
