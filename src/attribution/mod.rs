@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use fanotify::{Drained, Queue};
-use process::Missed;
+use process::{Missed, Ticks};
 
 use crate::model::{Process, Writer, sysctl_path};
 
@@ -21,7 +21,8 @@ use crate::model::{Process, Writer, sysctl_path};
 const WRITERS: usize = 8;
 
 /// A writer is read from the queue at once, but its write may be the next one that is corrected:
-/// it writes on while the first write is undone, and the kernel joins its events.
+/// it writes on while the first write is undone, and the kernel joins its events. Who has ended
+/// since does not write on: the next value is somebody else's, whose event is still to come.
 const CARRIED: Duration = Duration::from_millis(100);
 
 /// The marks, and who wrote since each parameter was last looked at.
@@ -39,6 +40,8 @@ pub struct Attribution {
 #[derive(Clone, Debug, Default)]
 struct Recent {
     writers: VecDeque<(u32, Result<Process, Missed>)>,
+    /// When they were started, which tells a process from a later one of the same number.
+    started: HashMap<u32, Option<Ticks>>,
     /// There were others besides.
     more: bool,
 }
@@ -150,11 +153,13 @@ impl Attribution {
             return writer;
         }
         match self.carried.remove(key) {
-            Some((when, recent)) if now.saturating_duration_since(when) < CARRIED => {
+            Some((when, recent))
+                if now.saturating_duration_since(when) < CARRIED && recent.may_write_on() =>
+            {
                 recent.writer()
             }
             _ => Writer::unknown(
-                "no write was seen, as when it comes through another /proc, which containers have",
+                "no write was seen yet, as when it comes through another /proc, which containers have",
             ),
         }
     }
@@ -178,10 +183,20 @@ impl Recent {
         }
         self.writers.retain(|(known, _)| *known != pid);
         if self.writers.len() == WRITERS {
-            self.writers.pop_front();
+            if let Some((left_out, _)) = self.writers.pop_front() {
+                self.started.remove(&left_out);
+            }
             self.more = true;
         }
+        self.started.insert(pid, process::started(pid));
         self.writers.push_back((pid, found));
+    }
+
+    /// Whether all of them still run.
+    fn may_write_on(&self) -> bool {
+        self.started
+            .iter()
+            .all(|(pid, started)| started.is_some() && process::started(*pid) == *started)
     }
 
     fn writer(&self) -> Writer {
@@ -228,21 +243,28 @@ mod tests {
         let mut attribution = attribution();
         assert_eq!(attribution.unavailable(), None, "these tests run as root");
         let start = Instant::now();
-        wrote(&mut attribution, 7, Ok(of(7)));
-        assert_eq!(attribution.writer("k", start).certain(), Some(&of(7)));
+        let me = std::process::id();
+        wrote(&mut attribution, me, Ok(of(me)));
+        assert_eq!(attribution.writer("k", start).certain(), Some(&of(me)));
         // It wrote on while it was read, and the kernel joined its events.
-        assert_eq!(attribution.writer("k", start + CARRIED / 2).certain(), Some(&of(7)));
+        assert_eq!(attribution.writer("k", start + CARRIED / 2).certain(), Some(&of(me)));
         assert_eq!(attribution.writer("k", start).certain(), None, "and no longer");
 
-        wrote(&mut attribution, 7, Ok(of(7)));
+        wrote(&mut attribution, me, Ok(of(me)));
         attribution.right("k", start);
         assert_eq!(attribution.writer("k", start + CARRIED).certain(), None);
 
-        wrote(&mut attribution, 7, Ok(of(7)));
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        wrote(&mut attribution, ended.id(), Ok(of(ended.id())));
+        assert_eq!(attribution.writer("k", start).certain(), Some(&of(ended.id())));
+        ended.wait().unwrap();
+        assert_eq!(attribution.writer("k", start).certain(), None, "the next write is not its");
+
+        wrote(&mut attribution, me, Ok(of(me)));
         attribution.right("k", start);
         attribution.right("k", start);
         let said = attribution.writer("k", start).to_string();
-        assert!(said.starts_with("writer unknown: no write was seen"), "{said}");
+        assert!(said.starts_with("writer unknown: no write was seen yet"), "{said}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn pidfd_means(fd: &Received, pid: u32) -> bool {
 }
 
 /// When a process was started.
-fn started(pid: u32) -> Option<Ticks> {
+pub(super) fn started(pid: u32) -> Option<Ticks> {
     // The name is in parentheses and may have any of those in it.
     read(pid, "stat")?.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

@@ -60,7 +60,9 @@ fn a_writer_that_ended_is_named_or_said_to_be_gone_and_never_taken_for_another()
         let line = corrections(&host, "kernel.panic").remove(n - 1);
         let gone = format!("writer unknown: it ended before it could be looked at (pid {pid})");
         let is_named = line.contains(&format!("written by sh[{pid}]"));
-        assert!(is_named || line.contains(&gone), "{line}");
+        // The value may be read and corrected before the kernel tells of the write.
+        let unseen = line.contains("writer unknown: no write was seen yet");
+        assert!(is_named || unseen || line.contains(&gone), "{line}");
         named += usize::from(is_named);
     }
     println!("{named} of 40 writers that ended at once were named");

@@ -85,7 +85,7 @@ node_say "$named of 4 writers that ended at once were named"
 since=$(journal_now)
 node unshare --fork --pid --mount-proc sysctl -qw kernel.panic=5
 check_soon "one from a container: a correction is in the journal" 10 corrected
-check_has "and nobody is accused" 'writer unknown: no write was seen, as when it comes through another /proc' "$(entry)"
+check_has "and nobody is accused" 'writer unknown: no write was seen yet, as when it comes through another /proc' "$(entry)"
 
 since=$(journal_now)
 node nodeguard apply >/dev/null
