@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # nodes: qemu-trixie nspawn-bookworm
+# alone: it measures how long things take.
 # Drift on a running server is undone at once: kernel parameters, owners, modes; with figures,
 # journal lines and signals; also while the agent is killed, and nothing else is touched.
 # shellcheck source=tests/node/lib.sh

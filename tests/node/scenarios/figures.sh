@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # nodes: nspawn-trixie
+# alone: it measures how long things take.
 # The floor figures: sizes, memory, time to READY=1. Lines that begin with `# figure:` are what
 # tests/all prints at its end. Limits are loose: they catch an accident, not a slow day.
 # shellcheck source=tests/node/lib.sh
