@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::{self, Policy, Problem, Settings};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir::{self, TreeFacts};
+use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::host::apply::Hand;
@@ -67,6 +69,10 @@ pub struct Engine {
     role: Option<Role>,
     /// The last configuration that could be read whole.
     meant: Option<Config>,
+    /// nodeguard's own configuration: the last whole one, else the built-in one.
+    settings: Settings,
+    /// Whether `settings` was ever read.
+    configured: bool,
     /// What the daemon found besides, in every report until it is over.
     standing: Vec<Finding>,
     /// Contested, and not to be judged or touched now.
@@ -107,6 +113,9 @@ pub enum Narrow {
     Corrected(Vec<Correction>),
     /// Something that only a whole pass can judge.
     Unmended,
+    /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
+    /// policy leaves it alone, or the kernel makes another value of it.
+    Standing(Option<Finding>),
 }
 
 impl Engine {
@@ -117,6 +126,8 @@ impl Engine {
             versions: VersionCache::default(),
             role,
             meant: None,
+            settings: Settings::default(),
+            configured: false,
             standing: Vec::new(),
             held: BTreeSet::new(),
         }
@@ -124,6 +135,11 @@ impl Engine {
 
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// nodeguard's own configuration as it is in force since the last pass.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The held descriptors of the kernel parameters, for watching them.
@@ -142,6 +158,18 @@ impl Engine {
         self.standing.retain(|finding| finding.subject != subject);
     }
 
+    /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched.
+    pub fn configure(&mut self) -> Vec<Problem> {
+        match config::resolve(&host::own_config::sources(&self.root), &sysctl::FIXED) {
+            Ok(settings) => {
+                self.settings = settings;
+                self.configured = true;
+                Vec::new()
+            }
+            Err(problems) => problems,
+        }
+    }
+
     /// Neither judges nor touches these from now on: what is said about them is [`Self::raise`]d.
     pub fn hold(&mut self, held: BTreeSet<Object>) {
         self.held = held;
@@ -150,6 +178,7 @@ impl Engine {
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+        let problems = self.configure();
         let node =
             host::rke2::observe(&self.root, &mut self.versions, self.role, mode == Mode::Apply);
         if !node.config.is_incomplete() {
@@ -177,8 +206,9 @@ impl Engine {
             })
         });
         control(self, ControlId::Sysctl, mode, &mut |engine, _, _| {
-            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope);
-            watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope);
+            let own = &engine.settings.sysctl;
+            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
+            watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
             sysctl::judge(&facts)
         });
         if node.role == Role::Server {
@@ -208,6 +238,14 @@ impl Engine {
                 etcd_data_dir::judge(facts)
             });
         }
+        control(self, ControlId::NodeguardConfig, mode, &mut |engine, _, _| {
+            own_config::judge(&own_config::Facts {
+                problems: &problems,
+                kept: engine.configured,
+                settings: &engine.settings,
+                wanted: &watch.sysctls,
+            })
+        });
         Pass { report: self.report(&node, controls, corrections), watch }
     }
 
@@ -247,10 +285,30 @@ impl Engine {
 
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
+        if let Some(finding) = self.standing_sysctl(want, scope) {
+            return Narrow::Standing(finding);
+        }
         self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
             let live = engine.proc_sys.read(&want.key);
             sysctl::judge_live(want, &live, scope).into_iter().collect()
         })
+    }
+
+    /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
+    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+        // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
+        // one after a write is somebody else's.
+        let shown = match sysctl::is_fixed(&want.key) {
+            true => None,
+            false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
+        };
+        if want.policy.value == Policy::Enforce && shown.is_none() {
+            return None;
+        }
+        let live = self.proc_sys.read(&want.key);
+        let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
+        (want.policy.value != Policy::Enforce || as_shown)
+            .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
     /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as

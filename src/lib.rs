@@ -18,6 +18,7 @@
 
 pub mod model;
 
+pub mod config;
 pub mod controls;
 pub mod rke2;
 

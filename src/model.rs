@@ -19,12 +19,19 @@ pub enum ControlId {
     EtcdAccount,
     /// Owner and mode of etcd's data directory, and of the TLS files etcd reads.
     EtcdDataDir,
+    /// nodeguard's own configuration files.
+    NodeguardConfig,
 }
 
 impl ControlId {
     /// Every control, in the order in which they are judged and printed.
-    pub const ALL: [ControlId; 4] =
-        [Self::Rke2Config, Self::Sysctl, Self::EtcdAccount, Self::EtcdDataDir];
+    pub const ALL: [ControlId; 5] = [
+        Self::Rke2Config,
+        Self::Sysctl,
+        Self::EtcdAccount,
+        Self::EtcdDataDir,
+        Self::NodeguardConfig,
+    ];
 
     /// The stable name used in JSON, on D-Bus, in the journal and in the manual.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +40,7 @@ impl ControlId {
             Self::Sysctl => "sysctl",
             Self::EtcdAccount => "etcd-account",
             Self::EtcdDataDir => "etcd-data-dir",
+            Self::NodeguardConfig => "nodeguard-config",
         }
     }
 
@@ -43,6 +51,7 @@ impl ControlId {
             Self::Sysctl => "kernel parameters",
             Self::EtcdAccount => "etcd user and group",
             Self::EtcdDataDir => "etcd data directory",
+            Self::NodeguardConfig => "nodeguard's own configuration",
         }
     }
 
@@ -52,6 +61,7 @@ impl ControlId {
             Self::Rke2Config | Self::Sysctl => &["4.2.6"],
             Self::EtcdAccount => &["1.1.12"],
             Self::EtcdDataDir => &["1.1.11", "1.1.12"],
+            Self::NodeguardConfig => &[],
         }
     }
 }

@@ -185,6 +185,138 @@ fn links_in_an_image_never_lead_out_of_it() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
+const OWN: &str = "etc/nodeguard/nodeguard.toml";
+
+#[test]
+fn the_own_configuration_is_printed_with_its_origins() {
+    let image = Image::new(&[
+        ("usr/lib/nodeguard/nodeguard.toml", "attribution = true\npoll-interval = '9s'\n"),
+        (OWN, "poll-interval = '10s'\n"),
+        ("usr/lib/nodeguard/nodeguard.toml.d/10-a.toml", "[etcd-account]\nuid = 1\n"),
+        ("usr/lib/nodeguard/nodeguard.toml.d/20-b.toml", "[etcd-account]\nuid = 2\n"),
+        ("run/nodeguard/nodeguard.toml.d/20-b.toml", "[etcd-account]\ngid = 3\n"),
+        ("etc/nodeguard/nodeguard.toml.d/ignored.conf", "broken"),
+    ]);
+    let output = image.run(&["config"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let wanted = "\
+# /usr/lib/nodeguard/nodeguard.toml
+# /etc/nodeguard/nodeguard.toml
+# /usr/lib/nodeguard/nodeguard.toml.d/10-a.toml
+# /run/nodeguard/nodeguard.toml.d/20-b.toml
+poll-interval = \"10s\"  # /etc/nodeguard/nodeguard.toml:1
+attribution = true     # /usr/lib/nodeguard/nodeguard.toml:1
+
+[etcd-account]
+uid = 1                # /usr/lib/nodeguard/nodeguard.toml.d/10-a.toml:2
+gid = 3                # /run/nodeguard/nodeguard.toml.d/20-b.toml:2
+";
+    assert_eq!(text(&output.stdout), wanted);
+    let json: serde_json::Value =
+        serde_json::from_slice(&image.run(&["config", "--json"]).stdout).unwrap();
+    assert_eq!(json["settings"]["poll-interval"]["value"], "10s");
+    assert_eq!(json["settings"]["poll-interval"]["origin"]["line"], 1);
+    assert_eq!(json["errors"], serde_json::json!([]));
+
+    // An operator's mask takes away the package's file as well.
+    fs::remove_file(image.0.path().join(OWN)).unwrap();
+    std::os::unix::fs::symlink("/dev/null", image.0.path().join(OWN)).unwrap();
+    let mask = image.0.path().join("etc/nodeguard/nodeguard.toml.d/10-a.toml");
+    std::os::unix::fs::symlink("/dev/null", mask).unwrap();
+    let output = image.run(&["config"]);
+    let wanted = "\
+# /run/nodeguard/nodeguard.toml.d/20-b.toml
+poll-interval = \"5s\"  # built-in default
+attribution = false   # built-in default
+
+[etcd-account]
+gid = 3               # /run/nodeguard/nodeguard.toml.d/20-b.toml:2
+";
+    assert_eq!(text(&output.stdout), wanted);
+}
+
+#[test]
+fn every_error_of_the_own_configuration_is_on_stderr_with_its_line_and_stops_nothing() {
+    let cis = ("etc/rancher/rke2/config.yaml", "profile: cis\n");
+    let image = Image::new(&[
+        cis,
+        (OWN, "[sysctl.extra]\nvm.swappiness = 10\nkernel.panic = 3\n"),
+        ("etc/nodeguard/nodeguard.toml.d/10-a.toml", "\natribution = true\n"),
+    ]);
+    let output = image.run(&["config"]);
+    assert_eq!(output.status.code(), Some(78));
+    let words = text(&output.stderr);
+    let mut lines = words.lines();
+    assert_eq!(
+        lines.next(),
+        Some(
+            "nodeguard: /etc/nodeguard/nodeguard.toml:3: kernel.panic is 3, expected 10: nothing \
+             else will do for RKE2"
+        )
+    );
+    assert_eq!(
+        lines.next(),
+        Some(
+            "nodeguard: /etc/nodeguard/nodeguard.toml.d/10-a.toml:2: unknown key atribution, did \
+             you mean attribution?"
+        )
+    );
+    assert!(lines.next().unwrap().starts_with("nodeguard: until that is corrected"), "{words}");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("# built-in default") && !shown.contains("swappiness"), "{shown}");
+
+    let output = image.run(&["apply", "--role", "server"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    let drop_in = image.read("etc/sysctl.d/60-rke2-cis.conf");
+    assert!(drop_in.contains("kernel.panic=10\n") && !drop_in.contains("swappiness"), "{drop_in}");
+    let (_, report) = image.check();
+    let found = findings(&report);
+    let origins: Vec<_> = found.iter().map(|f| (f.0.as_str(), f.1.as_str())).collect();
+    let file = "/etc/nodeguard/nodeguard.toml";
+    let (first, second) = (format!("{file}:3"), format!("{file}.d/10-a.toml:2"));
+    assert_eq!(origins, [("own-config", first.as_str()), ("own-config", second.as_str())]);
+
+    image.write(OWN, "[sysctl.extra]\nvm.swappiness = 10\n");
+    image.write("etc/nodeguard/nodeguard.toml.d/10-a.toml", "attribution = true\n");
+    assert_eq!(image.run(&["apply", "--role", "server"]).status.code(), Some(0));
+    let drop_in = image.read("etc/sysctl.d/60-rke2-cis.conf");
+    assert!(drop_in.contains("vm.swappiness=10\n"), "{drop_in}");
+}
+
+#[test]
+fn a_mask_that_somebody_else_could_have_made_takes_nothing_away() {
+    use std::os::unix::fs::{lchown, symlink};
+    let dir = "etc/nodeguard/nodeguard.toml.d";
+    for (owner, mode, words) in [
+        (1000, 0o755, "is a link owned by uid 1000"),
+        (0, 0o777, "is writable by others (mode 0777)"),
+    ] {
+        let vendor = "usr/lib/nodeguard/nodeguard.toml.d/50-a.toml";
+        let image = Image::new(&[(vendor, "attribution = true\n")]);
+        let at = |path: &str| image.0.path().join(path);
+        fs::create_dir_all(at(dir)).unwrap();
+        fs::set_permissions(at(dir), fs::Permissions::from_mode(mode)).unwrap();
+        let mask = at(&format!("{dir}/50-a.toml"));
+        symlink("/dev/null", &mask).unwrap();
+        lchown(&mask, Some(owner), None).unwrap();
+        let output = image.run(&["config"]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(text(&output.stderr).contains(words), "{output:?}");
+    }
+}
+
+#[test]
+fn the_own_configuration_of_an_image_is_never_read_through_a_link_out_of_it() {
+    let image = Image::new(&[]);
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("secret.toml");
+    fs::write(&secret, "attribution = true\n").unwrap();
+    fs::create_dir_all(image.0.path().join("etc/nodeguard")).unwrap();
+    std::os::unix::fs::symlink(&secret, image.0.path().join(OWN)).unwrap();
+    let output = image.run(&["config"]);
+    assert!(text(&output.stdout).contains("attribution = false"), "{output:?}");
+}
+
 #[test]
 fn wrong_usage_and_a_missing_permission_have_codes_of_their_own() {
     assert_eq!(nodeguard(&["frobnicate"]).status.code(), Some(64));

@@ -55,10 +55,11 @@ fn every_layer_uses_only_the_layers_below_it() {
     let up_from_host = ["crate::engine", "crate::bus", "crate::journal", "crate::render"];
     let top = ["crate::daemon", "crate::cli", "crate::watch", "crate::service"];
     let mut found = offenders("model", &["crate::", "super::"]);
-    for pure in ["controls", "rke2"] {
+    for pure in ["config", "controls", "rke2"] {
         found.extend(offenders(pure, &["crate::host"]));
     }
-    for layer in ["controls", "rke2", "host"] {
+    found.extend(offenders("config", &["crate::controls", "crate::rke2"]));
+    for layer in ["config", "controls", "rke2", "host"] {
         found.extend(offenders(layer, &up_from_host));
         found.extend(offenders(layer, &top));
     }
@@ -89,6 +90,7 @@ fn judging_does_no_io_and_reads_no_clock() {
         "thread::",
     ];
     let mut found = offenders("controls", &io);
+    found.extend(offenders("config", &io));
     found.extend(offenders("rke2", &io));
     found.extend(offenders("model", &io));
     assert_eq!(found, Vec::<String>::new());

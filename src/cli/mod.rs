@@ -3,12 +3,13 @@
 
 mod apply;
 mod check;
+mod config;
 mod gate;
 mod run;
 mod status;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,6 +44,8 @@ enum Command {
     Gate(GateArgs),
     /// Say what the guarding service knows
     Status(StatusArgs),
+    /// Print nodeguard's own configuration, each value with the file and line that set it
+    Config(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +73,16 @@ struct StatusArgs {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    /// Read the files of an unpacked image below DIR
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -151,6 +164,7 @@ pub fn main() -> Exit {
         Command::Apply(args) => apply::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Config(args) => config::run(&args),
     };
     result.unwrap_or_else(|e| {
         eprintln!("nodeguard: {e}");
@@ -162,12 +176,17 @@ pub fn main() -> Exit {
 }
 
 fn engine(args: &PassArgs) -> Result<Engine, CliError> {
-    let root = match &args.root {
+    Ok(Engine::new(root(args.root.as_deref())?, args.role.map(Role::from)))
+}
+
+/// The running host, or the image that `--root` names.
+fn root(dir: Option<&Path>) -> Result<Root, CliError> {
+    let root = match dir {
         Some(dir) => Root::image(dir)?,
         None => Root::host()?,
     };
     root.check_supported()?;
-    Ok(Engine::new(root, args.role.map(Role::from)))
+    Ok(root)
 }
 
 fn need_root(command: &'static str) -> Result<(), CliError> {

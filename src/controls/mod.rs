@@ -9,6 +9,8 @@ pub mod account_db;
 pub mod etcd_account;
 pub mod etcd_data_dir;
 pub mod etcd_oddity;
+pub mod own_config;
 pub mod rke2_config;
 pub mod sysctl;
 pub mod sysctl_conf;
+pub mod sysctl_wanted;

@@ -6,38 +6,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::sysctl_conf;
+use super::sysctl_wanted::BASELINE;
+use crate::config::{self, Policy};
 use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+
+pub use super::sysctl_wanted::{
+    FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Scope, Wanted, is_fixed, wanted,
+};
 
 /// Where the hardening guide tells operators to put RKE2's file.
 pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
 
-/// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
-pub const RKE2_SOURCES: [&str; 3] = [
-    "/usr/share/rke2/rke2-cis-sysctl.conf",
-    "/usr/local/share/rke2/rke2-cis-sysctl.conf",
-    "/opt/rke2/share/rke2/rke2-cis-sysctl.conf",
-];
-
-/// Used where no RKE2 is installed: the four values RKE2 itself checks
-/// (rke2 pkg/cli/cmds/profile_linux.go).
-const BASELINE: &str = "\
-# Kernel parameters that RKE2 checks when it runs under a CIS profile.
-vm.panic_on_oom=0
-vm.overcommit_memory=1
-kernel.panic=10
-kernel.panic_on_oops=1
-";
-
-/// What the kubelet checks besides, when `protect-kernel-defaults` is in force
-/// (kubernetes pkg/kubelet/cm/container_manager_linux.go; rke2#389, rke2#3804).
-const KUBELET: [(&str, &str); 2] =
-    [("kernel.keys.root_maxkeys", "1000000"), ("kernel.keys.root_maxbytes", "25000000")];
-
-/// What keeps etcd from linking somebody else's file into its data directory, where an ownership
-/// change could meet it: without it a tree that another user writes cannot be owned safely.
-pub const PROTECTED_HARDLINKS: &str = "fs.protected_hardlinks";
-
-/// The code of a finding about a live value.
+/// The code of a live value that is not the wanted one.
 pub const LIVE: &str = "sysctl-live";
 
 const ADDED: &str = "# Added by nodeguard:";
@@ -52,25 +32,8 @@ pub struct Facts {
     pub live: Option<BTreeMap<String, Live>>,
     /// Which of them belong to the baseline.
     pub scope: Scope,
-}
-
-/// Why parameters beyond RKE2's four are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// RKE2 and its kubelet refuse to start on wrong values.
-    pub kernel_defaults_in_force: bool,
-    /// etcd's data directory is guarded.
-    pub guarding: bool,
-}
-
-impl Scope {
-    /// Whether a wrong value of this parameter keeps RKE2 down, or us from guarding.
-    fn is_fatal(self, key: &str) -> bool {
-        match key {
-            PROTECTED_HARDLINKS => self.guarding,
-            _ => self.kernel_defaults_in_force && is_checked(key),
-        }
-    }
+    /// What the operator's configuration says about them.
+    pub own: config::Sysctl,
 }
 
 /// The state of [`DROP_IN`].
@@ -99,69 +62,12 @@ pub enum Live {
     Unreadable(String),
 }
 
-/// One parameter as it should be, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub key: String,
-    pub value: String,
-    pub source: Origin,
-}
-
-/// The parameters to hold, in a fixed order: RKE2's file (else the baseline), then the kubelet's.
-pub fn wanted(source: Option<&(String, String)>, scope: Scope) -> Vec<Wanted> {
-    let (name, text) =
-        source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
-    let mut out: Vec<Wanted> = Vec::new();
-    for entry in sysctl_conf::parse(text) {
-        if plain_key(&entry.key) {
-            add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
-        }
-    }
-    // RKE2 checks for these values whatever its file says, and whether it is whole or not.
-    for entry in sysctl_conf::parse(BASELINE) {
-        let named = out.iter().any(|w| w.key == entry.key && same_value(&w.value, &entry.value));
-        if !named {
-            add(&mut out, entry.key, entry.value, Origin::file("built-in baseline"));
-        }
-    }
-    if scope.kernel_defaults_in_force {
-        for (key, value) in KUBELET {
-            let source = Origin::file("kubelet --protect-kernel-defaults");
-            add(&mut out, key.into(), value.into(), source);
-        }
-    }
-    if scope.guarding {
-        let source = Origin::file("guard of etcd's data directory");
-        add(&mut out, PROTECTED_HARDLINKS.into(), "1".into(), source);
-    }
-    out
-}
-
-fn add(out: &mut Vec<Wanted>, key: String, value: String, source: Origin) {
-    match out.iter_mut().find(|w| w.key == key) {
-        Some(old) => *old = Wanted { key, value, source },
-        None => out.push(Wanted { key, value, source }),
-    }
-}
-
-/// Whether RKE2 or its kubelet looks at this parameter.
-fn is_checked(key: &str) -> bool {
-    sysctl_conf::parse(BASELINE).iter().any(|entry| entry.key == key)
-        || KUBELET.iter().any(|(name, _)| *name == key)
-}
-
-/// Whether a key names one parameter below /proc/sys and nothing else: no glob, no `..`.
-fn plain_key(key: &str) -> bool {
-    key.split('.').all(|part| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    })
-}
-
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
-    let wanted = wanted(facts.source.as_ref(), facts.scope);
-    let mut out: Vec<Planned> = judge_drop_in(facts, &wanted).into_iter().collect();
+    let wanted = wanted(facts.source.as_ref(), facts.scope, &facts.own);
+    let (held, left): (Vec<Wanted>, Vec<Wanted>) =
+        wanted.iter().cloned().partition(|want| want.policy.value == Policy::Enforce);
+    let mut out: Vec<Planned> = judge_drop_in(facts, &held, &left).into_iter().collect();
     if let Some(live) = &facts.live {
         for want in &wanted {
             let actual = live.get(&want.key).unwrap_or(&Live::Missing);
@@ -171,9 +77,14 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     out
 }
 
-/// One live value.
+/// One live value, by the operator's policy for it. Where RKE2 would refuse to start, no policy
+/// makes that any better than it is.
 pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned> {
-    let unmended = if scope.is_fatal(&want.key) { Severity::Fatal } else { Severity::Warning };
+    let fatal = scope.is_fatal(&want.key);
+    let unmended = if fatal { Severity::Fatal } else { Severity::Warning };
+    if want.policy.value == Policy::Ignore && !fatal {
+        return None;
+    }
     let finding = |severity, actual: &str, message: String, remedy: String| Finding {
         control: ControlId::Sysctl,
         code: LIVE,
@@ -188,23 +99,35 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
     };
     match actual {
         Live::Value(value) if same_value(value, &want.value) => None,
-        Live::Value(value) => Some(Planned {
-            finding: finding(
-                Severity::Drift,
+        Live::Value(value) => {
+            // RKE2's words.
+            let message = format!(
+                "invalid kernel parameter value {}={value} - expected {}",
+                want.key, want.value
+            );
+            let remedy = format!("sysctl -w {}={}", want.key, want.value);
+            let policy = &want.policy;
+            if policy.value == Policy::Enforce {
+                return Some(Planned {
+                    finding: finding(Severity::Drift, value, message, remedy),
+                    actions: vec![Action::SetSysctl {
+                        key: want.key.clone(),
+                        value: want.value.clone(),
+                        expect: value.clone(),
+                    }],
+                    unmended,
+                });
+            }
+            let word = policy.value.as_str();
+            let mut planned = Planned::only(finding(
+                unmended,
                 value,
-                format!(
-                    "invalid kernel parameter value {}={value} - expected {}",
-                    want.key, want.value
-                ),
-                format!("sysctl -w {}={}", want.key, want.value),
-            ),
-            actions: vec![Action::SetSysctl {
-                key: want.key.clone(),
-                value: want.value.clone(),
-                expect: value.clone(),
-            }],
-            unmended,
-        }),
+                format!("{message} (not corrected: its policy is \"{word}\")"),
+                format!("{remedy}, or take the policy away: {}", policy.origin),
+            ));
+            planned.finding.origin = Some(policy.origin.clone());
+            Some(planned)
+        }
         Live::Missing => Some(Planned::only(finding(
             unmended,
             "missing",
@@ -221,11 +144,16 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
 }
 
 /// Kernel values are compared as words: the kernel prints tabs where an operator writes spaces.
-fn same_value(a: &str, b: &str) -> bool {
+pub(super) fn same_value(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
 
-fn judge_drop_in(facts: &Facts, wanted: &[Wanted]) -> Option<Planned> {
+/// `wanted`: the parameters to hold. `left`: those that the operator wants left alone, so no line
+/// of ours sets them; one that is there already may be the operator's and stays.
+fn judge_drop_in(facts: &Facts, wanted: &[Wanted], left: &[Wanted]) -> Option<Planned> {
+    if wanted.is_empty() {
+        return None;
+    }
     let finding = |severity, actual: String, message: String, remedy: String| Finding {
         control: ControlId::Sysctl,
         code: "sysctl-dropin",
@@ -255,9 +183,10 @@ fn judge_drop_in(facts: &Facts, wanted: &[Wanted]) -> Option<Planned> {
     match &facts.drop_in {
         DropIn::Absent => {
             let text = facts.source.as_ref().map_or(BASELINE, |(_, text)| text);
+            let text = sysctl_conf::without(text, |key| left.iter().any(|want| want.key == key));
             Some(write(
                 None,
-                sysctl_conf::mend(text, pairs(), ADDED),
+                sysctl_conf::mend(&text, pairs(), ADDED),
                 "absent".into(),
                 format!("{DROP_IN} does not exist: the next boot would lose the kernel parameters"),
             ))
@@ -449,16 +378,86 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_plain_parameter_is_never_taken_from_a_file() {
-        let text = "kernel.*=1\nkernel/../../etc/passwd=1\nkernel.panic=10\n".to_owned();
-        let keys: Vec<_> = wanted(Some(&("x".into(), text)), Scope::default())
-            .into_iter()
-            .map(|w| w.key)
-            .collect();
+    fn a_policy_decides_what_is_done_and_never_how_bad_it_is() {
+        use Policy::{Enforce, Ignore, Warn};
+        use Severity::{Drift, Fatal, Warning};
+        /// Policy, whether RKE2 checks, live value, what is found, whether it is acted on.
+        const ROWS: [(Policy, bool, &str, Option<Severity>, bool); 10] = [
+            (Enforce, false, "0", Some(Drift), true),
+            (Enforce, true, "0", Some(Drift), true),
+            (Enforce, true, "10", None, false),
+            (Warn, false, "0", Some(Warning), false),
+            (Warn, true, "0", Some(Fatal), false),
+            (Warn, true, "10", None, false),
+            (Ignore, false, "0", None, false),
+            (Ignore, true, "0", Some(Fatal), false),
+            (Ignore, true, "10", None, false),
+            (Ignore, false, "10", None, false),
+        ];
+        for row in ROWS {
+            let (policy, checked, value, severity, acted) = row;
+            let want = Wanted {
+                key: "kernel.panic".into(),
+                value: "10".into(),
+                source: Origin::file("x"),
+                policy: config::Setting { value: policy, origin: Origin::at("own", 3) },
+            };
+            let scope = Scope { kernel_defaults_in_force: checked, guarding: false };
+            let planned = judge_live(&want, &Live::Value(value.into()), scope);
+            assert_eq!(planned.as_ref().map(|p| p.finding.severity), severity, "{row:?}");
+            assert_eq!(planned.as_ref().is_some_and(|p| !p.actions.is_empty()), acted, "{row:?}");
+            if let (Some(planned), false) = (planned, acted) {
+                assert_eq!(planned.unmended, planned.finding.severity, "{row:?}");
+                assert_eq!(planned.finding.origin, Some(Origin::at("own", 3)));
+                let words = "invalid kernel parameter value kernel.panic=0 - expected 10 (not";
+                assert!(planned.finding.message.starts_with(words), "{planned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_operator_wants_left_alone_is_no_part_of_the_drop_in() {
+        let left = |value| config::Setting { value, origin: Origin::at("own", 3) };
+        let mut facts = right(&[("vm.swappiness", "1"), ("vm.dirty_ratio", "5")]);
+        facts.own.policy = [
+            ("kernel.panic".to_owned(), left(Policy::Warn)),
+            ("vm.dirty_ratio".to_owned(), left(Policy::Ignore)),
+            ("vm.swappiness".to_owned(), left(Policy::Enforce)),
+        ]
+        .into();
+        let extra =
+            |value: &str| config::Setting { value: value.into(), origin: Origin::file("o") };
+        facts.own.extra =
+            vec![("vm.swappiness".into(), extra("1")), ("vm.dirty_ratio".into(), extra("5"))];
+        facts.source =
+            Some(("x".into(), "# RKE2's\nvm.panic_on_oom=0\nkernel/panic = 10\n".into()));
+        let written = |drop_in| {
+            let facts = Facts { drop_in, ..facts.clone() };
+            let planned = judge(&facts);
+            let [Planned { actions, .. }] = &planned[..] else { panic!("{planned:?}") };
+            let [Action::WriteFile { content, .. }] = &actions[..] else { panic!("{actions:?}") };
+            String::from_utf8_lossy(content).into_owned()
+        };
+        let added = "# Added by nodeguard:\nvm.overcommit_memory=1\nkernel.panic_on_oops=1\n\
+                     vm.swappiness=1\n";
+        assert_eq!(written(DropIn::Absent), format!("# RKE2's\nvm.panic_on_oom=0\n{added}"));
         assert_eq!(
-            keys,
-            ["kernel.panic", "vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic_on_oops"]
+            written(DropIn::Content(b"kernel.panic=3\nvm.panic_on_oom=0\n".to_vec())),
+            format!("kernel.panic=3\nvm.panic_on_oom=0\n{added}"),
+            "a line that is there may be the operator's"
         );
+        let whole = format!("vm.panic_on_oom=0\n{added}");
+        facts.drop_in = DropIn::Content(whole.into_bytes());
+        assert_eq!(codes(&facts), []);
+    }
+
+    #[test]
+    fn a_node_on_which_everything_is_left_alone_gets_no_drop_in() {
+        let left = config::Setting { value: Policy::Ignore, origin: Origin::at("own", 3) };
+        let mut facts = right(&[("kernel.panic", "3")]);
+        facts.drop_in = DropIn::Absent;
+        facts.own.policy = FIXED.iter().map(|(key, _)| ((*key).to_owned(), left.clone())).collect();
+        assert_eq!(codes(&facts), []);
     }
 
     #[test]

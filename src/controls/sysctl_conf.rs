@@ -89,6 +89,14 @@ pub fn mend<'a>(
     out
 }
 
+/// The file's text without its assignments of some keys.
+pub fn without(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
+    let kept = (1..).zip(text.lines()).filter(|(number, line)| {
+        parse_line(line, *number).is_none_or(|entry| !unwanted(&entry.key))
+    });
+    kept.flat_map(|(_, line)| [line, "\n"]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

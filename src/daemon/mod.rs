@@ -11,22 +11,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
+use crate::config::{self, Settings};
 use crate::controls::sysctl::DROP_IN;
 use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::host::{proc_sys, runtime};
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal, Priority};
 use crate::model::{ControlId, Finding, Report, Severity};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::watch::{Hints, Interest, Watcher};
-
-/// How often the kernel parameters are read although no event came: a write through another
-/// procfs instance (every container has one) raises none.
-const POLL: Duration = Duration::from_secs(5);
 
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -109,6 +106,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         notices,
         bus_wake: bus_wake.clone(),
         bus_socket: address.socket().to_path_buf(),
+        settings: Settings::default(),
         due: None,
         rested: Instant::now(),
         rest: FIRST_REST,
@@ -127,10 +125,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
 
     let mut mounts = MountEvents::new();
-    let every = daemon.service.interval().map_or(POLL, |watchdog| watchdog.min(POLL));
-    let mut tick = interval_at(Instant::now() + every, every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut every = daemon.poll_interval();
+    let mut tick = ticker(every);
     loop {
+        // The configuration may have changed with the last pass.
+        if daemon.poll_interval() != every {
+            every = daemon.poll_interval();
+            tick = ticker(every);
+        }
         let (due, quiet) = (daemon.due, daemon.quiet);
         let event = tokio::select! {
             biased;
@@ -177,6 +179,12 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     Ok(())
 }
 
+fn ticker(every: Duration) -> Interval {
+    let mut tick = interval_at(Instant::now() + every, every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
 struct Daemon {
     engine: Engine,
     watcher: Watcher,
@@ -187,6 +195,8 @@ struct Daemon {
     notices: mpsc::Sender<Notice>,
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
+    /// As they were last logged.
+    settings: Settings,
     /// When a pass that was put off is to run.
     due: Option<Instant>,
     /// Before this no event starts a whole pass.
@@ -224,6 +234,13 @@ impl Daemon {
                 let _ = reply.send(self.report());
             }
         }
+    }
+
+    /// How often the kernel parameters are read although no event came: a write through another
+    /// procfs instance (every container has one) raises none. The watchdog wants its turns too.
+    fn poll_interval(&self) -> Duration {
+        let poll = self.engine.settings().poll_interval.value;
+        self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
     /// Pods make mounts all the time; only one that covers or uncovers the way to
@@ -285,6 +302,7 @@ impl Daemon {
             }
         }
         self.watcher.finish();
+        self.saw_settings();
         self.looked = Instant::now();
         // As soon as it might: it was waited for.
         let waited_for = began < self.rested + FIRST_REST;
@@ -320,6 +338,15 @@ impl Daemon {
             service.turned();
             watcher.watch_tree(dir, below);
         })
+    }
+
+    /// A changed configuration is logged once; what is wrong with a broken one is in the report.
+    fn saw_settings(&mut self) {
+        if *self.engine.settings() != self.settings {
+            self.settings = self.engine.settings().clone();
+            let text = "a changed configuration is in force; see `nodeguard config`";
+            self.journal.log(Entry::new(Priority::Info, text));
+        }
     }
 
     /// Events may be missed now, or no longer: it is in every report as long as it lasts.
@@ -359,6 +386,8 @@ impl Daemon {
             Interest::bus(&self.bus_socket),
         ];
         interests.extend(crate::controls::sysctl::RKE2_SOURCES.iter().map(Interest::file));
+        interests.extend(config::BASE.iter().map(Interest::file));
+        interests.extend(config::DROP_INS.iter().map(Interest::directory));
         for path in &self.watch.config {
             let directory = path.extension().is_some_and(|suffix| suffix == "d");
             interests.push(if directory {

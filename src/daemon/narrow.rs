@@ -26,6 +26,9 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 const QUIET: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
 
+/// Between whole passes that only tell about what is not written.
+const STANDING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Between whole passes that only hope for a mend.
 const MENDING_PAUSE: Duration = Duration::from_millis(500);
 
@@ -84,7 +87,23 @@ impl Daemon {
             Verdict::HoldBack => return self.hold_back(),
         }
         let narrow = self.engine.mend_sysctl(want, self.watch.scope);
+        if let Narrow::Standing(finding) = narrow {
+            self.stands(key, finding.as_ref());
+            return self.settled(&object, Narrow::Right, corrections);
+        }
         self.settled(&object, narrow, corrections)
+    }
+
+    /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
+    /// whole pass will tell, not at once, since whoever sets it again and again must not fill the
+    /// journal.
+    fn stands(&mut self, key: &str, finding: Option<&Finding>) {
+        let report = self.report();
+        let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
+        if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
+            self.look_soon(STANDING_PAUSE);
+        }
+        self.hold_back();
     }
 
     fn hold_back(&mut self) -> bool {
@@ -122,7 +141,8 @@ impl Daemon {
     ) -> bool {
         let now = Instant::now();
         let (change, settled) = match narrow {
-            Narrow::Right => (self.pacing.right(object, now), true),
+            // Whoever sets what we do not write fights with nobody.
+            Narrow::Right | Narrow::Standing(_) => (self.pacing.right(object, now), true),
             Narrow::Unmended => (self.pacing.corrected(object, Cost::Narrow, now), false),
             Narrow::Corrected(made) => {
                 corrections.extend(made);

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Object, Outcome};
 
@@ -154,11 +156,36 @@ fn set_sysctl(
         Live::Unreadable(reason) => return Outcome::Failed { reason },
     }
     if let Err(e) = proc_sys::write(key, value) {
-        return Outcome::Failed { reason: format!("the kernel refused {key}={value}: {e}") };
+        let reason = format!("the kernel refused {key}={value}: {e}{}", why_refused(e));
+        return Outcome::Failed { reason };
     }
     match proc_sys.read(key) {
-        Live::Value(now) if words(&now) == words(value) => Outcome::Applied { changes: 1 },
-        other => Outcome::Failed { reason: format!("{key} reads {other:?} after writing {value}") },
+        Live::Value(now) if words(&now) == words(value) => {
+            proc_sys.remember_altered(key, None);
+            Outcome::Applied { changes: 1 }
+        }
+        Live::Value(now) => {
+            let reason = format!("{key} was set to {value}, and the kernel shows {now} for it");
+            proc_sys.remember_altered(key, Some((value.to_owned(), now)));
+            Outcome::Failed { reason }
+        }
+        Live::Missing => Outcome::Failed { reason: format!("{key} went away while it was set") },
+        Live::Unreadable(e) => {
+            Outcome::Failed { reason: format!("{key} cannot be read back after writing: {e}") }
+        }
+    }
+}
+
+/// What the operator can make of it, where the error alone says little.
+fn why_refused(e: Errno) -> &'static str {
+    match e {
+        Errno::INVAL | Errno::RANGE => ": it does not take this value",
+        Errno::ROFS => {
+            ": /proc/sys is read-only here, as in a container; it can be set on the host"
+        }
+        Errno::PERM | Errno::ACCESS => ": not allowed, as in a container or under a lockdown",
+        Errno::NOENT => ": it is gone",
+        _ => "",
     }
 }
 

@@ -12,6 +12,7 @@ pub mod command;
 pub mod files;
 pub mod mend;
 pub mod observe;
+pub mod own_config;
 pub mod proc_sys;
 pub mod rke2;
 pub mod root;

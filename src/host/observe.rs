@@ -12,6 +12,7 @@ use super::HostError;
 use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree;
+use crate::config;
 use crate::controls::account_db::{self, Database, Group, Password, Shadow, User};
 use crate::controls::{etcd_account, etcd_data_dir, sysctl};
 use crate::model::Owner;
@@ -21,13 +22,18 @@ use crate::rke2::Config;
 const FILE_LIMIT: usize = 1 << 20;
 
 /// The kernel parameters and their drop-in.
-pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, scope: sysctl::Scope) -> sysctl::Facts {
+pub fn sysctl(
+    root: &Root,
+    proc_sys: &mut ProcSys,
+    scope: sysctl::Scope,
+    own: &config::Sysctl,
+) -> sysctl::Facts {
     let source = sysctl::RKE2_SOURCES.iter().find_map(|path| {
         let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
         Some(((*path).to_owned(), String::from_utf8(content).ok()?))
     });
     let live = root.is_live().then(|| {
-        sysctl::wanted(source.as_ref(), scope)
+        sysctl::wanted(source.as_ref(), scope, own)
             .into_iter()
             .map(|want| {
                 let value = proc_sys.read(&want.key);
@@ -36,7 +42,7 @@ pub fn sysctl(root: &Root, proc_sys: &mut ProcSys, scope: sysctl::Scope) -> sysc
             .collect()
     });
     let drop_in = drop_in(root);
-    sysctl::Facts { source, drop_in, live, scope }
+    sysctl::Facts { source, drop_in, live, scope, own: own.clone() }
 }
 
 fn drop_in(root: &Root) -> sysctl::DropIn {

@@ -18,6 +18,8 @@ const VALUE_LIMIT: usize = 4096;
 #[derive(Debug, Default)]
 pub struct ProcSys {
     held: BTreeMap<String, OwnedFd>,
+    /// By key: a value that we wrote, and the other one that the kernel then showed.
+    altered: BTreeMap<String, (String, String)>,
 }
 
 /// Where a parameter lives. In sysctl.d's dotted form a slash stands for a literal dot.
@@ -47,6 +49,19 @@ impl ProcSys {
                 Live::Unreadable(std::io::Error::from(e).to_string())
             }
         }
+    }
+
+    /// What the kernel made of `value`, when it was last written, if that was another one (`0x10`
+    /// is shown as `16`). Writing it once more would change nothing.
+    pub fn altered(&self, key: &str, value: &str) -> Option<&str> {
+        self.altered.get(key).filter(|(wrote, _)| wrote == value).map(|(_, shown)| shown.as_str())
+    }
+
+    pub(super) fn remember_altered(&mut self, key: &str, altered: Option<(String, String)>) {
+        match altered {
+            Some(altered) => self.altered.insert(key.to_owned(), altered),
+            None => self.altered.remove(key),
+        };
     }
 
     /// The held descriptor, opened if it is not yet.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
+pub mod settings;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -94,7 +96,7 @@ impl View {
 pub fn text(view: &View) -> String {
     let mut out = format!("{}\n", view.headline());
     for control in &view.controls {
-        out += &format!("  {:<14} {:<9} {}\n", control.id, control.state, control.title);
+        out += &format!("  {:<16} {:<9} {}\n", control.id, control.state, control.title);
         for finding in &control.findings {
             out += &finding_text(finding, "    ");
         }

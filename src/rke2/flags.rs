@@ -247,29 +247,8 @@ pub(super) fn meant(role: Role, key: &str) -> Option<&'static str> {
         *name == plain
             || fold(name) == fold(&plain)
             || matches!((*name, plain.as_str()), ("profile", "cis-profile" | "profiles"))
-            || (plain.len() <= 32 && distance(name, &plain) <= allowed)
+            || (plain.len() <= 32 && strsim::osa_distance(name, &plain) <= allowed)
     })
-}
-
-/// How many letters must be inserted, removed, replaced or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    rows[0] = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = least;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ fn a_name_that_is_no_text_is_contested_and_recovers_like_any_other() {
 }
 
 /// Processor time used so far, in hundredths of a second.
-fn cpu_ticks(pid: u32) -> u64 {
+pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = proc_file(pid, "stat");
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Kernel values as an unprepared machine has them.
-const STOCK: [(&str, &str); 7] = [
+const STOCK: [(&str, &str); 8] = [
+    ("vm/swappiness", "60"),
     ("fs/protected_hardlinks", "0"),
     ("vm/panic_on_oom", "0"),
     ("vm/overcommit_memory", "0"),
@@ -37,6 +38,13 @@ done
 mount --rbind /proc "$root/proc"
 mount --bind "$root/stock" "$root/proc/sys"
 [ "$(ls "$root/proc/sys")" = "$(ls "$root/stock")" ]
+while read -r key; do
+    mount --bind "/proc/sys/$key" "$root/proc/sys/$key"
+done <"$root/kernels-own"
+while read -r key; do
+    mount --bind "$root/proc/sys/$key" "$root/proc/sys/$key"
+    mount -o remount,bind,ro "$root/proc/sys/$key"
+done <"$root/read-only"
 exec chroot "$root" "$@"
 "#;
 
@@ -97,6 +105,8 @@ impl Host {
                 "SYS_UID_MIN 100\nSYS_UID_MAX 999\nSYS_GID_MIN 100\nSYS_GID_MAX 999\n",
             ),
             ("etc/rancher/rke2/config.yaml", "profile: cis\n"),
+            ("kernels-own", ""),
+            ("read-only", ""),
         ] {
             fs::write(at(file), text).unwrap();
         }
@@ -129,6 +139,18 @@ impl Host {
         let mut file =
             fs::File::options().write(true).open(self.at(&format!("stock/{key}"))).unwrap();
         file.write_all(format!("{value}\n").as_bytes()).unwrap();
+    }
+
+    /// Puts the kernel's own file in the place of a plain one, for parameters of an IPC namespace:
+    /// the daemon has one of its own, so that nothing of this machine changes.
+    pub fn use_the_kernels(&self, keys: &[&str]) {
+        assert!(
+            keys.iter().all(|key| ["kernel/sem", "kernel/msgmax", "kernel/shmmni"].contains(key))
+        );
+        for key in keys {
+            fs::write(self.at("stock").join(key), "").unwrap();
+        }
+        self.write("kernels-own", &keys.iter().map(|key| format!("{key}\n")).collect::<String>());
     }
 
     /// RKE2's directories with etcd's files in them, all root's, as at a first start.
@@ -196,16 +218,22 @@ impl Host {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
+        command.args(["--mount", "--ipc", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
         command.arg(self.dir.path()).arg("/nodeguard").args(arguments);
         command.env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", "/run/notify");
         command
     }
 
     pub fn start(&mut self) {
+        self.start_with_watchdog(Some("3000000"));
+    }
+
+    /// `watchdog` is in microseconds; without it the daemon's clock is its poll interval alone.
+    pub fn start_with_watchdog(&mut self, watchdog: Option<&str>) {
         let log = fs::File::options().create(true).append(true).open(self.at("log")).unwrap();
         let mut command = self.command(&["run"]);
-        command.env("WATCHDOG_USEC", "3000000").stderr(log).stdin(Stdio::null());
+        command.envs(watchdog.map(|limit| ("WATCHDOG_USEC", limit)));
+        command.stderr(log).stdin(Stdio::null());
         command.process_group(0);
         self.daemon = Some(command.spawn().unwrap());
         self.until("READY=1", |host| host.told.iter().any(|line| line == "READY=1"));
@@ -243,7 +271,7 @@ impl Host {
     pub fn inside(&self, line: &str) -> String {
         let pid = self.pid().to_string();
         let output = Command::new("nsenter")
-            .args(["--target", &pid, "--mount", "--root", "--wd=/", "sh", "-c", line])
+            .args(["--target", &pid, "--mount", "--ipc", "--root", "--wd=/", "sh", "-c", line])
             .output()
             .unwrap();
         assert!(output.status.success(), "{line}: {output:?}");
@@ -254,6 +282,13 @@ impl Host {
         let owner = self.inside(&format!("stat -c '%u %g' {path} || true"));
         let (uid, gid) = owner.split_once(' ')?;
         Some((uid.parse().ok()?, gid.parse().ok()?))
+    }
+
+    /// How often the daemon was woken so far.
+    pub fn wakeups(&self) -> u64 {
+        let status = proc_file(self.pid(), "status");
+        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub fn log(&self) -> String {

@@ -3,6 +3,7 @@
 
 mod contest;
 mod host;
+mod own_config;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -305,18 +306,13 @@ fn what_etcd_writes_wakes_nobody() {
     host.make_data_dir();
     let wal = format!("{ETCD}/member/wal/0.wal");
     host.until("guarded", |host| host.owner(&wal) == etcd);
-    let wakeups = |host: &Host| -> u64 {
-        let status = proc_file(host.pid(), "status");
-        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
     // What the guard's own change and the tree's making still had to say is over.
     host.until("it is quiet", |host| {
-        let before = wakeups(host);
+        let before = host.wakeups();
         std::thread::sleep(Duration::from_millis(100));
-        wakeups(host) == before
+        host.wakeups() == before
     });
-    let before = wakeups(&host);
+    let before = host.wakeups();
     let mut file = fs::File::options().append(true).open(host.at(&wal)).unwrap();
     for n in 0..2000 {
         file.write_all(b"record").unwrap();
@@ -325,7 +321,7 @@ fn what_etcd_writes_wakes_nobody() {
         }
     }
     drop(file);
-    let woken = wakeups(&host) - before;
+    let woken = host.wakeups() - before;
     // The clock's own ticks may fall into it.
     assert!(woken <= 3, "{woken} wakeups for 2000 writes");
 }

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! nodeguard's own configuration: the text of its files → [`Settings`], each value with the file
+//! and line that set it.
+//!
+//! ```text
+//! files (host layer) ──► order ──► fragment, one a file ──► Settings, or every Problem at once
+//! ```
+//!
+//! Everything here is pure: the bytes were read by the host layer. Whatever is wrong with a file
+//! is a [`Problem`]; a configuration counts as a whole or not at all.
+
+mod fragment;
+mod nearest;
+mod order;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::model::{Origin, shown};
+
+use fragment::Fragment;
+
+pub use nearest::nearest;
+pub use order::order;
+pub use values::duration_text;
+
+/// The base files; of a key that both set the later one's value counts.
+pub const BASE: [&str; 2] = ["/usr/lib/nodeguard/nodeguard.toml", "/etc/nodeguard/nodeguard.toml"];
+
+/// The directories of drop-ins. Of two files with the same name the one in the earlier directory
+/// counts.
+pub const DROP_INS: [&str; 3] = [
+    "/etc/nodeguard/nodeguard.toml.d",
+    "/run/nodeguard/nodeguard.toml.d",
+    "/usr/lib/nodeguard/nodeguard.toml.d",
+];
+
+/// Of one file, in bytes.
+pub const MAX_FILE_SIZE: usize = 64 * 1024;
+
+/// Entries of one drop-in directory.
+pub const MAX_DROP_INS: usize = 128;
+
+/// Keys in each of the tables `policy` and `extra`.
+const MAX_KEYS: usize = 256;
+
+/// Problems that are told one by one; the rest is counted.
+const MAX_PROBLEMS: usize = 32;
+
+/// One file as the host layer met it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As it is shown to the operator.
+    pub path: String,
+    /// The bytes, or why the file cannot be used.
+    pub content: Result<Vec<u8>, String>,
+}
+
+/// A value and who set it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    pub fn built_in(value: T) -> Self {
+        Self { value, origin: Origin::file("built-in default") }
+    }
+}
+
+/// What is done about one kernel parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is held at its value.
+    #[default]
+    Enforce,
+    /// It is never written; a wrong value is reported.
+    Warn,
+    /// It is never written; a wrong value is reported only where RKE2 would not start with it.
+    Ignore,
+}
+
+impl Policy {
+    pub const ALL: [Policy; 3] = [Self::Enforce, Self::Warn, Self::Ignore];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
+/// The whole configuration, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How often the kernel parameters are read although no event came.
+    pub poll_interval: Setting<Duration>,
+    /// Whether it is found out who changed a kernel parameter.
+    pub attribution: Setting<bool>,
+    pub sysctl: Sysctl,
+    pub etcd_account: EtcdAccount,
+}
+
+/// The table `[sysctl]`. Keys are in dotted form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sysctl {
+    pub policy: BTreeMap<String, Setting<Policy>>,
+    /// The operator's own parameters, in the order in which they were declared.
+    pub extra: Vec<(String, Setting<String>)>,
+}
+
+/// The table `[etcd-account]`: numbers that the account must have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdAccount {
+    pub uid: Option<Setting<u32>>,
+    pub gid: Option<Setting<u32>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll_interval: Setting::built_in(Duration::from_secs(5)),
+            attribution: Setting::built_in(false),
+            sysctl: Sysctl::default(),
+            etcd_account: EtcdAccount::default(),
+        }
+    }
+}
+
+/// One thing wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub origin: Origin,
+    /// The key, or the file.
+    pub subject: String,
+    pub expected: String,
+    pub actual: String,
+    /// What is wrong, without the origin.
+    pub message: String,
+    pub remedy: String,
+}
+
+impl Problem {
+    /// `subject` is `actual` and should be `expected`.
+    fn wrong(origin: Origin, subject: &str, actual: &str, expected: &str) -> Self {
+        let (subject, actual) = (printable(subject), printable(actual));
+        Self {
+            message: format!("{subject} is {actual}, expected {expected}"),
+            remedy: format!("correct {origin}"),
+            expected: expected.into(),
+            origin,
+            subject,
+            actual,
+        }
+    }
+}
+
+/// The files, the least important first, → the configuration, or everything that is wrong with
+/// it. `fixed`: kernel parameters whose value is not the operator's to choose, with that value.
+pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut settings = Settings::default();
+    for source in sources {
+        match &source.content {
+            Ok(bytes) => {
+                let fragment = fragment::read(&source.path, bytes, fixed, &mut problems);
+                merge(&mut settings, fragment);
+            }
+            Err(reason) => problems.push(Problem {
+                origin: Origin::file(&source.path),
+                subject: source.path.clone(),
+                expected: "a readable file of root's".into(),
+                actual: reason.clone(),
+                message: format!("{} cannot be used: {reason}", source.path),
+                remedy: format!("correct {}, or take it away", source.path),
+            }),
+        }
+    }
+    for (table, count) in
+        [("policy", settings.sysctl.policy.len()), ("extra", settings.sysctl.extra.len())]
+    {
+        if count > MAX_KEYS {
+            let origin = Origin::file(sources.last().map_or("", |source| source.path.as_str()));
+            let (actual, expected) = (format!("{count} keys"), format!("at most {MAX_KEYS}"));
+            problems.push(Problem::wrong(origin, &format!("sysctl.{table}"), &actual, &expected));
+        }
+    }
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    problems.truncate(MAX_PROBLEMS);
+    if let (Some(last), true) = (problems.last_mut(), more > 0) {
+        last.message.push_str(&format!(" (and {more} more errors)"));
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn merge(settings: &mut Settings, fragment: Fragment) {
+    fn set<T>(old: &mut T, new: Option<T>) {
+        if let Some(new) = new {
+            *old = new;
+        }
+    }
+    set(&mut settings.poll_interval, fragment.poll_interval);
+    set(&mut settings.attribution, fragment.attribution);
+    set(&mut settings.etcd_account.uid, fragment.uid.map(Some));
+    set(&mut settings.etcd_account.gid, fragment.gid.map(Some));
+    settings.sysctl.policy.extend(fragment.policy);
+    for (key, value) in fragment.extra {
+        // Another value in the place of the first: a later file changes what, not when.
+        match settings.sysctl.extra.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, old)) => *old = value,
+            None => settings.sysctl.extra.push((key, value)),
+        }
+    }
+}
+
+/// Text of a file as it is shown: no control characters, and not without end.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut out: String = shown(Path::new(text)).chars().take(LONGEST).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}

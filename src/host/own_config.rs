@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading nodeguard's own configuration files. Who can change them decides what a root process
+//! does, so only root may be able to.
+
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::root::{Root, read_regular};
+use crate::config::{BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, Source, order};
+use crate::model::shown;
+
+/// All files that count, the least important first.
+pub fn sources(root: &Root) -> Vec<Source> {
+    let mut out = Vec::new();
+    let [vendor, admin] = BASE.map(Path::new);
+    // As a drop-in of the operator's masks the package's of the same name.
+    if !matches!(look(root, admin), Found::Masked) {
+        out.extend(source(root, vendor));
+    }
+    out.extend(source(root, admin));
+    let mut listed = Vec::new();
+    for dir in DROP_INS {
+        match root.list(Path::new(dir), MAX_DROP_INS) {
+            Ok(names) => listed.push((dir, names.unwrap_or_default())),
+            Err(e) => out.push(Source { path: dir.into(), content: Err(e.to_string()) }),
+        }
+    }
+    out.extend(order(&listed).iter().filter_map(|path| source(root, path)));
+    out
+}
+
+/// What is at a path.
+enum Found {
+    Nothing,
+    /// A link to /dev/null: not this file, and none that it hides.
+    Masked,
+    Content(Vec<u8>),
+    /// Why it is not believed.
+    Unusable(String),
+}
+
+/// `None` where there is no file, or it is masked.
+fn source(root: &Root, path: &Path) -> Option<Source> {
+    let content = match look(root, path) {
+        Found::Nothing | Found::Masked => return None,
+        Found::Content(bytes) => Ok(bytes),
+        Found::Unusable(reason) => Err(reason),
+    };
+    Some(Source { path: shown(path), content })
+}
+
+fn look(root: &Root, path: &Path) -> Found {
+    let result = if root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null")) {
+        // Taking a file away is as much as writing one: a mask must be root's as well.
+        only_roots(root, path).map(|()| Found::Masked)
+    } else {
+        read(root, path).map(|content| content.map_or(Found::Nothing, Found::Content))
+    };
+    result.unwrap_or_else(Found::Unusable)
+}
+
+/// Whether only root can put something else at `path`.
+fn only_roots(root: &Root, path: &Path) -> Result<(), String> {
+    match root.unsafe_component(path) {
+        Some((component, reason)) => Err(format!("{} {reason}", shown(&component))),
+        None => Ok(()),
+    }
+}
+
+/// The content of a file that only root can change.
+fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
+    // NONBLOCK: a fifo in the file's place must not hold us up.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match root.open(path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(e) => return Err(std::io::Error::from(e).to_string()),
+    };
+    let stat = rustix::fs::fstat(&fd).map_err(|e| std::io::Error::from(e).to_string())?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        if stat.st_uid != 0 {
+            return Err(format!("it is owned by uid {}, expected root", stat.st_uid));
+        }
+        let others = if stat.st_gid == 0 { 0o002 } else { 0o022 };
+        let mode = stat.st_mode & 0o7777;
+        if mode & others != 0 {
+            return Err(format!("others than root can write to it (mode {mode:04o})"));
+        }
+    }
+    only_roots(root, path)?;
+    read_regular(fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
+}
