@@ -15,6 +15,7 @@ use crate::controls::etcd_data_dir::{self, TreeFacts};
 use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
+use crate::controls::sysctl_override;
 use crate::host::apply::Hand;
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::{Node, VersionCache};
@@ -209,7 +210,10 @@ impl Engine {
             let own = &engine.settings.sysctl;
             let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
             watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
-            sysctl::judge(&facts)
+            let mut planned = sysctl::judge(&facts);
+            let sources = host::sysctl_d::observe(&engine.root);
+            planned.extend(sysctl_override::judge(&sources, &watch.sysctls));
+            planned
         });
         if node.role == Role::Server {
             control(self, ControlId::EtcdAccount, mode, &mut |engine, _, _| {

@@ -21,6 +21,7 @@ pub mod model;
 pub mod config;
 pub mod controls;
 pub mod rke2;
+pub mod sysctl_d;
 
 pub mod host;
 

@@ -349,3 +349,53 @@ fn a_report_that_nobody_reads_to_its_end_is_no_failure() {
     assert!(["2\n", "141\n"].contains(&text(&output.stdout).as_str()), "{output:?}");
     assert!(!text(&output.stderr).contains("panicked"), "{output:?}");
 }
+
+const STIG: (&str, &str) = ("etc/sysctl.d/99-stig.conf", "# STIG\nkernel.panic = 0\n");
+
+#[test]
+fn a_file_that_defeats_the_drop_in_at_boot_is_a_finding_and_explain_names_its_line() {
+    let image = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis\n"), STIG]);
+    let output = image.run(&["apply", "--role", "agent"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    let (_, report) = image.check();
+    let found = findings(&report);
+    let row =
+        found.iter().find(|f| f.0 == "sysctl-overridden").unwrap_or_else(|| panic!("{found:?}"));
+    assert_eq!(row.1, "/etc/sysctl.d/99-stig.conf:2");
+
+    let output = image.run(&["explain", "kernel.panic", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = &answer["keys"][0];
+    assert_eq!(key["wanted"]["value"], "10");
+    assert_eq!(key["live"]["state"], "not-looked-at", "an image has no kernel");
+    assert_eq!(key["next_boot"]["value"], "0");
+    assert_eq!(key["next_boot"]["origin"]["file"], "/etc/sysctl.d/99-stig.conf");
+    assert_eq!(key["next_boot"]["origin"]["line"], 2);
+    assert_eq!(key["shadowed"][0]["origin"]["file"], "/etc/sysctl.d/60-rke2-cis.conf");
+
+    // As the remedy says.
+    image.write(STIG.0, "# STIG\nkernel.panic = 10\n");
+    let report = image.check().1;
+    assert!(findings(&report).iter().all(|f| f.0 != "sysctl-overridden"), "{report}");
+}
+
+#[test]
+fn explain_takes_any_spelling_tells_all_held_keys_and_refuses_what_is_no_key() {
+    let image = Image::new(&[("etc/sysctl.d/a.conf", "net/ipv4/conf/eth0.1/rp_filter=2\n")]);
+    for spelling in ["net/ipv4/conf/eth0.1/rp_filter", "net.ipv4.conf.eth0/1.rp_filter"] {
+        let output = image.run(&["explain", spelling]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        assert!(said.contains("next boot:  2 (/etc/sysctl.d/a.conf:1)"), "{said}");
+    }
+    let said = text(&image.run(&["explain"]).stdout);
+    for key in ["vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic", "kernel.panic_on_oops"] {
+        assert!(said.contains(&format!("{key}\n")), "{said}");
+    }
+    for word in ["rke2", "kernel.*", "kernel..panic", "kernel.panic=1", ""] {
+        let output = image.run(&["explain", word]);
+        assert_eq!(output.status.code(), Some(64), "{word:?}: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("vm.overcommit_memory"), "{word:?}");
+    }
+}

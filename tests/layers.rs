@@ -55,11 +55,12 @@ fn every_layer_uses_only_the_layers_below_it() {
     let up_from_host = ["crate::engine", "crate::bus", "crate::journal", "crate::render"];
     let top = ["crate::daemon", "crate::cli", "crate::watch", "crate::service"];
     let mut found = offenders("model", &["crate::", "super::"]);
-    for pure in ["config", "controls", "rke2"] {
+    for pure in ["config", "controls", "rke2", "sysctl_d"] {
         found.extend(offenders(pure, &["crate::host"]));
     }
     found.extend(offenders("config", &["crate::controls", "crate::rke2"]));
-    for layer in ["config", "controls", "rke2", "host"] {
+    found.extend(offenders("sysctl_d", &["crate::controls", "crate::rke2"]));
+    for layer in ["config", "controls", "rke2", "sysctl_d", "host"] {
         found.extend(offenders(layer, &up_from_host));
         found.extend(offenders(layer, &top));
     }
@@ -92,6 +93,7 @@ fn judging_does_no_io_and_reads_no_clock() {
     let mut found = offenders("controls", &io);
     found.extend(offenders("config", &io));
     found.extend(offenders("rke2", &io));
+    found.extend(offenders("sysctl_d", &io));
     found.extend(offenders("model", &io));
     assert_eq!(found, Vec::<String>::new());
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod check;
 mod config;
+mod explain;
 mod gate;
 mod run;
 mod status;
@@ -46,11 +47,13 @@ enum Command {
     Status(StatusArgs),
     /// Print nodeguard's own configuration, each value with the file and line that set it
     Config(ConfigArgs),
+    /// Say who sets a kernel parameter, now and at the next boot
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
 struct PassArgs {
-    /// Print the report as JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
     /// Work on an unpacked image below DIR; live kernel values are left out
@@ -83,6 +86,17 @@ struct ConfigArgs {
     /// Read the files of an unpacked image below DIR
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    pass: PassArgs,
+    /// Kernel parameters, such as vm.overcommit_memory or net/ipv4/conf/eth0.100/rp_filter; by
+    /// default those that are held on this node
+    // A word without a dot or a slash is no parameter, and so free for other things to explain.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -137,6 +151,8 @@ enum CliError {
     #[error("`nodeguard {command}` needs root: run it with sudo")]
     NotRoot { command: &'static str },
     #[error(transparent)]
+    Key(#[from] crate::sysctl_d::BadKey),
+    #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
     Bus(#[from] crate::bus::BadBusAddress),
@@ -165,11 +181,13 @@ pub fn main() -> Exit {
         Command::Gate(args) => gate::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Explain(args) => explain::run(&args),
     };
     result.unwrap_or_else(|e| {
         eprintln!("nodeguard: {e}");
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
+            CliError::Key(_) => Exit::Usage,
             _ => Exit::Failure,
         }
     })

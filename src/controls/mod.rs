@@ -13,4 +13,5 @@ pub mod own_config;
 pub mod rke2_config;
 pub mod sysctl;
 pub mod sysctl_conf;
+pub mod sysctl_override;
 pub mod sysctl_wanted;

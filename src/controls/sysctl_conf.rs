@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The text of one sysctl.d file: parsing it, and mending it with every foreign line kept.
+//! The text of one sysctl.d file: its assignments, and mending it with every foreign line kept.
+
+use crate::sysctl_d::{self, Loader};
 
 /// One assignment of a sysctl.d file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,44 +14,14 @@ pub struct Entry {
     pub line: u32,
 }
 
-/// All assignments of a file, in order. Comments, blank lines and lines without `=` give none.
+/// All assignments of a file, in order, as systemd-sysctl reads them at boot.
 pub fn parse(text: &str) -> Vec<Entry> {
-    (1..).zip(text.lines()).filter_map(|(number, line)| parse_line(line, number)).collect()
-}
-
-fn parse_line(line: &str, number: u32) -> Option<Entry> {
-    let line = line.trim();
-    if line.starts_with(['#', ';']) {
-        return None;
-    }
-    let (key, value) = line.split_once('=')?;
-    let key = key.trim();
-    // A leading `-` means "ignore a failure to write"; it is no part of the key.
-    let key = key.strip_prefix('-').unwrap_or(key).trim_start();
-    if key.is_empty() {
-        return None;
-    }
-    Some(Entry { key: dotted(key), value: value.trim().to_owned(), line: number })
-}
-
-/// The dotted form of a key. As sysctl.d(5) has it: if the first separator is a slash, slashes
-/// separate and dots are literal, else the other way round.
-fn dotted(key: &str) -> String {
-    match key.find(['.', '/']) {
-        Some(at) if key[at..].starts_with('/') => key
-            .chars()
-            .map(|c| {
-                if c == '/' {
-                    '.'
-                } else if c == '.' {
-                    '/'
-                } else {
-                    c
-                }
-            })
-            .collect(),
-        _ => key.to_owned(),
-    }
+    sysctl_d::parse(text.as_bytes(), Loader::Systemd)
+        .into_iter()
+        .filter_map(|setting| {
+            Some(Entry { key: setting.dotted(), value: setting.value?, line: setting.line })
+        })
+        .collect()
 }
 
 /// The file's text with every wanted key at its value: wrong assignments are corrected where they
@@ -91,9 +63,9 @@ pub fn mend<'a>(
 
 /// The file's text without its assignments of some keys.
 pub fn without(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
-    let kept = (1..).zip(text.lines()).filter(|(number, line)| {
-        parse_line(line, *number).is_none_or(|entry| !unwanted(&entry.key))
-    });
+    let entries = parse(text);
+    let goes = |number: u32| entries.iter().any(|e| e.line == number && unwanted(&e.key));
+    let kept = (1..).zip(text.lines()).filter(|(number, _)| !goes(*number));
     kept.flat_map(|(_, line)| [line, "\n"]).collect()
 }
 

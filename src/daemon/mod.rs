@@ -23,6 +23,7 @@ use crate::model::{ControlId, Finding, Report, Severity};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
+use crate::sysctl_d::{self, Place};
 use crate::watch::{Hints, Interest, Watcher};
 
 /// How often everything is looked at although no event came.
@@ -388,6 +389,9 @@ impl Daemon {
         interests.extend(crate::controls::sysctl::RKE2_SOURCES.iter().map(Interest::file));
         interests.extend(config::BASE.iter().map(Interest::file));
         interests.extend(config::DROP_INS.iter().map(Interest::directory));
+        // What may defeat our drop-in at the next boot.
+        interests.extend(Place::ALL.map(|place| Interest::directory(place.path())));
+        interests.extend(sysctl_d::FILES.map(Interest::file));
         for path in &self.watch.config {
             let directory = path.extension().is_some_and(|suffix| suffix == "d");
             interests.push(if directory {

@@ -17,6 +17,7 @@ pub mod proc_sys;
 pub mod rke2;
 pub mod root;
 pub mod runtime;
+pub mod sysctl_d;
 pub mod tree;
 pub mod walk;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
+pub mod explain;
 pub mod settings;
 
 use std::fmt;

@@ -20,7 +20,7 @@ qemu_start() {
             -name throwaway-node -no-user-config -nodefaults -display none -no-reboot \
             -machine q35 -accel tcg -cpu max,-cx16,-la57 -smp 1 -m 1024 \
             -kernel "$NODE_IMAGE/kernel" -initrd "$NODE_IMAGE/initrd" \
-            -append "console=ttyS0 quiet net.ifnames=0 mitigations=off systemd.show_status=no" \
+            -append "console=ttyS0 quiet net.ifnames=0 mitigations=off systemd.show_status=no ${NODE_KERNEL_WORDS:-}" \
             -drive file="$NODE_DIR/disk.img,format=raw,if=none,id=disk,cache=unsafe" \
             -device virtio-blk-pci,drive=disk -device virtio-rng-pci \
             -netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:"$port"-:22 \

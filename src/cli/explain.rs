@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard explain`: who sets a kernel parameter, now and at the next boot.
+
+use super::{CliError, Exit, ExplainArgs, engine, need_root, out};
+use crate::controls::sysctl;
+use crate::engine::Mode;
+use crate::host;
+use crate::render::explain::{self, Answer, KeyAnswer, Live, Unread, Wanted};
+use crate::sysctl_d::{Explainer, Key};
+
+pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
+    let asked = args.keys.iter().map(|word| Key::parse(word)).collect::<Result<Vec<_>, _>>()?;
+    if args.pass.root.is_none() {
+        // What is wanted depends on RKE2's configuration, which is root's to read.
+        need_root("explain")?;
+    }
+    let mut engine = engine(&args.pass)?;
+    // The report of this pass is not asked for; what it would hold the parameters at is.
+    let held = engine.pass(Mode::Check, &mut |_, _| {}).watch.sysctls;
+    let keys = if asked.is_empty() {
+        held.iter().filter_map(|want| Key::parse(&want.key).ok()).collect()
+    } else {
+        asked
+    };
+    let sources = host::sysctl_d::observe(engine.root());
+    let explainer = Explainer::new(&sources);
+    let answers = keys
+        .iter()
+        .map(|key| {
+            let name = key.dotted();
+            let want = held.iter().find(|want| want.key == name);
+            let want = want.map(|w| Wanted { value: w.value.clone(), source: w.source.clone() });
+            let live = if engine.root().is_live() {
+                live(engine.proc_sys().read(&name))
+            } else {
+                Live::NotLookedAt
+            };
+            KeyAnswer::new(name, want, live, explainer.explain(key))
+        })
+        .collect();
+    let unread =
+        |(path, reason): &(String, String)| Unread { path: path.clone(), reason: reason.clone() };
+    let answer = Answer {
+        schema: Answer::SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        root: engine.root().path().display().to_string(),
+        keys: answers,
+        unread: sources.unread.iter().map(unread).collect(),
+    };
+    if args.pass.json {
+        out(&format!("{}\n", explain::json(&answer)));
+    } else {
+        out(&explain::text(&answer));
+    }
+    Ok(Exit::Ok)
+}
+
+fn live(value: sysctl::Live) -> Live {
+    match value {
+        sysctl::Live::Value(value) => Live::Value { value },
+        sysctl::Live::Missing => Live::Missing,
+        sysctl::Live::Unreadable(reason) => Live::Unreadable { reason },
+    }
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `nodeguard explain` prints, for a person and as JSON.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::model::{Origin, shown};
+use crate::sysctl_d::{Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
+
+/// The whole answer. The format is the one in the manual; a field that changes its meaning or
+/// goes raises `schema`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    pub schema: u32,
+    /// nodeguard's own.
+    pub version: &'static str,
+    /// The directory that was looked at; `/` for the running host.
+    pub root: String,
+    /// In the order in which they were asked for.
+    pub keys: Vec<KeyAnswer>,
+    /// Files that could not be read, so that the answer may be wrong.
+    pub unread: Vec<Unread>,
+}
+
+impl Answer {
+    pub const SCHEMA: u32 = 1;
+}
+
+/// One kernel parameter.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyAnswer {
+    /// As `sysctl` prints it.
+    pub key: String,
+    /// What nodeguard holds it at; null where it does not.
+    pub wanted: Option<Wanted>,
+    pub live: Live,
+    pub next_boot: Option<Assigned>,
+    pub excluded: Option<Origin>,
+    pub shadowed: Vec<Shadowed>,
+    pub now: Option<Assigned>,
+    pub sysctl_system: Option<Assigned>,
+    pub newer_sysctl_system: Option<Assigned>,
+    pub tuned: Option<Verdict>,
+}
+
+impl KeyAnswer {
+    pub fn new(key: String, wanted: Option<Wanted>, live: Live, explanation: Explanation) -> Self {
+        let Explanation {
+            next_boot,
+            excluded,
+            shadowed,
+            now,
+            sysctl_system,
+            newer_sysctl_system,
+            tuned,
+        } = explanation;
+        Self {
+            key,
+            wanted,
+            live,
+            next_boot,
+            excluded,
+            shadowed,
+            now,
+            sysctl_system,
+            newer_sysctl_system,
+            tuned,
+        }
+    }
+}
+
+/// What a parameter should be, and who says so.
+#[derive(Clone, Debug, Serialize)]
+pub struct Wanted {
+    pub value: String,
+    pub source: Origin,
+}
+
+/// What it is in the running kernel.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Live {
+    Value {
+        value: String,
+    },
+    /// This kernel has no such parameter.
+    Missing,
+    Unreadable {
+        reason: String,
+    },
+    /// An image has no kernel of its own.
+    NotLookedAt,
+}
+
+/// A file that could not be read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unread {
+    pub path: String,
+    pub reason: String,
+}
+
+/// The answer as one line of JSON.
+pub fn json(answer: &Answer) -> String {
+    // Strings, numbers and closed enums: there is nothing in it that JSON cannot say.
+    serde_json::to_string(answer).unwrap_or_default()
+}
+
+/// The answer for a person at a terminal.
+pub fn text(answer: &Answer) -> String {
+    let mut out = answer.keys.iter().map(key_text).collect::<Vec<_>>().join("\n");
+    for Unread { path, reason } in &answer.unread {
+        out += &format!("not read: {}: {}\n", escaped(path), escaped(reason));
+    }
+    out
+}
+
+fn key_text(answer: &KeyAnswer) -> String {
+    let mut out = format!("{}\n", escaped(&answer.key));
+    let mut line = |label: &str, text: &str| out += &format!("  {label:<11} {text}\n");
+    match &answer.wanted {
+        Some(Wanted { value, source }) => {
+            line("wanted:", &format!("{} ({})", escaped(value), escaped(&source.to_string())));
+        }
+        None => line("wanted:", "nothing; nodeguard does not hold this parameter"),
+    }
+    match &answer.live {
+        Live::Value { value } => line("live:", &escaped(value)),
+        Live::Missing => line("live:", "this kernel has no such parameter"),
+        Live::Unreadable { reason } => line("live:", &format!("cannot be read: {reason}")),
+        Live::NotLookedAt => {}
+    }
+    let boot = match (&answer.next_boot, &answer.excluded) {
+        (Some(boot), _) => assigned(boot),
+        (None, Some(by)) => format!("the kernel's default; excluded by {}", place(by)),
+        (None, None) => "the kernel's default; no file sets it".to_owned(),
+    };
+    let mended = answer.wanted.as_ref().filter(|wanted| {
+        let value = answer.next_boot.as_ref().map(|boot| boot.value.as_str());
+        !value.unwrap_or_default().split_whitespace().eq(wanted.value.split_whitespace())
+    });
+    let then = mended.map(|w| format!("; nodeguard.service then sets {}", escaped(&w.value)));
+    line("next boot:", &format!("{boot}{}", then.unwrap_or_default()));
+    for shadowed in &answer.shadowed {
+        line("no effect:", &format!("{}: {}", assigned(&shadowed.assigned), why(shadowed)));
+    }
+    if value(&answer.now) != value(&files_only(&answer.next_boot)) {
+        let now = answer.now.as_ref().map_or("nothing".into(), assigned);
+        line("until then:", &format!("systemd-sysctl, run now, sets {now}"));
+    }
+    if value(&answer.sysctl_system) != value(&answer.now) {
+        let by_hand = answer.sysctl_system.as_ref().map_or("nothing".into(), assigned);
+        line("by hand:", &format!("`sysctl --system` sets {by_hand}"));
+    }
+    if value(&answer.newer_sysctl_system) != value(&answer.sysctl_system) {
+        let by_hand = answer.newer_sysctl_system.as_ref().map_or("nothing".into(), assigned);
+        line("by hand:", &format!("`sysctl --system` of a procps after 4.0.4 sets {by_hand}"));
+    }
+    if let Some(verdict) = &answer.tuned {
+        line("TuneD:", &tuned(verdict));
+    }
+    out
+}
+
+/// What files and the credential set, as against the kernel's command line.
+fn files_only(assigned: &Option<Assigned>) -> Option<Assigned> {
+    assigned.clone().filter(|assigned| assigned.set_by != SetBy::CommandLine)
+}
+
+fn value(assigned: &Option<Assigned>) -> Option<&str> {
+    assigned.as_ref().map(|assigned| assigned.value.as_str())
+}
+
+/// `0 (/etc/sysctl.d/99-stig.conf:1)`
+fn assigned(assigned: &Assigned) -> String {
+    let mut at = place(&assigned.origin);
+    if let Some(to) = &assigned.link_to {
+        at += &format!(", a link to {}", escaped(to));
+    }
+    if let Some(pattern) = &assigned.pattern {
+        at += &format!(", by the pattern {}", escaped(pattern));
+    }
+    if assigned.set_by == SetBy::Credential {
+        at += ", a credential";
+    }
+    format!("{} ({at})", escaped(&assigned.value))
+}
+
+fn why(shadowed: &Shadowed) -> String {
+    let by = shadowed.by.as_ref().map(place).unwrap_or_default();
+    match shadowed.why {
+        Why::Later => format!("{by} comes later"),
+        Why::Named => format!("{by} names the parameter, which beats a pattern"),
+        Why::Excluded => format!("{by} excludes it"),
+        Why::SameName => format!("{by} has the same name and is read instead"),
+        Why::Masked => format!("masked by {by}, a link to /dev/null"),
+        Why::Volatile => "/run is empty after a reboot".to_owned(),
+        Why::Files => format!("the kernel takes it first, {by} comes later"),
+    }
+}
+
+fn tuned(verdict: &Verdict) -> String {
+    let mut text = format!("profile {}", escaped(&verdict.profile));
+    if !verdict.enabled {
+        text += " (tuned.service is not enabled)";
+    }
+    text += &match &verdict.sets {
+        Some(sets) => format!(" sets {}", assigned(sets)),
+        None => " does not set it".to_owned(),
+    };
+    match (&verdict.reapplied, verdict.reapplies) {
+        (Some(reapplied), _) => {
+            text += &format!("; it applies /etc again after that: {}", assigned(reapplied));
+        }
+        (None, true) => text += "; no file that it applies again after that sets it",
+        (None, false) if verdict.sets.is_some() => text += ", which wins over every file",
+        (None, false) => {}
+    }
+    text
+}
+
+fn place(origin: &Origin) -> String {
+    escaped(&origin.to_string())
+}
+
+/// Whoever writes these files must not write to the terminal.
+fn escaped(text: &str) -> String {
+    shown(Path::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sysctl_d::fixture::{file, sources};
+    use crate::sysctl_d::{Explainer, Key, Sources, TunedSources};
+
+    fn answer(sources: &Sources, keys: &[&str]) -> Answer {
+        let explainer = Explainer::new(sources);
+        let one = |key: &&str| {
+            let key = Key::parse(key).unwrap();
+            let source = Origin::at("/usr/share/rke2/rke2-cis-sysctl.conf", 3);
+            let held = key.dotted() == "kernel.panic";
+            let wanted = held.then(|| Wanted { value: "10".into(), source });
+            let live = if held { Live::Value { value: "10".into() } } else { Live::Missing };
+            KeyAnswer::new(key.dotted(), wanted, live, explainer.explain(&key))
+        };
+        Answer {
+            schema: Answer::SCHEMA,
+            version: "0.0.0",
+            root: "/".into(),
+            keys: keys.iter().map(one).collect(),
+            unread: vec![Unread {
+                path: "/etc/sysctl.d/x.conf".into(),
+                reason: "too large".into(),
+            }],
+        }
+    }
+
+    /// Every kind of thing that an answer can say.
+    fn everything() -> Sources {
+        let mut all = sources(&[
+            ("/etc/sysctl.d/60-rke2-cis.conf", "# ours\nkernel.panic=10"),
+            ("/etc/sysctl.d/99-stig.conf", "kernel.panic = 0"),
+            ("/usr/lib/sysctl.d/50-vendor.conf", "kernel.pan*=1"),
+            ("/usr/lib/sysctl.d/99-stig.conf", "kernel.panic=3"),
+            ("/etc/sysctl.d/40-masked.conf", "!mask"),
+            ("/usr/lib/sysctl.d/40-masked.conf", "kernel.panic=4"),
+            ("/run/sysctl.d/zz.conf", "kernel.panic=5"),
+            ("/etc/sysctl.conf", "kernel.panic=6"),
+            (
+                "/etc/sysctl.d/70-x.conf",
+                "net.ipv4.conf.*.rp_filter=2\n-net.ipv4.conf.eth0/1.rp_filter",
+            ),
+        ]);
+        all.command_line = Some("quiet panic=30".into());
+        all.tuned = Some(TunedSources {
+            profile: "mine\n".into(),
+            enabled: true,
+            main: None,
+            profiles: vec![file("/etc/tuned/mine/tuned.conf", "[sysctl]\nkernel.panic=7")],
+        });
+        all
+    }
+
+    const KEYS: [&str; 4] =
+        ["kernel.panic", "net/ipv4/conf/eth0.1/rp_filter", "net.ipv4.conf.lo.rp_filter", "vm.x"];
+
+    #[test]
+    fn the_json_format_is_the_golden_one() {
+        let json = json(&answer(&everything(), &KEYS));
+        let pretty: serde_json::Value = serde_json::from_str(&json).unwrap();
+        insta::assert_snapshot!("explain.json", serde_json::to_string_pretty(&pretty).unwrap());
+    }
+
+    #[test]
+    fn the_text_format_is_the_golden_one() {
+        insta::assert_snapshot!("explain.txt", text(&answer(&everything(), &KEYS)));
+    }
+
+    #[test]
+    fn a_file_cannot_write_to_the_terminal() {
+        let sources = sources(&[("/etc/sysctl.d/a.conf", "kernel.panic=\u{1b}[2J")]);
+        let text = text(&answer(&sources, &["kernel.panic"]));
+        assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[2J"), "{text}");
+    }
+}
