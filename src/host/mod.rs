@@ -9,16 +9,19 @@
 pub mod account;
 pub mod apply;
 pub mod command;
+mod data_dir_place;
 pub mod files;
 pub mod mend;
 pub mod observe;
 pub mod own_config;
 pub mod proc_sys;
 pub mod rke2;
+pub mod rke2_version;
 pub mod root;
 pub mod runtime;
 pub mod sysctl_d;
 pub mod tree;
+pub mod units;
 pub mod walk;
 
 use std::path::PathBuf;

@@ -44,25 +44,54 @@ pub struct Service {
     pub environment: Vec<Variable>,
     /// In order; systemd reads them after `environment`, and they win over it.
     pub environment_files: Vec<EnvironmentFile>,
+    /// From `UnsetEnvironment=`, applied last: names, or names with the value they must have.
+    pub unset: Vec<String>,
 }
 
 /// Reads the service out of a unit file and its drop-ins, given in the order in which systemd
 /// applies them. `unit` is the unit's name with its suffix (`rke2-server.service`).
 pub fn parse(unit: &str, texts: &[UnitText]) -> Service {
     let mut service = Service::default();
+    each_assignment(texts, "Service]", &mut |key, value, origin| {
+        service.assign(unit, key, value, origin);
+    });
+    service
+}
+
+fn each_assignment(texts: &[UnitText], section: &str, then: &mut dyn FnMut(&str, &str, &Origin)) {
     for text in texts.iter().filter(|text| text.content.len() <= MAX_SIZE) {
         let content = String::from_utf8_lossy(&text.content);
-        let mut in_service = false;
+        let mut inside = false;
         for (line, logical) in logical_lines(&content) {
-            if let Some(section) = logical.strip_prefix('[') {
-                in_service = section.trim_end() == "Service]";
-            } else if in_service && let Some((key, value)) = logical.split_once('=') {
-                let origin = Origin::at(&text.path, line);
-                service.assign(unit, key.trim_end(), value.trim(), &origin);
+            if let Some(name) = logical.strip_prefix('[') {
+                inside = name.trim_end() == section;
+            } else if inside && let Some((key, value)) = logical.split_once('=') {
+                then(key.trim_end(), value.trim(), &Origin::at(&text.path, line));
             }
         }
     }
-    service
+}
+
+/// The variables that systemd gives every service, from `DefaultEnvironment=` of its own
+/// configuration files in the order in which it reads them.
+pub fn default_environment(texts: &[UnitText]) -> Vec<Variable> {
+    let mut manager = Service::default();
+    each_assignment(texts, "Manager]", &mut |key, value, origin| {
+        if key == "DefaultEnvironment" {
+            manager.assign("", "Environment", value, origin);
+        }
+    });
+    manager.environment
+}
+
+/// Takes out what `UnsetEnvironment=` names.
+pub fn unset(environment: &mut Vec<Variable>, unset: &[String]) {
+    environment.retain(|variable| {
+        !unset.iter().any(|word| match word.split_once('=') {
+            Some((name, value)) => variable.name == name && variable.value == value,
+            None => variable.name == *word,
+        })
+    });
 }
 
 /// The words of a command line as systemd hands them on: `${NAME}` within a word becomes the
@@ -133,6 +162,11 @@ impl Service {
                         });
                     }
                 }
+            }
+            "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
+            "UnsetEnvironment" => {
+                let room = MAX_ITEMS.saturating_sub(self.unset.len());
+                self.unset.extend(words(value).iter().map(|word| expand(unit, word)).take(room));
             }
             "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
             "EnvironmentFile" if self.environment_files.len() < MAX_ITEMS => {
