@@ -216,7 +216,7 @@ fn each_problem_of_a_file_has_its_weight() {
         (node().file("profile: cis\ndatadir: /x\n"), "config-key-ignored", Severity::Warning),
         (node().file("profile: cis\nfoo: /x\n"), "config-key-ignored", Severity::Note),
         (node().file("profile: cis\ndata-dir: ''\n"), "data-dir-invalid", Severity::Fatal),
-        (node().file("profile: cis\ndata-dir: x/y\n"), "data-dir-invalid", Severity::Warning),
+        (node().file("profile: cis\ndata-dir: x/y\n"), "data-dir-relative", Severity::Fatal),
     ] {
         let found = findings(Role::Server, "v1.34.1+rke2r1", &node);
         assert_eq!(codes(&found), [(code, severity)], "{found:#?}");

@@ -135,6 +135,9 @@ fn problem(problem: &Problem) -> Finding {
             Severity::Fatal,
             format!("make {} {expected}, or remove it", origin.file),
         ),
+        ProblemKind::Ignored if key.is_some() => {
+            ("config-ignored", Severity::Fatal, format!("{edit}: expected {expected}"))
+        }
         ProblemKind::Ignored => (
             "config-ignored",
             Severity::Fatal,

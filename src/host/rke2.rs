@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use semver::Version;
 
 use super::observe::{is_directory, sorted_names};
@@ -116,6 +117,11 @@ fn absolute(path: &str) -> PathBuf {
 
 fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     let mut paths = sorted_names(root, dir)?;
+    // RKE2 forgives the directory only that it is not there.
+    if paths.is_empty() && root.open(dir, OFlags::PATH, Mode::empty()).is_ok() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        root.open(dir, flags, Mode::empty()).map_err(|e| HostError::io("list", dir, e))?;
+    }
     paths.retain(|path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
             && !is_directory(root, path)

@@ -55,6 +55,15 @@ pub fn resolve(inputs: &Inputs) -> Config {
         value: argument.value,
         origin: origin.clone(),
     }));
+    if let (ConfigPath::Missing { origin }, None) = (&inputs.path, &refused) {
+        problems.push(Problem {
+            kind: ProblemKind::Ignored,
+            origin: origin.clone(),
+            key: Some("config".into()),
+            words: "--config is empty".into(),
+            expected: "the path of a file, or no --config".into(),
+        });
+    }
     if let Some(refused) = refused {
         problems.push(Problem {
             kind: ProblemKind::InvalidValue,
@@ -179,6 +188,9 @@ impl Merged {
             }),
             Err(YamlError::BeyondLimits { line, words }) => {
                 problems.push(beyond_limits(origin(line), words));
+            }
+            Err(YamlError::Unindented { line }) => {
+                problems.push(beyond_limits(origin(Some(line)), "quoted text".into()));
             }
         }
     }
