@@ -224,10 +224,7 @@ fn words(value: &str) -> Vec<String> {
     while let Some(c) = chars.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (_, '\\') => match chars.next() {
-                Some(escaped) => word.get_or_insert_default().push_str(&unescape(escaped)),
-                None => word.get_or_insert_default().push('\\'),
-            },
+            (_, '\\') => unescape(&mut chars, word.get_or_insert_default()),
             (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '\'' | '"') => {
                 word.get_or_insert_default();
@@ -244,13 +241,41 @@ fn words(value: &str) -> Vec<String> {
     words
 }
 
-fn unescape(c: char) -> String {
+/// What stands behind a backslash, as in C; one that means nothing stays as it is.
+fn unescape(chars: &mut std::str::Chars<'_>, out: &mut String) {
+    let Some(c) = chars.next() else { return out.push('\\') };
+    let (digits, radix) = match c {
+        'x' => (2, 16),
+        'u' => (4, 16),
+        'U' => (8, 16),
+        '0'..='7' => (3, 8),
+        _ => (0, 0),
+    };
+    if digits > 0 {
+        // An octal number begins with the character itself.
+        let rest = chars.as_str();
+        let behind = if radix == 8 { digits - 1 } else { digits };
+        let number = rest.get(..behind).and_then(|text| {
+            let text = if radix == 8 { format!("{c}{text}") } else { text.to_owned() };
+            let plain = text.chars().all(|digit| digit.is_digit(radix));
+            plain.then(|| u32::from_str_radix(&text, radix).ok()).flatten()
+        });
+        if let Some(found) = number.and_then(char::from_u32).filter(|found| *found != '\0') {
+            *chars = rest[behind..].chars();
+            return out.push(found);
+        }
+    }
     match c {
-        'n' => "\n".into(),
-        't' => "\t".into(),
-        's' => " ".into(),
-        '\\' | '"' | '\'' => c.into(),
-        other => format!("\\{other}"),
+        'a' => out.push('\u{7}'),
+        'b' => out.push('\u{8}'),
+        'f' => out.push('\u{c}'),
+        'n' => out.push('\n'),
+        'r' => out.push('\r'),
+        't' => out.push('\t'),
+        'v' => out.push('\u{b}'),
+        's' => out.push(' '),
+        '\\' | '"' | '\'' => out.push(c),
+        other => out.extend(['\\', other]),
     }
 }
 
