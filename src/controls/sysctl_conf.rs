@@ -31,7 +31,9 @@ pub fn mend<'a>(
     wanted: impl IntoIterator<Item = (&'a str, &'a str)>,
     comment: &str,
 ) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A carriage return stays where it is: taken away from one line after the other, each mending
+    // would find the file changed again.
+    let mut lines: Vec<String> = text.split_terminator('\n').map(str::to_owned).collect();
     let entries = parse(text);
     let mut missing = Vec::new();
     for (key, value) in wanted {
@@ -65,7 +67,7 @@ pub fn mend<'a>(
 pub fn without(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
     let entries = parse(text);
     let goes = |number: u32| entries.iter().any(|e| e.line == number && unwanted(&e.key));
-    let kept = (1..).zip(text.lines()).filter(|(number, _)| !goes(*number));
+    let kept = (1..).zip(text.split_terminator('\n')).filter(|(number, _)| !goes(*number));
     kept.flat_map(|(_, line)| [line, "\n"]).collect()
 }
 
@@ -113,5 +115,14 @@ mod tests {
         );
         let again = mend(&got, [("kernel.panic", "10"), ("vm.panic_on_oom", "0")], "# added");
         assert_eq!(again, got, "mending twice changes nothing more");
+    }
+
+    #[test]
+    fn mending_twice_changes_nothing_more_whatever_ends_a_line() {
+        for text in ["a\r", "a\r\n", "a\r\r\n\r", "kernel.panic=0\r\nb\r\n", "\n\n", ""] {
+            let once = mend(text, [("kernel.panic", "10")], "# added");
+            assert_eq!(mend(&once, [("kernel.panic", "10")], "# added"), once, "{text:?}");
+            assert_eq!(parse(&once).last().map(|e| e.value.as_str()), Some("10"), "{text:?}");
+        }
     }
 }
