@@ -18,7 +18,8 @@ use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::controls::sysctl_override;
 use crate::host::apply::Hand;
 use crate::host::proc_sys::ProcSys;
-use crate::host::rke2::{Node, VersionCache};
+use crate::host::rke2::Node;
+use crate::host::rke2_version::VersionCache;
 use crate::host::root::Root;
 use crate::host::tree::{Look, Trees};
 use crate::host::walk::OnDirectory;
@@ -226,6 +227,7 @@ impl Engine {
                 version: node.version.as_ref(),
                 role: node.role,
                 units: node.units,
+                place: node.place.as_ref(),
             })
         });
         control(self, ControlId::Sysctl, mode, &mut |engine, _, _| {

@@ -468,9 +468,102 @@ fn explain_takes_any_spelling_tells_all_held_keys_and_refuses_what_is_no_key() {
     for key in ["vm.panic_on_oom", "vm.overcommit_memory", "kernel.panic", "kernel.panic_on_oops"] {
         assert!(said.contains(&format!("{key}\n")), "{said}");
     }
-    for word in ["rke2", "kernel.*", "kernel..panic", "kernel.panic=1", ""] {
+    for word in ["rke", "kernel.*", "kernel..panic", "kernel.panic=1", ""] {
         let output = image.run(&["explain", word]);
         assert_eq!(output.status.code(), Some(64), "{word:?}: {}", text(&output.stdout));
         assert!(text(&output.stderr).contains("vm.overcommit_memory"), "{word:?}");
     }
+}
+
+#[test]
+fn explain_rke2_names_what_sets_each_value_and_keeps_secrets() {
+    let unit = "[Service]\nEnvironmentFile=-/etc/default/%N\n\
+                ExecStart=/usr/local/bin/rke2 server --token K10\n";
+    let image = Image::new(&[
+        ("usr/local/lib/systemd/system/rke2-server.service", unit),
+        ("etc/default/rke2-server", "RKE2_CIS_PROFILE=etcd\nRKE2_DATA_DIR=/opt/rke2\n"),
+        ("etc/rancher/rke2/config.yaml", "datastore-endpoint: mysql://me:pw@x/\n"),
+        ("etc/rancher/rke2/config.yaml.d/50.yaml", "{\"profile\": \"cis\"}"),
+        ("opt/rke2/data/v1.33.6-rke2r1-56ce02dfd353/bin/rke2", ""),
+    ]);
+    let output = image.run(&["explain", "rke2", "--role", "server", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(!said.contains("K10") && !said.contains("pw@"), "{said}");
+    let answer: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let value = |flag: &str| {
+        let values = answer["values"].as_array().unwrap();
+        let value = values.iter().find(|value| value["flag"] == flag).unwrap();
+        let origin = &value["origin"];
+        format!("{} {}:{}", value["value"], origin["file"], origin["line"]).replace('"', "")
+    };
+    assert_eq!(value("profile"), "cis /etc/rancher/rke2/config.yaml.d/50.yaml:1");
+    assert_eq!(value("data-dir"), "/opt/rke2 /etc/default/rke2-server:2");
+    assert_eq!(value("selinux"), "false null:null");
+    assert_eq!(answer["rke2_version"], "1.33.6+rke2r1");
+    assert_eq!(answer["etcd"]["local"], false, "the datastore is elsewhere");
+
+    let said = text(&image.run(&["explain", "rke2", "--role", "server"]).stdout);
+    assert!(said.contains("profile = cis (/etc/rancher/rke2/config.yaml.d/50.yaml:1)"), "{said}");
+    assert!(said.contains("data-dir = /opt/rke2 (/etc/default/rke2-server:2 as RKE2_DATA_DIR)"));
+    let both = image.run(&["explain", "rke2", "kernel.panic"]);
+    assert_eq!(both.status.code(), Some(64), "rke2 stands alone: {both:?}");
+}
+
+/// Runs a script in a mount namespace in which /var/lib, /sys/fs and /etc are ours to fill, and
+/// gives the codes of `check`.
+fn codes_where(script: &str) -> Vec<(String, String)> {
+    let line = format!(
+        "set -e; for dir in /var/lib /sys/fs /etc; do mount -t tmpfs tmpfs $dir; done\n\
+         printf 'root:x:0:0::/root:/bin/sh\\netcd:x:998:998::/:/sbin/nologin\\n' >/etc/passwd\n\
+         printf 'root:x:0:\\netcd:x:998:\\n' >/etc/group\n\
+         mkdir -p /etc/rancher/rke2; echo 'profile: cis' >/etc/rancher/rke2/config.yaml\n\
+         {script}\nexec \"$0\" check --role server --json"
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &line])
+        .arg(env!("CARGO_BIN_EXE_nodeguard"))
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)));
+    let report: serde_json::Value = report;
+    let rke2 = report["controls"].as_array().unwrap().iter().find(|c| c["id"] == "rke2-config");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let findings = rke2.unwrap()["findings"].as_array().unwrap();
+    findings.iter().map(|f| (word(&f["code"]), word(&f["severity"]))).collect()
+}
+
+#[test]
+fn a_data_dir_on_a_file_system_that_is_read_only_is_fatal_and_a_read_only_view_is_none() {
+    let mount = "mkdir -p /var/lib/rancher/rke2; mount -t tmpfs -o";
+    let found = codes_where(&format!("{mount} ro tmpfs /var/lib/rancher/rke2"));
+    assert_eq!(found, [("data-dir-read-only".to_owned(), "fatal".to_owned())]);
+    let found = codes_where(&format!("{mount} rw tmpfs /var/lib/rancher/rke2"));
+    assert_eq!(found, []);
+    // As a sandboxed service sees it.
+    let found = codes_where("mount --bind /var/lib /var/lib; mount -o remount,ro,bind /var/lib");
+    assert_eq!(found, []);
+    // etcd's disk alone.
+    let db = "/var/lib/rancher/rke2/server/db/etcd";
+    let found = codes_where(&format!("mkdir -p {db}; mount -t tmpfs -o ro tmpfs {db}"));
+    assert_eq!(found, [("data-dir-read-only".to_owned(), "fatal".to_owned())]);
+}
+
+#[test]
+fn a_custom_data_dir_without_labels_is_fatal_where_selinux_enforces_until_the_remedy_is_done() {
+    let files = "/etc/selinux/targeted/contexts/files";
+    let enforcing = format!(
+        "mkdir -p /sys/fs/selinux {files}; printf 1 >/sys/fs/selinux/enforce\n\
+         echo SELINUXTYPE=targeted >/etc/selinux/config\n\
+         printf 'data-dir: /opt/rke2\\nselinux: true\\n' >>/etc/rancher/rke2/config.yaml"
+    );
+    let fatal = [("data-dir-unlabelled".to_owned(), "fatal".to_owned())];
+    assert_eq!(codes_where(&enforcing), fatal);
+    let permissive = format!("{enforcing}\nprintf 0 >/sys/fs/selinux/enforce");
+    assert_eq!(codes_where(&permissive), []);
+    // What `semanage fcontext -a -e` leaves.
+    let equivalent = "/opt/rke2 /var/lib/rancher/rke2";
+    let done = format!("{enforcing}\necho '{equivalent}' >{files}/file_contexts.subs");
+    assert_eq!(codes_where(&done), []);
 }

@@ -27,7 +27,8 @@ fn units(role: Role) -> Units {
 fn findings(role: Role, version: &str, node: &Node) -> Vec<Finding> {
     let config = resolve(&node.inputs());
     let version = parse_version(version).ok();
-    let facts = Facts { config: &config, version: version.as_ref(), role, units: units(role) };
+    let facts =
+        Facts { config: &config, version: version.as_ref(), role, units: units(role), place: None };
     let planned = judge(&facts);
     for plan in &planned {
         assert!(plan.actions.is_empty(), "no action of ours mends an operator's file");
@@ -215,7 +216,7 @@ fn each_problem_of_a_file_has_its_weight() {
         (node().file("profile: cis\ndatadir: /x\n"), "config-key-ignored", Severity::Warning),
         (node().file("profile: cis\nfoo: /x\n"), "config-key-ignored", Severity::Note),
         (node().file("profile: cis\ndata-dir: ''\n"), "data-dir-invalid", Severity::Fatal),
-        (node().file("profile: cis\ndata-dir: x/y\n"), "data-dir-invalid", Severity::Warning),
+        (node().file("profile: cis\ndata-dir: x/y\n"), "data-dir-relative", Severity::Fatal),
     ] {
         let found = findings(Role::Server, "v1.34.1+rke2r1", &node);
         assert_eq!(codes(&found), [(code, severity)], "{found:#?}");
@@ -243,7 +244,7 @@ fn a_misspelt_profile_names_the_key_that_was_meant() {
 fn both_units_are_fatal_and_neither_is_a_note() {
     let config = resolve(&Node::new(Role::Server).file("profile: cis\n").inputs());
     let judged = |units: Units, role: Role| {
-        let facts = Facts { config: &config, version: None, role, units };
+        let facts = Facts { config: &config, version: None, role, units, place: None };
         codes(&judge(&facts).into_iter().map(|plan| plan.finding).collect::<Vec<_>>())
     };
     let active = UnitFacts { installed: true, enabled: false, active: true };

@@ -49,7 +49,7 @@ proptest! {
                 .arguments(&format!("server {}", line.join(" ")));
             let config = resolve(&node.inputs());
             // Of two files each has at most one problem of its own, beside those of keys.
-            let facts = Facts { config: &config, version: None, role, units: Units::default() };
+            let facts = Facts { config: &config, version: None, role, units: Units::default(), place: None };
             for plan in judge(&facts) {
                 prop_assert!(!plan.finding.message.is_empty());
                 prop_assert!(!plan.finding.remedy.is_empty());

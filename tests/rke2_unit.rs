@@ -90,6 +90,8 @@ fn words_are_quoted_escaped_and_continued_as_in_systemd() {
             &["--name=rke2-server", "rke2-server.service", "rke2-server", "100%", "%i"],
         ),
         ("ExecStart=/r \"open", &["open"]),
+        ("ExecStart=/r \\x41\\102\\u00e9 \\q \\x4 \\x00", &["AB\u{e9}", "\\q", "\\x4", "\\x00"]),
+        ("ExecStart=/r a\\sb \\x+1", &["a b", "\\x+1"]),
     ] {
         let found = service(&format!("[Service]\n{line}\n"));
         assert_eq!(found.arguments, expected, "{line}");

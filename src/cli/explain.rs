@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `nodeguard explain`: who sets a kernel parameter, now and at the next boot.
+//! `nodeguard explain KEY...`: who sets a kernel parameter, now and at the next boot.
 
-use super::{CliError, Exit, ExplainArgs, engine, need_root, out};
+use super::{CliError, Exit, ExplainArgs, engine, explain_rke2, need_root, out};
 use crate::controls::sysctl;
 use crate::engine::Mode;
 use crate::host;
@@ -9,6 +9,10 @@ use crate::render::explain::{self, Answer, KeyAnswer, Live, Unread, Wanted};
 use crate::sysctl_d::{Explainer, Key};
 
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
+    // A word without a dot or a slash is no parameter, and so free for another thing to explain.
+    if args.keys == ["rke2"] {
+        return explain_rke2::run(&args.pass);
+    }
     let asked = args.keys.iter().map(|word| Key::parse(word)).collect::<Result<Vec<_>, _>>()?;
     if args.pass.root.is_none() {
         // What is wanted depends on RKE2's configuration, which is root's to read.

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod config;
 mod explain;
+mod explain_rke2;
 mod gate;
 mod run;
 mod status;
@@ -47,7 +48,7 @@ enum Command {
     Status(StatusArgs),
     /// Print nodeguard's own configuration, each value with the file and line that set it
     Config(ConfigArgs),
-    /// Say who sets a kernel parameter, now and at the next boot
+    /// Say who sets a kernel parameter, now and at the next boot, or what RKE2 reads
     Explain(ExplainArgs),
 }
 
@@ -93,8 +94,8 @@ struct ExplainArgs {
     #[command(flatten)]
     pass: PassArgs,
     /// Kernel parameters, such as vm.overcommit_memory or net/ipv4/conf/eth0.100/rp_filter; by
-    /// default those that are held on this node
-    // A word without a dot or a slash is no parameter, and so free for other things to explain.
+    /// default those that are held on this node. Or the word rke2, alone: RKE2's configuration as
+    /// RKE2 resolves it, each value with what set it
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
 }

@@ -6,6 +6,7 @@
 //! leaves as [`crate::model::Planned`]. `tests/layers.rs` holds that line.
 
 pub mod account_db;
+pub mod data_dir_place;
 pub mod etcd_account;
 mod etcd_account_ids;
 mod etcd_account_oddity;

@@ -6,9 +6,10 @@
 
 use semver::Version;
 
+use super::data_dir_place::{self, Place};
 use crate::model::{ControlId, Finding, Origin, Planned, Role, Severity};
 use crate::rke2::profile::{self, Verdict};
-use crate::rke2::{Config, Problem, ProblemKind, Setting};
+use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database};
 
 /// Of one of RKE2's two units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Facts<'a> {
     /// What the pass takes the node for.
     pub role: Role,
     pub units: Units,
+    /// Where the data directory is; `None` where nobody looked.
+    pub place: Option<&'a Place>,
 }
 
 /// What is wrong with the configuration, all of it at once; in the order in which an operator
@@ -65,11 +68,23 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     profile_value(facts, &mut findings);
     findings.extend(protect_kernel_defaults(facts.config));
     findings.extend(data_dir(facts.config));
-    findings.extend(facts.config.etcd_args.iter().filter_map(etcd_arg));
+    let guarded = facts.role == Role::Server
+        && facts.config.hardened(facts.version)
+        && facts.config.runs_local_etcd();
+    if let Some(place) = facts.place {
+        findings.extend(data_dir_place::judge(facts.config, place, guarded));
+    }
+    findings.extend(facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded)));
+    findings.extend(disable_etcd(facts));
+    findings.extend(version(facts));
     findings.into_iter().map(Planned::only).collect()
 }
 
-fn finding(code: &'static str, severity: Severity, subject: impl Into<String>) -> Finding {
+pub(super) fn finding(
+    code: &'static str,
+    severity: Severity,
+    subject: impl Into<String>,
+) -> Finding {
     Finding {
         control: ControlId::Rke2Config,
         code,
@@ -84,12 +99,12 @@ fn finding(code: &'static str, severity: Severity, subject: impl Into<String>) -
 }
 
 /// ` at FILE:LINE`, or nothing where the value is a default.
-fn at(origin: Option<&Origin>) -> String {
+pub(super) fn at(origin: Option<&Origin>) -> String {
     origin.map(|origin| format!(" at {origin}")).unwrap_or_default()
 }
 
 /// `edit FILE line N`.
-fn edit(origin: Option<&Origin>) -> String {
+pub(super) fn edit(origin: Option<&Origin>) -> String {
     match origin {
         Some(Origin { file, line: Some(line) }) => format!("edit {file} line {line}"),
         Some(Origin { file, line: None }) => format!("edit {file}"),
@@ -112,11 +127,17 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::InvalidValue => {
             ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
         }
+        ProblemKind::Unreadable if key.is_some() => {
+            ("environment-file-missing", Severity::Fatal, format!("{edit}: expected {expected}"))
+        }
         ProblemKind::Unreadable => (
             "config-invalid",
             Severity::Fatal,
             format!("make {} {expected}, or remove it", origin.file),
         ),
+        ProblemKind::Ignored if key.is_some() => {
+            ("config-ignored", Severity::Fatal, format!("{edit}: expected {expected}"))
+        }
         ProblemKind::Ignored => (
             "config-ignored",
             Severity::Fatal,
@@ -290,12 +311,12 @@ fn data_dir(config: &Config) -> Option<Finding> {
         return None;
     }
     let origin = origin.as_ref();
-    let common = |severity| Finding {
+    let common = |code, severity| Finding {
         expected: "an absolute path".into(),
         actual: value.display().to_string(),
         origin: origin.cloned(),
         remedy: format!("{}: data-dir: {}", edit(origin), crate::rke2::DEFAULT_DATA_DIR),
-        ..finding("data-dir-invalid", severity, "data-dir")
+        ..finding(code, severity, "data-dir")
     };
     if value.as_os_str().is_empty() {
         return Some(Finding {
@@ -303,22 +324,33 @@ fn data_dir(config: &Config) -> Option<Finding> {
                 "mkdir : no such file or directory: {key} is empty{}, RKE2 cannot make it",
                 at(origin)
             ),
-            ..common(Severity::Fatal)
+            ..common("data-dir-invalid", Severity::Fatal)
         });
     }
+    // RKE2 writes the path as it is into the manifests of its static pods, where only an absolute
+    // one can be mounted. An agent runs none of them.
+    let severity = match config.role {
+        Role::Agent => Severity::Warning,
+        Role::Server | Role::Unknown => Severity::Fatal,
+    };
     Some(Finding {
         message: format!(
-            "{key} is the relative path `{}`{}: where it leads depends on where RKE2 is started",
+            "mount destination {}/server not absolute: {key} is the relative path `{}`{}: what \
+             RKE2 starts in containers does not find it",
+            value.display(),
             value.display(),
             at(origin)
         ),
-        ..common(Severity::Warning)
+        ..common("data-dir-relative", severity)
     })
 }
 
 /// RKE2 hands `etcd-arg` on as it is; with another directory etcd's data is outside of what RKE2
 /// backs up, restores and gives to the etcd user.
-fn etcd_arg(argument: &Setting<String>) -> Option<Finding> {
+///
+/// `guarded`: under a profile, where etcd's data must be the etcd user's. There it would be
+/// unhardened at best, and RKE2 says nothing about it.
+fn etcd_arg(argument: &Setting<String>, guarded: bool) -> Option<Finding> {
     let bare = argument.value.trim_start_matches('-');
     let (name, _) = bare.split_once('=').unwrap_or((bare, ""));
     if !matches!(name, "data-dir" | "wal-dir") {
@@ -326,6 +358,7 @@ fn etcd_arg(argument: &Setting<String>) -> Option<Finding> {
     }
     let origin = argument.origin.as_ref();
     let value: String = argument.value.chars().take(80).collect();
+    let severity = if guarded { Severity::Fatal } else { Severity::Warning };
     Some(Finding {
         expected: format!("no `{name}`"),
         actual: value.clone(),
@@ -340,6 +373,54 @@ fn etcd_arg(argument: &Setting<String>) -> Option<Finding> {
              start",
             edit(origin)
         ),
-        ..finding("etcd-arg-unsupported", Severity::Warning, "etcd-arg")
+        ..finding("etcd-arg-unsupported", severity, "etcd-arg")
+    })
+}
+
+/// `disable-etcd` alone means a database of RKE2's own, and with `server` the etcd of another
+/// server. RKE2 asks whether `server` is there, then whether it says something.
+fn disable_etcd(facts: &Facts<'_>) -> Option<Finding> {
+    let Config { disable_etcd, server, datastore_endpoint, .. } = facts.config;
+    let external = datastore_endpoint.as_ref().is_some_and(|endpoint| !endpoint.value.is_empty());
+    if facts.role == Role::Agent || !disable_etcd.value || external {
+        return None;
+    }
+    // Before that RKE2 had no database of its own.
+    let kine = facts.version.is_none_or(has_own_database);
+    let cause = match server {
+        Some(Setting { value, key, origin }) if value.is_empty() => {
+            format!("{key} is empty{}", at(origin.as_ref()))
+        }
+        None if !kine => "server is not set".into(),
+        _ => return None,
+    };
+    let origin = disable_etcd.origin.as_ref();
+    Some(Finding {
+        expected: "the address of a server with an etcd".into(),
+        actual: cause.clone(),
+        origin: origin.cloned(),
+        message: format!(
+            "invalid flag use; --server is required with --disable-etcd: {} is true{}, {cause}",
+            disable_etcd.key,
+            at(origin)
+        ),
+        remedy: format!("{}: server: https://ADDRESS:9345\nor remove both keys", edit(origin)),
+        ..finding("disable-etcd-without-server", Severity::Fatal, "disable-etcd")
+    })
+}
+
+/// What is judged by rules that may be too old.
+fn version(facts: &Facts<'_>) -> Option<Finding> {
+    let version = facts.version.filter(|version| profile::is_newer_than_known(version))?;
+    let newest = profile::NEWEST_MINOR;
+    Some(Finding {
+        expected: format!("RKE2 v1.{newest} or older"),
+        actual: format!("v{version}"),
+        message: format!(
+            "RKE2 v{version} is newer than what nodeguard knows (v1.{newest}): the rules of \
+             v1.{newest} are used"
+        ),
+        remedy: "update nodeguard".into(),
+        ..finding("version-newer", Severity::Note, "version")
     })
 }

@@ -31,7 +31,9 @@ pub fn mend<'a>(
     wanted: impl IntoIterator<Item = (&'a str, &'a str)>,
     comment: &str,
 ) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A carriage return stays where it is: taken away from one line after the other, each mending
+    // would find the file changed again.
+    let mut lines: Vec<String> = text.split_terminator('\n').map(str::to_owned).collect();
     let entries = parse(text);
     let mut missing = Vec::new();
     for (key, value) in wanted {
@@ -40,10 +42,7 @@ pub fn mend<'a>(
             found = true;
             if entry.value != value {
                 let line = &mut lines[entry.line as usize - 1];
-                // `=` is there: the line parsed as an assignment.
-                let head = line.find('=').map_or(line.len(), |at| at + 1);
-                let space = if line[head..].starts_with(' ') { " " } else { "" };
-                *line = format!("{}{space}{value}", &line[..head]);
+                *line = corrected(line, key, value);
             }
         }
         if !found {
@@ -61,11 +60,26 @@ pub fn mend<'a>(
     out
 }
 
+/// A line with `key` at `value`. To systemd a carriage return and a NUL end a line as well, so that
+/// one line may hold several assignments.
+fn corrected(line: &str, key: &str, value: &str) -> String {
+    let pieces = line.split_inclusive(['\r', '\0']).map(|piece| {
+        let body = piece.trim_end_matches(['\r', '\0']);
+        let Some(head) = body.find('=').map(|at| at + 1) else { return piece.to_owned() };
+        if parse(body).first().is_none_or(|entry| entry.key != key) {
+            return piece.to_owned();
+        }
+        let space = if body[head..].starts_with(' ') { " " } else { "" };
+        format!("{}{space}{value}{}", &body[..head], &piece[body.len()..])
+    });
+    pieces.collect()
+}
+
 /// The file's text without its assignments of some keys.
 pub fn without(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
     let entries = parse(text);
     let goes = |number: u32| entries.iter().any(|e| e.line == number && unwanted(&e.key));
-    let kept = (1..).zip(text.lines()).filter(|(number, _)| !goes(*number));
+    let kept = (1..).zip(text.split_terminator('\n')).filter(|(number, _)| !goes(*number));
     kept.flat_map(|(_, line)| [line, "\n"]).collect()
 }
 
@@ -121,5 +135,22 @@ mod tests {
         );
         let again = mend(&got, [("kernel.panic", "10"), ("vm.panic_on_oom", "0")], "# added");
         assert_eq!(again, got, "mending twice changes nothing more");
+    }
+
+    #[test]
+    fn mending_twice_changes_nothing_more_whatever_ends_a_line() {
+        for text in [
+            "a\r",
+            "a\r\n",
+            "a\r\r\n\r",
+            "kernel.panic=0\r\nb\r\n",
+            "=\rkernel.panic=0",
+            "\n\n",
+            "",
+        ] {
+            let once = mend(text, [("kernel.panic", "10")], "# added");
+            assert_eq!(mend(&once, [("kernel.panic", "10")], "# added"), once, "{text:?}");
+            assert_eq!(parse(&once).last().map(|e| e.value.as_str()), Some("10"), "{text:?}");
+        }
     }
 }

@@ -2,75 +2,39 @@
 //! Gathering what this node's RKE2 is: its units, its configuration files, its version.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use semver::Version;
-use serde::{Deserialize, Serialize};
 
-use super::observe::{exists, has_suffix, is_directory, sorted_names};
+use super::observe::{is_directory, sorted_names};
+use super::rke2_version::VersionCache;
 use super::root::Root;
-use super::{HostError, command, runtime};
-use crate::controls::rke2_config::{UnitFacts, Units};
+use super::units::{self, Unit};
+use super::{HostError, data_dir_place, runtime};
+use crate::controls::data_dir_place::Place;
+use crate::controls::rke2_config::Units;
 use crate::model::Role;
-use crate::rke2::unit::{self, Service, UnitText};
+use crate::rke2::unit::{self, Service};
 use crate::rke2::{
     self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, SourceFile,
+    Variable,
 };
-
-/// Where systemd looks for units, the first one wins.
-const UNIT_DIRECTORIES: [&str; 5] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
-
-/// Where RKE2's installers put the binary (rke2-facts, section 3).
-const BINARIES: [&str; 3] = ["/usr/bin/rke2", "/usr/local/bin/rke2", "/opt/rke2/bin/rke2"];
-
-/// `rke2 --version` prints two lines and ends.
-const VERSION_LIMIT: Duration = Duration::from_secs(10);
-
-/// After a binary that gave no version it is asked again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// What a pass knows about RKE2 on this node.
 #[derive(Debug)]
 pub struct Node {
     pub role: Role,
     pub units: Units,
+    /// The unit that starts RKE2; the server's where the role is not known.
+    pub unit: Unit,
+    /// What `config` was resolved from.
+    pub inputs: Inputs,
     pub config: Config,
+    /// Where its data directory is; `None` for an image.
+    pub place: Option<Place>,
     pub version: Option<Version>,
     /// Directories whose change may change any of this.
     pub watched: Vec<PathBuf>,
-}
-
-/// The version of the installed binary. Asking it takes a good part of a second, so it is asked
-/// once for each binary, and the answer kept over restarts and reboots.
-#[derive(Debug, Default)]
-pub struct VersionCache {
-    known: Option<Known>,
-    failed: Option<Instant>,
-}
-
-/// What a binary answered. A replaced or rewritten binary differs in one of the numbers.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    binary: PathBuf,
-    device: u64,
-    inode: u64,
-    size: i64,
-    /// Of the last change of the inode, which nobody can set: seconds and nanoseconds.
-    changed: (i64, u64),
-    version: Option<Version>,
-}
-
-impl Known {
-    fn same_binary(&self, other: &Self) -> bool {
-        (&self.binary, self.device, self.inode, self.size, self.changed)
-            == (&other.binary, other.device, other.inode, other.size, other.changed)
-    }
 }
 
 /// Looks at RKE2. `said`: the role the command line names. `remember`: what its binary says of its
@@ -82,8 +46,8 @@ pub fn observe(
     remember: bool,
 ) -> Node {
     let mut units = Units {
-        server: unit_facts(root, "rke2-server.service"),
-        agent: unit_facts(root, "rke2-agent.service"),
+        server: units::facts(root, "rke2-server.service"),
+        agent: units::facts(root, "rke2-agent.service"),
     };
     // Where one is enabled, what still runs of the other is what its stop left behind
     // (KillMode=process), as on a server that was turned into an agent.
@@ -91,75 +55,31 @@ pub fn observe(
     units.agent.active &= units.agent.enabled || !units.server.enabled;
     let said = said.or_else(|| root.is_live().then(|| runtime::gate_role(root)).flatten());
     let role = units.role(said);
-    let service = service(root, role);
-    let (inputs, watched) = inputs(root, role, &service);
-    let config = rke2::resolve(&inputs);
-    let version = if root.is_live() { versions.get(root, &service, remember) } else { None };
-    Node { role, units, config, version, watched }
+    let unit = units::read(root, unit_name(role));
+    let (environment, problems) = units::environment(root, &unit);
+    let (inputs, mut watched) = inputs(root, role, &unit.service, environment);
+    watched.extend(unit.directories.iter().cloned());
+    let mut config = rke2::resolve(&inputs);
+    config.problems.extend(problems);
+    let binary = unit.service.binary.as_deref();
+    let version = versions.get(root, binary, &config.data_dir.value, remember);
+    let place = data_dir_place::observe(root, &config);
+    Node { role, units, unit, inputs, config, place, version, watched }
 }
 
-fn unit_facts(root: &Root, name: &str) -> UnitFacts {
-    let installed = UNIT_DIRECTORIES.iter().any(|dir| exists(root, &Path::new(dir).join(name)));
-    let masked = UNIT_DIRECTORIES.iter().any(|dir| {
-        let target = root.read_link(&Path::new(dir).join(name));
-        target.is_ok_and(|target| target == Path::new("/dev/null"))
-    });
-    let wanted = ["/etc/systemd/system", "/run/systemd/system"].iter().any(|dir| {
-        sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
-            (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
-                && exists(root, &wants.join(name))
-        })
-    });
-    let enabled = wanted && !masked;
-    // A unit that runs has a control group; asking systemd would need the bus.
-    let active = root.is_live()
-        && ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"]
-            .iter()
-            .any(|slice| is_directory(root, &Path::new(slice).join(name)));
-    UnitFacts { installed, enabled, active }
-}
-
-/// How the unit of `role` starts RKE2; of the server where the role is not known.
-fn service(root: &Root, role: Role) -> Service {
-    let name = match role {
+fn unit_name(role: Role) -> &'static str {
+    match role {
         Role::Agent => "rke2-agent.service",
         Role::Server | Role::Unknown => "rke2-server.service",
-    };
-    let mut texts = Vec::new();
-    let fragment = UNIT_DIRECTORIES
-        .iter()
-        .map(|dir| Path::new(dir).join(name))
-        .find(|path| exists(root, path));
-    texts.extend(fragment.and_then(|path| unit_text(root, path)));
-    // Drop-ins of all directories are sorted by name together; of two of the same name the one in
-    // the earlier directory counts.
-    let mut drop_ins: Vec<PathBuf> = Vec::new();
-    for dir in UNIT_DIRECTORIES {
-        let dir = Path::new(dir).join(format!("{name}.d"));
-        for path in sorted_names(root, &dir).unwrap_or_default() {
-            let masked = drop_ins.iter().any(|known| known.file_name() == path.file_name());
-            if has_suffix(&path, ".conf") && !masked {
-                drop_ins.push(path);
-            }
-        }
     }
-    drop_ins.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    texts.extend(drop_ins.into_iter().filter_map(|path| unit_text(root, path)));
-    unit::parse(name, &texts)
 }
 
-fn unit_text(root: &Root, path: PathBuf) -> Option<UnitText> {
-    let content = root.read(&path, MAX_FILE_SIZE).ok()??;
-    Some(UnitText { path: path.display().to_string(), content })
-}
-
-fn inputs(root: &Root, role: Role, service: &Service) -> (Inputs, Vec<PathBuf>) {
-    let mut environment = service.environment.clone();
-    for file in &service.environment_files {
-        if let Ok(Some(content)) = root.read(Path::new(&file.path), MAX_FILE_SIZE) {
-            environment.extend(rke2::env_file::parse(&file.path, &content));
-        }
-    }
+fn inputs(
+    root: &Root,
+    role: Role,
+    service: &Service,
+    environment: Vec<Variable>,
+) -> (Inputs, Vec<PathBuf>) {
     // Where no unit is installed yet, RKE2's own defaults are all there is.
     let arguments = unit::substitute(&service.arguments, &environment);
     let path = rke2::config_path(&arguments, service.exec_start.as_ref(), &environment);
@@ -197,6 +117,11 @@ fn absolute(path: &str) -> PathBuf {
 
 fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     let mut paths = sorted_names(root, dir)?;
+    // RKE2 forgives the directory only that it is not there.
+    if paths.is_empty() && root.open(dir, OFlags::PATH, Mode::empty()).is_ok() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        root.open(dir, flags, Mode::empty()).map_err(|e| HostError::io("list", dir, e))?;
+    }
     paths.retain(|path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
             && !is_directory(root, path)
@@ -214,49 +139,4 @@ fn source_file(root: &Root, path: &Path) -> SourceFile {
         Err(e) => FileContent::Unreadable(e.to_string()),
     };
     SourceFile { path: path.display().to_string(), content }
-}
-
-impl VersionCache {
-    fn get(&mut self, root: &Root, service: &Service, remember: bool) -> Option<Version> {
-        let path = service
-            .binary
-            .as_deref()
-            .into_iter()
-            .chain(BINARIES)
-            .map(PathBuf::from)
-            // A wrapper with another name is not asked: it may start a server instead.
-            .find(|path| path.ends_with("rke2") && exists(root, path))?;
-        let stat = rustix::fs::stat(&path).ok()?;
-        let mut found = Known {
-            binary: path,
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-            version: None,
-        };
-        if self.known.is_none() {
-            self.known = runtime::read_version(root)
-                .and_then(|content| serde_json::from_slice(&content).ok());
-        }
-        if let Some(known) = self.known.as_ref().filter(|known| known.same_binary(&found)) {
-            return known.version.clone();
-        }
-        if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
-            return None;
-        }
-        found.version = command::run(&found.binary, ["--version"], VERSION_LIMIT)
-            .ok()
-            .and_then(|output| rke2::parse_version(&output).ok());
-        if found.version.is_none() {
-            // A slow disk at boot is no answer for good.
-            self.failed = Some(Instant::now());
-            return None;
-        }
-        if remember && let Ok(json) = serde_json::to_string(&found) {
-            // Without it the next start asks again, and that is all.
-            let _ = runtime::write_version(root, &json);
-        }
-        self.known.insert(found).version.clone()
-    }
 }

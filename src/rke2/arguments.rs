@@ -32,7 +32,7 @@ pub fn config_path(
                 None => continue,
             },
         };
-        // An empty path is read as no path at all; both end RKE2.
+        // With an empty path RKE2 reads no file at all; without a word for it, it does not start.
         let origin = command_line(origin);
         return match value {
             Some(value) if !value.is_empty() => path(value, origin),

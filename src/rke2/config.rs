@@ -86,7 +86,8 @@ pub enum ConfigPath {
     },
     /// An http or https address. nodeguard does not fetch it.
     Remote { url: String, origin: Origin },
-    /// `--config` is the last word of the command line: RKE2 does not start.
+    /// `--config` is the last word of the command line, and RKE2 does not start; or it is empty,
+    /// and RKE2 starts without any of its files.
     Missing { origin: Origin },
 }
 

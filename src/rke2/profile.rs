@@ -8,6 +8,9 @@ use semver::{Prerelease, Version};
 /// The profile that asks for the account and etcd's ownership alone, and for no kernel value.
 pub const ETCD: &str = "etcd";
 
+/// The newest minor version of RKE2 whose source was read for the rules here.
+pub const NEWEST_MINOR: u64 = 36;
+
 /// What this RKE2 does with a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -87,6 +90,11 @@ impl Generation {
 /// The profiles that this RKE2 takes; without a version, those of the newest one known here.
 pub fn known(version: Option<&Version>) -> &'static [&'static str] {
     version.map_or(Generation::NEWEST, Generation::of).known()
+}
+
+/// Whether an RKE2 is newer than the rules here.
+pub fn is_newer_than_known(version: &Version) -> bool {
+    (version.major, version.minor) > (1, NEWEST_MINOR)
 }
 
 /// What this RKE2 does with `profile`. Without a version, or with one newer than anything known

@@ -30,7 +30,19 @@ pub fn is_drop_in(file_name: &str) -> bool {
 /// [`Config::problems`], and everything else is resolved nevertheless.
 pub fn resolve(inputs: &Inputs) -> Config {
     let mut config = Config::unset(inputs.role, inputs.path.clone());
-    let problems = &mut config.problems;
+    let words = words(inputs, &mut config.problems);
+    Words { words: &words, inputs }.settle(&mut config);
+    config
+}
+
+/// Every flag that files and command line give RKE2, by its long name, in RKE2's order. Of a flag
+/// that takes one value the last counts.
+pub fn given(inputs: &Inputs) -> Vec<(String, Setting<String>)> {
+    let words = words(inputs, &mut Vec::new());
+    words.into_iter().map(|word| (word.flag.clone(), setting(&word, &word.value))).collect()
+}
+
+fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
     let mut words = match &inputs.path {
         ConfigPath::File { .. } => Merged::read(inputs, problems).flatten(inputs, problems),
         ConfigPath::Remote { url, origin } => {
@@ -55,6 +67,15 @@ pub fn resolve(inputs: &Inputs) -> Config {
         value: argument.value,
         origin: origin.clone(),
     }));
+    if let (ConfigPath::Missing { origin }, None) = (&inputs.path, &refused) {
+        problems.push(Problem {
+            kind: ProblemKind::Ignored,
+            origin: origin.clone(),
+            key: Some("config".into()),
+            words: "--config is empty".into(),
+            expected: "the path of a file, or no --config".into(),
+        });
+    }
     if let Some(refused) = refused {
         problems.push(Problem {
             kind: ProblemKind::InvalidValue,
@@ -64,8 +85,7 @@ pub fn resolve(inputs: &Inputs) -> Config {
             expected: "a command line that RKE2 takes".into(),
         });
     }
-    Words { words: &words, inputs }.settle(&mut config);
-    config
+    words
 }
 
 /// One word of the command line that RKE2 makes for itself.
@@ -179,6 +199,9 @@ impl Merged {
             }),
             Err(YamlError::BeyondLimits { line, words }) => {
                 problems.push(beyond_limits(origin(line), words));
+            }
+            Err(YamlError::Unindented { line }) => {
+                problems.push(beyond_limits(origin(Some(line)), "quoted text".into()));
             }
         }
     }

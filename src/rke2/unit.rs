@@ -44,25 +44,54 @@ pub struct Service {
     pub environment: Vec<Variable>,
     /// In order; systemd reads them after `environment`, and they win over it.
     pub environment_files: Vec<EnvironmentFile>,
+    /// From `UnsetEnvironment=`, applied last: names, or names with the value they must have.
+    pub unset: Vec<String>,
 }
 
 /// Reads the service out of a unit file and its drop-ins, given in the order in which systemd
 /// applies them. `unit` is the unit's name with its suffix (`rke2-server.service`).
 pub fn parse(unit: &str, texts: &[UnitText]) -> Service {
     let mut service = Service::default();
+    each_assignment(texts, "Service]", &mut |key, value, origin| {
+        service.assign(unit, key, value, origin);
+    });
+    service
+}
+
+fn each_assignment(texts: &[UnitText], section: &str, then: &mut dyn FnMut(&str, &str, &Origin)) {
     for text in texts.iter().filter(|text| text.content.len() <= MAX_SIZE) {
         let content = String::from_utf8_lossy(&text.content);
-        let mut in_service = false;
+        let mut inside = false;
         for (line, logical) in logical_lines(&content) {
-            if let Some(section) = logical.strip_prefix('[') {
-                in_service = section.trim_end() == "Service]";
-            } else if in_service && let Some((key, value)) = logical.split_once('=') {
-                let origin = Origin::at(&text.path, line);
-                service.assign(unit, key.trim_end(), value.trim(), &origin);
+            if let Some(name) = logical.strip_prefix('[') {
+                inside = name.trim_end() == section;
+            } else if inside && let Some((key, value)) = logical.split_once('=') {
+                then(key.trim_end(), value.trim(), &Origin::at(&text.path, line));
             }
         }
     }
-    service
+}
+
+/// The variables that systemd gives every service, from `DefaultEnvironment=` of its own
+/// configuration files in the order in which it reads them.
+pub fn default_environment(texts: &[UnitText]) -> Vec<Variable> {
+    let mut manager = Service::default();
+    each_assignment(texts, "Manager]", &mut |key, value, origin| {
+        if key == "DefaultEnvironment" {
+            manager.assign("", "Environment", value, origin);
+        }
+    });
+    manager.environment
+}
+
+/// Takes out what `UnsetEnvironment=` names.
+pub fn unset(environment: &mut Vec<Variable>, unset: &[String]) {
+    environment.retain(|variable| {
+        !unset.iter().any(|word| match word.split_once('=') {
+            Some((name, value)) => variable.name == name && variable.value == value,
+            None => variable.name == *word,
+        })
+    });
 }
 
 /// The words of a command line as systemd hands them on: `${NAME}` within a word becomes the
@@ -134,6 +163,11 @@ impl Service {
                     }
                 }
             }
+            "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
+            "UnsetEnvironment" => {
+                let room = MAX_ITEMS.saturating_sub(self.unset.len());
+                self.unset.extend(words(value).iter().map(|word| expand(unit, word)).take(room));
+            }
             "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
             "EnvironmentFile" if self.environment_files.len() < MAX_ITEMS => {
                 let (optional, path) = match value.strip_prefix('-') {
@@ -190,10 +224,7 @@ fn words(value: &str) -> Vec<String> {
     while let Some(c) = chars.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (_, '\\') => match chars.next() {
-                Some(escaped) => word.get_or_insert_default().push_str(&unescape(escaped)),
-                None => word.get_or_insert_default().push('\\'),
-            },
+            (_, '\\') => unescape(&mut chars, word.get_or_insert_default()),
             (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '\'' | '"') => {
                 word.get_or_insert_default();
@@ -210,13 +241,41 @@ fn words(value: &str) -> Vec<String> {
     words
 }
 
-fn unescape(c: char) -> String {
+/// What stands behind a backslash, as in C; one that means nothing stays as it is.
+fn unescape(chars: &mut std::str::Chars<'_>, out: &mut String) {
+    let Some(c) = chars.next() else { return out.push('\\') };
+    let (digits, radix) = match c {
+        'x' => (2, 16),
+        'u' => (4, 16),
+        'U' => (8, 16),
+        '0'..='7' => (3, 8),
+        _ => (0, 0),
+    };
+    if digits > 0 {
+        // An octal number begins with the character itself.
+        let rest = chars.as_str();
+        let behind = if radix == 8 { digits - 1 } else { digits };
+        let number = rest.get(..behind).and_then(|text| {
+            let text = if radix == 8 { format!("{c}{text}") } else { text.to_owned() };
+            let plain = text.chars().all(|digit| digit.is_digit(radix));
+            plain.then(|| u32::from_str_radix(&text, radix).ok()).flatten()
+        });
+        if let Some(found) = number.and_then(char::from_u32).filter(|found| *found != '\0') {
+            *chars = rest[behind..].chars();
+            return out.push(found);
+        }
+    }
     match c {
-        'n' => "\n".into(),
-        't' => "\t".into(),
-        's' => " ".into(),
-        '\\' | '"' | '\'' => c.into(),
-        other => format!("\\{other}"),
+        'a' => out.push('\u{7}'),
+        'b' => out.push('\u{8}'),
+        'f' => out.push('\u{c}'),
+        'n' => out.push('\n'),
+        'r' => out.push('\r'),
+        't' => out.push('\t'),
+        'v' => out.push('\u{b}'),
+        's' => out.push(' '),
+        '\\' | '"' | '\'' => out.push(c),
+        other => out.extend(['\\', other]),
     }
 }
 

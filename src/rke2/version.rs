@@ -48,3 +48,25 @@ fn version_word(line: &str) -> Option<&str> {
         _ => None,
     }
 }
+
+/// The version in the name of a directory in which RKE2 unpacked itself
+/// (`v1.34.1-rke2r1-56ce02dfd353`): there `+` is a dash, and a hash follows.
+pub fn staged_version(name: &str) -> Option<Version> {
+    let (version, hash) = name.rsplit_once('-')?;
+    let (version, build) = version.split_once("-rke2")?;
+    let hashed = !hash.is_empty() && hash.chars().all(|c| c.is_ascii_hexdigit());
+    let text = format!("{version}+rke2{build}");
+    (hashed && text.starts_with('v')).then(|| parse_version(&text).ok()).flatten()
+}
+
+/// Whether an RKE2 has a database of its own for `disable-etcd` without `server`.
+pub fn has_own_database(version: &Version) -> bool {
+    let since = match version.minor {
+        27 => 15,
+        28 => 11,
+        29 => 6,
+        30 => 2,
+        minor => return version.major > 1 || minor > 30,
+    };
+    version.major > 1 || version.patch >= since
+}

@@ -14,6 +14,9 @@ use super::tree::{Kind, MAX_DEPTH, Node, Tree};
 /// The largest configuration file that is read, in bytes.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
 
+/// Lines of quoted text without indentation that are read; each is one more attempt.
+const MAX_UNINDENTED: usize = 64;
+
 /// The longest text made of a nested structure, which no setting of RKE2 means anyway.
 const MAX_PRINTED: usize = 200;
 
@@ -46,6 +49,9 @@ pub(super) struct Item {
 pub(super) enum YamlError {
     /// RKE2 refuses it too. `words` are as RKE2's library puts them.
     Invalid { line: Option<u32>, words: String },
+    /// A quoted scalar goes on without indentation. yaml.v2 takes that, the parser used here not;
+    /// [`parse`] indents the line, since blanks at the start of such a line mean nothing.
+    Unindented { line: u32 },
     /// RKE2 may take it; it is beyond what is read here.
     BeyondLimits { line: Option<u32>, words: String },
 }
@@ -79,10 +85,9 @@ impl YamlError {
             ErrorKind::RecursionLimitExceeded => {
                 Self::limit(Some(line), format!("nested more than {MAX_DEPTH} levels deep"))
             }
-            // yaml.v2 takes both; the parser used here knows no other way than to refuse them.
-            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::CommentNotSeparated => {
-                Self::limit(Some(line), error.info())
-            }
+            ErrorKind::InvalidQuotedScalarIndent => Self::Unindented { line },
+            // yaml.v2 takes it; the parser used here knows no other way than to refuse it.
+            ErrorKind::CommentNotSeparated => Self::limit(Some(line), error.info()),
             ErrorKind::TabInPlainScalar => {
                 // The mark is where the scalar begins, the tab is on a line below.
                 let is_indented_by_tab =
@@ -101,11 +106,28 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, YamlError> {
     if bytes.len() > MAX_FILE_SIZE {
         return Err(YamlError::limit(None, format!("larger than {MAX_FILE_SIZE} bytes")));
     }
-    let text = decode(bytes)?;
-    match Tree::read(&text)? {
-        Some((tree, root)) => tree.entries(root),
-        None => Ok(Vec::new()),
+    let mut text = decode(bytes)?;
+    for _ in 0..MAX_UNINDENTED {
+        match Tree::read(&text) {
+            Ok(Some((tree, root))) => return tree.entries(root),
+            Ok(None) => return Ok(Vec::new()),
+            Err(YamlError::Unindented { line }) => {
+                let Some(start) = start_of(&text, line) else {
+                    return Err(YamlError::at(line, "found unexpected end of stream"));
+                };
+                text.insert(start, ' ');
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Err(YamlError::limit(None, format!("more than {MAX_UNINDENTED} lines of quoted text")))
+}
+
+/// Where a line begins that has something on it.
+fn start_of(text: &str, line: u32) -> Option<usize> {
+    let before = usize::try_from(line).ok()?.checked_sub(2)?;
+    let (newline, _) = text.match_indices('\n').nth(before)?;
+    (newline + 1 < text.len()).then_some(newline + 1)
 }
 
 /// UTF-8, or UTF-16 with a byte order mark, without control characters: as libyaml reads.

@@ -29,7 +29,8 @@ pub(super) fn meets(pattern: &str, path: &str) -> bool {
     pattern.len() <= LIMIT && matches_all(&pattern, &path)
 }
 
-fn components(pattern: &str, path: &str) -> bool {
+/// Component by component, as glob(3) has it without braces.
+pub(crate) fn components(pattern: &str, path: &str) -> bool {
     let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
     loop {
         match (patterns.next(), parts.next()) {

@@ -12,7 +12,7 @@
 
 mod command_line;
 mod explain;
-mod glob;
+pub(crate) mod glob;
 mod key;
 mod line;
 mod resolve;

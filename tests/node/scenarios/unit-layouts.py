@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes layouts of unit files, and compares nodeguard's reading of each with systemd's own."""
+
+import json
+import os
+import subprocess
+import sys
+
+UNIT = "rke2-server.service"
+ETC = "/etc/systemd/system"
+RUN = "/run/systemd/system"
+LIB = "/usr/lib/systemd/system"
+LOCAL = "/usr/local/lib/systemd/system"
+# What the generator of these layouts copies to where systemd wants it; a reload empties that first.
+GENERATED = "/etc/layouts-generated"
+SEEN = "/run/unit-layouts-seen"
+RECORD = "/usr/local/bin/unit-layouts-record"
+BASE = (
+    "[Unit]\nDescription=layout\n[Service]\nType=oneshot\n"
+    "EnvironmentFile=-/etc/default/%N\nEnvironmentFile=-/etc/sysconfig/%N\n"
+    f"ExecStart={RECORD} server $OPTS --data-dir=${{RKE2_DATA_DIR}}/x --unit=%n\n"
+)
+ENV = "/etc/default/rke2-server"
+
+
+def service(text):
+    return f"[Service]\n{text}\n"
+
+
+def variable(value):
+    return service(f"Environment=RKE2_V={value}")
+
+
+LAYOUTS = {
+    "the installed unit alone": {},
+    "a unit in /etc replaces the installed one": {
+        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
+    },
+    "a unit in /run is stronger than the installed one": {
+        f"{RUN}/{UNIT}": BASE.replace("--unit=", "--run="),
+    },
+    "a transient unit is stronger than one in /etc": {
+        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
+        f"/run/systemd/transient/{UNIT}": BASE.replace("--unit=", "--transient="),
+    },
+    "a generator's unit is stronger than the installed one": {
+        f"{GENERATED}/normal/{UNIT}": BASE.replace("--unit=", "--generator="),
+    },
+    "a generator's drop-in": {f"{GENERATED}/normal/{UNIT}.d/50.conf": variable("generator")},
+    "an early generator's unit is stronger than one in /etc": {
+        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
+        f"{GENERATED}/early/{UNIT}": BASE.replace("--unit=", "--early="),
+    },
+    "a late generator's unit is the weakest": {
+        f"{GENERATED}/late/{UNIT}": BASE.replace("--unit=", "--late="),
+    },
+    "drop-ins of all directories are sorted by name": {
+        f"{LIB}/{UNIT}.d/50-a.conf": variable("lib"),
+        f"{ETC}/{UNIT}.d/40-b.conf": variable("etc"),
+        f"{RUN}/{UNIT}.d/60-c.conf": variable("run"),
+    },
+    "of two drop-ins of a name the earlier directory counts": {
+        f"{LIB}/{UNIT}.d/50.conf": variable("lib"),
+        f"{RUN}/{UNIT}.d/50.conf": variable("run"),
+        f"{ETC}/{UNIT}.d/50.conf": variable("etc"),
+    },
+    "set-property's directory is the strongest": {
+        f"{ETC}/{UNIT}.d/50.conf": variable("etc"),
+        f"{ETC}.control/{UNIT}.d/50.conf": variable("control"),
+        f"{RUN}.control/{UNIT}.d/50.conf": variable("run-control"),
+    },
+    "a drop-in masked by a link to /dev/null": {
+        f"{LIB}/{UNIT}.d/50.conf": variable("lib"),
+        f"{ETC}/{UNIT}.d/50.conf": None,
+    },
+    "a drop-in for the prefix and one for all services": {
+        f"{ETC}/service.d/90.conf": variable("all"),
+        f"{ETC}/rke2-.service.d/50.conf": service("Environment=RKE2_W=prefix"),
+    },
+    "of one name the unit's own drop-in is stronger than those of prefix and type": {
+        f"{ETC}/service.d/50.conf": variable("all"),
+        f"{ETC}/rke2-.service.d/50.conf": variable("prefix"),
+        f"{ETC}/{UNIT}.d/50.conf": variable("own"),
+    },
+    "of one name the prefix in /etc against the unit's own in /usr/lib": {
+        f"{ETC}/rke2-.service.d/50.conf": variable("prefix"),
+        f"{LIB}/{UNIT}.d/50.conf": variable("own"),
+    },
+    "of one name all services in /etc against the unit's own in /usr/lib": {
+        f"{ETC}/service.d/50.conf": variable("all"),
+        f"{LIB}/{UNIT}.d/50.conf": variable("own"),
+    },
+    "hidden drop-ins and other suffixes do not count": {
+        f"{ETC}/{UNIT}.d/.50.conf": variable("hidden"),
+        f"{ETC}/{UNIT}.d/50.conf.bak": variable("backup"),
+        f"{ETC}/{UNIT}.d/50.conf~": variable("tilde"),
+    },
+    "a drop-in that replaces the command": {
+        f"{ETC}/{UNIT}.d/50.conf": service(
+            f"ExecStart=\nExecStart={RECORD} server 'one word' \"a\\tb\" \\\n  --next \\x41"
+        ),
+    },
+    "environment files: the later wins, and over Environment=": {
+        f"{ETC}/{UNIT}.d/50.conf": variable("line"),
+        ENV: "RKE2_V=default\nRKE2_DATA_DIR=/one\n",
+        "/etc/sysconfig/rke2-server": "RKE2_DATA_DIR='/two words'\n",
+    },
+    "quotes, continuations and comments in an environment file": {
+        ENV: "# RKE2_A=no\n; RKE2_B=no\nRKE2_C=\"a \\\"b\\\" $HOME\"\nRKE2_D='x\\ny'\n"
+        "RKE2_E=one\\\ntwo\nRKE2_F=c\"is\"\nexport RKE2_G=no\n RKE2_H = spaced  \nRKE2_I=\n"
+        "RKE2_J=\"a\"'b'\nOPTS=--one  --two='x y'\n",
+    },
+    "an environment file in DOS form": {ENV: "RKE2_V=dos\r\nRKE2_W='x'\r\n"},
+    "a wildcard names environment files in their order": {
+        f"{ETC}/{UNIT}.d/50.conf": service("EnvironmentFile=/etc/layouts/*.env"),
+        "/etc/layouts/a.env": "RKE2_V=a\n",
+        "/etc/layouts/b.env": "RKE2_V=b\n",
+        "/etc/layouts/c.txt": "RKE2_V=c\n",
+    },
+    "an empty EnvironmentFile= forgets those before": {
+        f"{ETC}/{UNIT}.d/50.conf": service("EnvironmentFile=\nEnvironmentFile=-/etc/layouts/x"),
+        ENV: "RKE2_V=default\n",
+        "/etc/layouts/x": "RKE2_V=x\n",
+    },
+    "UnsetEnvironment= by name and by value": {
+        f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_V RKE2_W=1 RKE2_X=other"),
+        ENV: "RKE2_V=1\nRKE2_W=1\nRKE2_X=1\n",
+    },
+    "quoted assignments in one Environment= line": {
+        f"{ETC}/{UNIT}.d/50.conf": service(
+            "Environment=\"RKE2_V=two words\" RKE2_W='x' RKE2_X=a%%b RKE2_Y=%N 1=bad"
+        ),
+    },
+    "sections and keys that are not the service's": {
+        f"{ETC}/{UNIT}.d/50.conf": "[Unit]\nEnvironment=RKE2_V=no\n[Service]\nX-Y=RKE2_V=no\n"
+        "Environment = RKE2_W=yes\n",
+    },
+}
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read().decode()
+
+
+def make(layout, base):
+    files = dict(layout)
+    files.setdefault(f"{LOCAL}/{UNIT}", base)
+    for path, text in files.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if text is None:
+            os.symlink("/dev/null", path)
+        else:
+            with open(path, "w", newline="") as file:
+                file.write(text)
+    return files
+
+
+def run(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def theirs():
+    run("systemctl", "start", UNIT)
+    words, _, variables = read(SEEN).partition("\0\0")
+    variables = dict(pair.split("=", 1) for pair in variables.split("\0") if pair)
+    show = dict(
+        line.split("=", 1)
+        for line in run("systemctl", "show", "-p", "FragmentPath,DropInPaths", UNIT).splitlines()
+    )
+    files = [show["FragmentPath"], *show["DropInPaths"].split()]
+    return {"files": files, "words": words.split("\0"), "variables": variables}
+
+
+def ours():
+    told = json.loads(run("nodeguard", "explain", "rke2", "--role", "server", "--json"))
+    variables = {value["flag"]: value["value"] for value in told["environment"]}
+    unit = told["unit"]
+    return {"files": unit["files"], "words": unit["arguments"], "variables": variables}
+
+
+def compare(name, layout):
+    files = make(layout, BASE)
+    try:
+        run("systemctl", "daemon-reload")
+        mine, systemds = ours(), theirs()
+        # A masked drop-in is told by systemd as /dev/null or not at all.
+        for side in (mine, systemds):
+            side["files"] = [path for path in side["files"] if os.path.realpath(path) != "/dev/null"]
+        different = [key for key in mine if mine[key] != systemds[key]]
+        if different:
+            what = "; ".join(f"{key}: {mine[key]} / systemd {systemds[key]}" for key in different)
+            return f"differs {name}: {what}"
+        return f"same {name}"
+    finally:
+        for path in files:
+            if os.path.lexists(path):
+                os.unlink(path)
+
+
+def main():
+    with open(RECORD, "w") as file:
+        file.write(
+            "#!/usr/bin/python3\nimport os, sys\n"
+            "ours = [f'{k}={v}' for k, v in os.environ.items() if k.startswith('RKE2_')]\n"
+            f"open({SEEN!r}, 'w').write('\\0'.join(sys.argv[1:]) + '\\0\\0' + '\\0'.join(ours))\n"
+        )
+    os.chmod(RECORD, 0o755)
+    generator = "/etc/systemd/system-generators/layouts"
+    os.makedirs(os.path.dirname(generator), exist_ok=True)
+    with open(generator, "w") as file:
+        file.write(
+            f'#!/bin/sh\nfor kind in normal early late; do\n'
+            f'    [ ! -d {GENERATED}/$kind ] || cp -r {GENERATED}/$kind/. "$1"\n    shift\ndone\n'
+        )
+    os.chmod(generator, 0o755)
+    for name, layout in LAYOUTS.items():
+        try:
+            print(compare(name, layout))
+        except (subprocess.CalledProcessError, OSError) as error:
+            words = getattr(error, "stderr", "") or ""
+            print(f"differs {name}: {error} {words}".replace("\n", " "))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
