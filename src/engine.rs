@@ -5,8 +5,10 @@
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
+mod narrow;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Problem, Settings};
@@ -25,11 +27,13 @@ use crate::host::tree::{Look, Trees};
 use crate::host::walk::OnDirectory;
 use crate::host::{self, accounts, apply, observe, tree};
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Finding, ModeRule, Object, Outcome, Owner,
-    Planned, Report, Role, Severity, State,
+    Action, ControlId, ControlReport, Correction, Finding, Object, Outcome, Owner, Planned, Report,
+    Role, State,
 };
 use crate::rke2::Config;
 use semver::Version;
+
+pub use narrow::Narrow;
 
 /// Whether a pass changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +49,6 @@ const ROUNDS: usize = 4;
 /// Wrong entries of a tree after which the first look of a pass that mends ends: the tree is going
 /// to be gone through entry by entry anyway.
 const ENOUGH: u64 = 64;
-
-/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
-/// pass, which is paced.
-const SUBTREE: u64 = 256;
 
 /// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
 /// before a change, where they are those of the last look.
@@ -114,20 +114,6 @@ pub struct Guard {
     pub dir: PathBuf,
     pub tls_dir: PathBuf,
     pub owner: Owner,
-}
-
-/// How a narrow pass ended.
-#[derive(Debug)]
-pub enum Narrow {
-    Right,
-    Corrected(Vec<Correction>),
-    /// It was acted on, and is wrong all the same.
-    Unmended,
-    /// Something that only a whole pass can judge, or that would take too long here.
-    Beyond,
-    /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
-    /// policy leaves it alone, or the kernel makes another value of it.
-    Standing(Option<Finding>),
 }
 
 impl Engine {
@@ -320,100 +306,6 @@ impl Engine {
     fn hardlinks_are_protected(&mut self) -> bool {
         !self.root.is_live()
             || self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) == Live::Value("1".into())
-    }
-
-    /// One kernel parameter, mended if it is wrong.
-    pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
-        if let Some(finding) = self.standing_sysctl(want, scope) {
-            return Narrow::Standing(finding);
-        }
-        self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
-            let live = engine.proc_sys.read(&want.key);
-            sysctl::judge_live(want, &live, scope).into_iter().collect()
-        })
-    }
-
-    /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
-    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
-        // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
-        // one after a write is somebody else's.
-        let shown = match sysctl::is_fixed(&want.key) {
-            true => None,
-            false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
-        };
-        if want.is_held() && shown.is_none() {
-            return None;
-        }
-        let live = self.proc_sys.read(&want.key);
-        let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
-        (!want.is_held() || as_shown)
-            .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
-    }
-
-    /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
-    /// well.
-    pub fn mend_entry(
-        &mut self,
-        guard: &Guard,
-        below: &Path,
-        whole: bool,
-        on_directory: OnDirectory<'_>,
-    ) -> Narrow {
-        let (base, owner) = (guard.dir.clone(), guard.owner);
-        let own = if whole {
-            Action::OwnTree { base, below: below.to_path_buf(), owner }
-        } else {
-            let rule = ModeRule::EtcdTree;
-            Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
-        };
-        let mut beyond = false;
-        let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
-            let root = &engine.root;
-            let found = match sight {
-                Sight::Before(tree) | Sight::After(tree) => Ok(tree),
-                Sight::Glance | Sight::Look if whole => {
-                    let spared = apply::spared(&engine.held, &guard.dir);
-                    let look = Look { spared: &spared, limit: SUBTREE, ..Look::whole(owner) };
-                    tree::observe_below(root, &guard.dir, below, look, on_directory)
-                }
-                Sight::Glance | Sight::Look => tree::observe_entry(root, &guard.dir, below, owner),
-            };
-            match found {
-                Ok(facts) if facts.entries < SUBTREE => {
-                    etcd_data_dir::judge_tree(&guard.dir, &facts, &own)
-                }
-                _ => {
-                    beyond = true;
-                    Vec::new()
-                }
-            }
-        });
-        if beyond { Narrow::Beyond } else { narrow }
-    }
-
-    fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
-        // A note changes nothing, and a whole pass reports it.
-        let weighty = |mut planned: Vec<Planned>| {
-            planned.retain(|p| p.finding.severity > Severity::Note);
-            planned
-        };
-        let planned = weighty(judge(self, Sight::Look, on_directory));
-        if planned.is_empty() {
-            return Narrow::Right;
-        }
-        if planned.iter().any(|p| p.actions.is_empty()) {
-            return Narrow::Beyond;
-        }
-        let (attempts, trees) = self.attempt(&planned, on_directory);
-        let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
-        let after = weighty(judge(self, sight, on_directory));
-        if !after.is_empty() {
-            return Narrow::Unmended;
-        }
-        match corrected(&planned, &attempts, &after) {
-            corrections if corrections.is_empty() => Narrow::Right,
-            corrections => Narrow::Corrected(corrections),
-        }
     }
 
     fn control(

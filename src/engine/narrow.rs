@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The narrow passes, for one kernel parameter and for one entry of the data directory: the same
+//! judgement and the same executor as in a whole pass on fewer facts, so that drift is undone in
+//! microseconds.
+
+use std::path::Path;
+
+use super::{Engine, Guard, Judge, Sight, corrected};
+use crate::controls::etcd_data_dir;
+use crate::controls::sysctl::{self, Live, Scope, Wanted};
+use crate::host::apply;
+use crate::host::tree::{self, Look};
+use crate::host::walk::OnDirectory;
+use crate::model::{Action, Correction, Finding, ModeRule, Planned, Severity};
+
+/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
+/// pass, which is paced.
+const SUBTREE: u64 = 256;
+
+/// How a narrow pass ended.
+#[derive(Debug)]
+pub enum Narrow {
+    Right,
+    Corrected(Vec<Correction>),
+    /// It was acted on, and is wrong all the same.
+    Unmended,
+    /// Something that only a whole pass can judge, or that would take too long here.
+    Beyond,
+    /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
+    /// policy leaves it alone, or the kernel makes another value of it.
+    Standing(Option<Finding>),
+}
+
+impl Engine {
+    /// One kernel parameter, mended if it is wrong.
+    pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
+        if let Some(finding) = self.standing_sysctl(want, scope) {
+            return Narrow::Standing(finding);
+        }
+        self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
+            let live = engine.proc_sys.read(&want.key);
+            sysctl::judge_live(want, &live, scope).into_iter().collect()
+        })
+    }
+
+    /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
+    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+        // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
+        // one after a write is somebody else's.
+        let shown = match sysctl::is_fixed(&want.key) {
+            true => None,
+            false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
+        };
+        if want.is_held() && shown.is_none() {
+            return None;
+        }
+        let live = self.proc_sys.read(&want.key);
+        let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
+        (!want.is_held() || as_shown)
+            .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
+    }
+
+    /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
+    /// well.
+    pub fn mend_entry(
+        &mut self,
+        guard: &Guard,
+        below: &Path,
+        whole: bool,
+        on_directory: OnDirectory<'_>,
+    ) -> Narrow {
+        let (base, owner) = (guard.dir.clone(), guard.owner);
+        let own = if whole {
+            Action::OwnTree { base, below: below.to_path_buf(), owner }
+        } else {
+            let rule = ModeRule::EtcdTree;
+            Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
+        };
+        let mut beyond = false;
+        let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
+            let root = &engine.root;
+            let found = match sight {
+                Sight::Before(tree) | Sight::After(tree) => Ok(tree),
+                Sight::Glance | Sight::Look if whole => {
+                    let spared = apply::spared(&engine.held, &guard.dir);
+                    let look = Look { spared: &spared, limit: SUBTREE, ..Look::whole(owner) };
+                    tree::observe_below(root, &guard.dir, below, look, on_directory)
+                }
+                Sight::Glance | Sight::Look => tree::observe_entry(root, &guard.dir, below, owner),
+            };
+            match found {
+                Ok(facts) if facts.entries < SUBTREE => {
+                    etcd_data_dir::judge_tree(&guard.dir, &facts, &own)
+                }
+                _ => {
+                    beyond = true;
+                    Vec::new()
+                }
+            }
+        });
+        if beyond { Narrow::Beyond } else { narrow }
+    }
+
+    fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
+        // A note changes nothing, and a whole pass reports it.
+        let weighty = |mut planned: Vec<Planned>| {
+            planned.retain(|p| p.finding.severity > Severity::Note);
+            planned
+        };
+        let planned = weighty(judge(self, Sight::Look, on_directory));
+        if planned.is_empty() {
+            return Narrow::Right;
+        }
+        if planned.iter().any(|p| p.actions.is_empty()) {
+            return Narrow::Beyond;
+        }
+        let (attempts, trees) = self.attempt(&planned, on_directory);
+        let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
+        let after = weighty(judge(self, sight, on_directory));
+        if !after.is_empty() {
+            return Narrow::Unmended;
+        }
+        match corrected(&planned, &attempts, &after) {
+            corrections if corrections.is_empty() => Narrow::Right,
+            corrections => Narrow::Corrected(corrections),
+        }
+    }
+}
