@@ -43,7 +43,7 @@ impl Cost {
             // What flows in meanwhile and a minute's share of the bucket, as long as one pass
             // follows the other as closely as the loop lets it.
             Self::Tree { took } => {
-                let without_pause = Duration::from_millis(600) + took * 6;
+                let without_pause = Duration::from_millis(600) + took * 11;
                 let gap = if gap > without_pause { Duration::ZERO } else { gap };
                 gap.as_secs_f64() * (REFILL + BURST / TREE_MINUTE)
             }
@@ -232,7 +232,7 @@ mod tests {
         for (every, took, contested_after) in [
             (0.01, 0.001, Some(50..70)),
             (0.5, 0.02, Some(50..70)),
-            // A large tree: a fifth of the time is spent on it.
+            // A large tree: much of the time is spent on it.
             (5.0, 1.0, Some(20..80)),
             (3.0, 0.02, None),
         ] {
@@ -353,7 +353,7 @@ mod tests {
                 let cost = Cost::Tree { took: Duration::from_secs(took) };
                 assert_eq!(pacing.corrected(&tree, cost, start), Change::None);
                 let change = pacing.corrected(&tree, cost, after(start, gap));
-                if gap > took as f64 * 6.0 + 1.0 {
+                if gap > took as f64 * 11.0 + 1.0 {
                     assert_eq!(change, Change::None, "took {took} s, again after {gap} s");
                 }
             }

@@ -35,8 +35,8 @@ use crate::watch::{Hints, Interest, Watcher};
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
-/// Passes asked for by events may take at most a fifth of the time: after one that took `t`, the
-/// next waits `4 t`, but never longer than this.
+/// Passes asked for by events may take at most a tenth of the time: after one that took `t`, the
+/// next waits `9 t`, but never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// While something is contested that takes whole passes to look at, at most a hundredth.
@@ -331,7 +331,7 @@ impl Daemon {
         let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
             (took * 99).min(LONGEST_CONTESTED_PAUSE)
         } else {
-            (took * 4).min(LONGEST_PAUSE)
+            (took * 9).min(LONGEST_PAUSE)
         };
         self.rested = self.looked + pause.max(self.rest);
         if !settled {

@@ -20,7 +20,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 /// Events that change nothing are taken less often, since each costs a wakeup: those of an object
 /// that is contested, and those that ask for a whole pass which was put off already. After a turn
 /// that took `t`, the next is `99 t` later; after one that looked at right directories, which
-/// somebody may move about for ever, four times what that took.
+/// somebody may move about for ever, `9 t`.
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
@@ -67,7 +67,8 @@ impl Daemon {
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             (took * 99).max(SHORTEST_QUIET)
         } else {
-            self.wasted * 4
+            // The events of it are part of what it costs.
+            if self.wasted.is_zero() { Duration::ZERO } else { took * 9 }
         };
         self.quiet =
             (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(LONGEST_QUIET));
