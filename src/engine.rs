@@ -87,6 +87,8 @@ pub struct Engine {
     contests: BTreeMap<Object, Finding>,
     /// Contested, and not to be judged or touched now.
     held: BTreeSet<Object>,
+    /// Of the pass that is being made, see [`Pass::undone`].
+    undone: BTreeSet<Object>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -94,6 +96,8 @@ pub struct Engine {
 pub struct Pass {
     pub report: Report,
     pub watch: Watch,
+    /// What was changed and was wrong again before the pass was over.
+    pub undone: BTreeSet<Object>,
 }
 
 /// What a daemon watches, as this pass saw it.
@@ -130,6 +134,7 @@ impl Engine {
             standing: Vec::new(),
             contests: BTreeMap::new(),
             held: BTreeSet::new(),
+            undone: BTreeSet::new(),
         }
     }
 
@@ -271,7 +276,8 @@ impl Engine {
                 wanted: &watch.sysctls,
             })
         });
-        Pass { report: self.report(&node, controls, corrections), watch }
+        let undone = std::mem::take(&mut self.undone);
+        Pass { report: self.report(&node, controls, corrections), watch, undone }
     }
 
     fn data_dir(
@@ -334,6 +340,12 @@ impl Engine {
                 };
                 let after = judge(self, sight, on_directory);
                 corrections.extend(corrected(&planned, &attempts, &after));
+                let changed = |(action, outcome): &(Action, Outcome)| {
+                    let again = after.iter().any(|p| p.actions.contains(action));
+                    let undone = again && matches!(outcome, Outcome::Applied { .. });
+                    undone.then(|| action.object()).flatten()
+                };
+                self.undone.extend(attempts.iter().filter_map(changed));
                 failures = attempts
                     .iter()
                     .filter_map(|(action, outcome)| match outcome {

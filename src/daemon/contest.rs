@@ -46,7 +46,11 @@ impl Daemon {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.
                 let last = last.or_else(|| self.corrected_lately(object));
-                let (ours, theirs) = last.map_or(("", ""), |c| (&c.to, &c.from));
+                let report = self.report();
+                let found = report.findings().find(|f| is_about(object, &f.subject));
+                let values = last.map(|c| (c.to.as_str(), c.from.as_str()));
+                let values = values.or(found.map(|f| (f.expected.as_str(), f.actual.as_str())));
+                let (ours, theirs) = values.unwrap_or(("", ""));
                 let writer = last.and_then(|c| c.writer.clone());
                 let control = match object {
                     Object::Parameter(_) => ControlId::Sysctl,
@@ -75,11 +79,18 @@ impl Daemon {
 
     /// Keeps count of what a whole pass corrected, too: the files in which no single entry is
     /// followed, and who changes the tree faster than its entries can be.
-    pub(super) fn passed(&mut self, took: Duration, due: &[Object], corrections: &[Correction]) {
+    pub(super) fn passed(
+        &mut self,
+        took: Duration,
+        due: &[Object],
+        corrections: &[Correction],
+        undone: BTreeSet<Object>,
+    ) {
         let now = Instant::now();
-        let objects: BTreeSet<&Object> =
-            corrections.iter().filter_map(|c| c.object.as_ref()).collect();
-        for &object in &objects {
+        // Who is so quick that nothing is right when the pass is over fights all the more.
+        let mut objects = undone;
+        objects.extend(corrections.iter().filter_map(|c| c.object.clone()));
+        for object in &objects {
             let cost = cost(object, took);
             let change = self.pacing.corrected(object, cost, now);
             self.changed(object, change, corrections);
@@ -107,7 +118,10 @@ impl Daemon {
             }
             Object::Tree(path) => (&["etcd-owner", "etcd-mode", "etcd-acl"], shown(path)),
         };
-        self.report().findings().any(|f| codes.contains(&f.code) && f.subject.starts_with(&subject))
+        self.report().findings().any(|f| {
+            let tree = matches!(object, Object::Tree(_)) && f.subject.starts_with(&subject);
+            codes.contains(&f.code) && (tree || f.subject == subject)
+        })
     }
 
     /// Whether an object has narrow passes of its own.
@@ -135,6 +149,13 @@ impl Daemon {
             }
             Object::Tree(_) => false,
         }
+    }
+}
+
+fn is_about(object: &Object, subject: &str) -> bool {
+    match object {
+        Object::Parameter(key) => key == subject,
+        Object::File(path) | Object::Tree(path) => shown(path) == subject,
     }
 }
 

@@ -300,6 +300,7 @@ impl Daemon {
         self.unreported = false;
         let mut corrections = Vec::new();
         let mut last = None;
+        let mut undone = BTreeSet::new();
         let mut settled = false;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
@@ -315,6 +316,7 @@ impl Daemon {
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
             self.saw_blind(blind);
             corrections.extend(pass.report.corrections.iter().cloned());
+            undone.extend(pass.undone);
             // Whoever waits for a lock that somebody holds does not wait for it twice.
             last = Some(pass.report);
             if settled || began.elapsed() > LONGEST_PAUSE {
@@ -344,7 +346,7 @@ impl Daemon {
             self.publish(Report { corrections: corrections.clone(), ..report });
         }
         if why == Why::Paced {
-            self.passed(took, &due, &corrections);
+            self.passed(took, &due, &corrections, undone);
         }
         self.write_report();
         self.service.turned();
