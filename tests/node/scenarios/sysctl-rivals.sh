@@ -35,6 +35,10 @@ done
 node_write /etc/tuned/active_profile <<<rival
 node_write /etc/tuned/profile_mode <<<manual
 node_write /etc/nodeguard/nodeguard.toml <<<'attribution = true'
+# Told so, TuneD leaves its values standing. By default it applies sysctl.d after its own profile, and
+# whether anybody sees its value in between is up to the scheduler.
+node_sh 'sed -i "/^ *#* *reapply_sysctl/d" /etc/tuned/tuned-main.conf
+    echo "reapply_sysctl = 0" >>/etc/tuned/tuned-main.conf'
 rke2_config <<<'profile: cis'
 install_agent >/dev/null 2>&1 || node_die "the package does not install"
 node_sh 'mkdir -p /etc/systemd/system/nodeguard.service.d
@@ -49,7 +53,6 @@ words=$(node journalctl -b -q -o cat -u rke2-server)
 check_has "RKE2 says that it is up" 'rke2 is up and running' "$words"
 check_lacks "RKE2 has nothing fatal to say" "$RKE2_FATAL" "$words"
 check_is "RKE2 came up at the first try" 0 "$(node systemctl show -P NRestarts rke2-server)"
-# Of what the file sets as well TuneD applies the file's value at once after its own.
 BY_TUNED='root_maxkeys corrected: 200 -> 1000000'
 tuned_wrote() { agent_journal_has "$BY_TUNED"; }
 check_soon "TuneD has set its values" 60 tuned_wrote
@@ -64,6 +67,11 @@ since=$(journal_now)
 node systemctl restart tuned
 again() { agent_journal_has "$BY_TUNED" "$since"; }
 check_soon "TuneD has set its values again" 60 again
+check_soon "all six are right" 10 all_right
+node_sh 'sed -i "s/^reapply_sysctl.*/reapply_sysctl = 1/" /etc/tuned/tuned-main.conf; : >/var/log/tuned/tuned.log
+    systemctl restart tuned'
+applied() { node grep -q "static tuning from profile 'rival' applied" /var/log/tuned/tuned.log; }
+check_soon "TuneD has set its values and those of sysctl.d after them, as it does by default" 60 applied
 check_soon "all six are right" 10 all_right
 node systemctl restart systemd-sysctl
 check_soon "systemd-sysctl started by hand is undone too" 5 all_right
