@@ -4,9 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::HostError;
 use super::observe::{exists, has_suffix, is_directory, sorted_names};
 use super::root::Root;
 use crate::controls::rke2_config::UnitFacts;
+use crate::model::Origin;
 use crate::rke2::unit::{self, EnvironmentFile, Service, UnitText};
 use crate::rke2::{MAX_FILE_SIZE, Problem, ProblemKind, Variable, env_file};
 use crate::sysctl_d::glob;
@@ -147,19 +151,81 @@ pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Probl
     let mut variables = [&unit.defaults[..], &unit.service.environment].concat();
     let mut problems = Vec::new();
     for file in &unit.service.environment_files {
-        let mut met = false;
-        for path in named(root, &file.path) {
-            if let Ok(Some(content)) = root.read(&path, MAX_FILE_SIZE) {
-                met = true;
-                variables.extend(env_file::parse(&path.display().to_string(), &content));
-            }
+        let paths = named(root, &file.path);
+        if paths.is_empty() && !file.optional {
+            problems.push(unloadable(file, &file.path, NO_SUCH_FILE));
         }
-        if !met && !file.optional {
-            problems.push(missing(file));
+        for path in paths {
+            let shown = path.display().to_string();
+            match load(root, &path) {
+                Loaded::Variables(found) => variables.extend(found),
+                // It goes without a file that it may go without, whatever is wrong with it.
+                Loaded::Never(_) if file.optional => {}
+                Loaded::Never(reason) => problems.push(unloadable(file, &shown, reason)),
+                Loaded::Unread(reason) => problems.push(Problem {
+                    kind: ProblemKind::BeyondLimits,
+                    origin: Origin::file(shown),
+                    key: Some("EnvironmentFile".into()),
+                    words: reason,
+                    expected: format!("a regular file of at most {MAX_FILE_SIZE} bytes"),
+                }),
+            }
         }
     }
     unit::unset(&mut variables, &unit.service.unset);
     (variables, problems)
+}
+
+const NO_SUCH_FILE: &str = "No such file or directory";
+
+/// What an environment file is to systemd.
+enum Loaded {
+    Variables(Vec<Variable>),
+    /// systemd cannot load it; its words.
+    Never(&'static str),
+    /// systemd may well load it, and we do not; why.
+    Unread(String),
+}
+
+/// systemd reads whatever can be read, /dev/null as an empty file, to 64 MiB.
+fn load(root: &Root, path: &Path) -> Loaded {
+    if is_null_device(root, path) {
+        return Loaded::Variables(Vec::new());
+    }
+    let content = match root.read(path, MAX_FILE_SIZE) {
+        Ok(Some(content)) => content,
+        Ok(None) => return Loaded::Never(NO_SUCH_FILE),
+        Err(HostError::NotRegular { .. }) if is_directory(root, path) => {
+            return Loaded::Never("Is a directory");
+        }
+        Err(e) => return Loaded::Unread(e.to_string()),
+    };
+    if content.contains(&0) {
+        return Loaded::Never("Bad message");
+    }
+    let variables = env_file::parse(&path.display().to_string(), &content);
+    let replaced = |variable: &Variable| {
+        variable.name.contains(char::REPLACEMENT_CHARACTER)
+            || variable.value.contains(char::REPLACEMENT_CHARACTER)
+    };
+    // Bytes that are no UTF-8 may stand in a comment and nowhere else.
+    if variables.iter().any(replaced) && std::str::from_utf8(&content).is_err() {
+        return Loaded::Never("Invalid argument");
+    }
+    Loaded::Variables(variables)
+}
+
+/// By name as well: an image may have no devices.
+fn is_null_device(root: &Root, path: &Path) -> bool {
+    let null = Path::new("/dev/null");
+    path == null
+        || root.read_link(path).is_ok_and(|target| target == null)
+        || root.open(path, OFlags::PATH, Mode::empty()).and_then(rustix::fs::fstat).is_ok_and(
+            |stat| {
+                FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+                    && stat.st_rdev == rustix::fs::makedev(1, 3)
+            },
+        )
 }
 
 /// The files that an `EnvironmentFile=` names; wildcards count in the last component only.
@@ -173,16 +239,17 @@ fn named(root: &Root, pattern: &str) -> Vec<PathBuf> {
     names
 }
 
-fn missing(file: &EnvironmentFile) -> Problem {
+fn unloadable(file: &EnvironmentFile, path: &str, reason: &str) -> Problem {
     Problem {
         kind: ProblemKind::Unreadable,
         origin: file.origin.clone(),
         key: Some("EnvironmentFile".into()),
-        words: format!(
-            "Failed to load environment files: No such file or directory: {}",
-            file.path
-        ),
-        expected: format!("a file {}, or `-` before its name", file.path),
+        words: format!("Failed to load environment files: {reason}: {path}"),
+        expected: if reason == NO_SUCH_FILE {
+            format!("a file {path}, or `-` before its name")
+        } else {
+            format!("{path} as a text file in UTF-8, or `-` before its name")
+        },
     }
 }
 
@@ -204,5 +271,27 @@ mod tests {
             at(&format!("{run}/service.d")),
         ];
         assert!(order.is_sorted(), "{order:?}");
+    }
+    #[test]
+    fn an_environment_file_that_only_we_do_not_read_is_not_taken_for_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/large"), vec![b'#'; MAX_FILE_SIZE + 1]).unwrap();
+        let mut unit = Unit::default();
+        for (path, kinds) in [
+            ("/etc/large", &[ProblemKind::BeyondLimits][..]),
+            ("/dev/null", &[]),
+            ("/etc/none", &[ProblemKind::Unreadable]),
+            ("/etc/none-*", &[ProblemKind::Unreadable]),
+            ("/etc", &[ProblemKind::Unreadable]),
+        ] {
+            let (path, origin) = (path.to_owned(), Origin::at("/etc/unit", 2));
+            unit.service.environment_files =
+                vec![EnvironmentFile { path: path.clone(), optional: false, origin }];
+            let (_, problems) = environment(&root, &unit);
+            let found: Vec<_> = problems.iter().map(|problem| problem.kind).collect();
+            assert_eq!(found, kinds, "{path}");
+        }
     }
 }
