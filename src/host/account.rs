@@ -72,11 +72,11 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     }
 }
 
-/// Whether the database of an image can be written without a tool: it is in the image, and nobody
-/// has it locked.
-pub(super) fn is_ours_to_write(image: &Root) -> Result<(), String> {
+/// The database of an image, to be written without a tool: it is in the image, and nobody else
+/// changes it until the answer is dropped.
+pub(super) fn lock_image(image: &Root) -> Result<account_locks::Taken, String> {
     stays_inside(image)?;
-    account_locks::wait(image, Instant::now() + account_locks::PATIENCE)
+    account_locks::take(image, Instant::now() + account_locks::PATIENCE)
 }
 
 fn is_read_only(root: &Root) -> bool {

@@ -199,9 +199,10 @@ fn why_refused(e: Errno) -> &'static str {
 /// refuses every group that only the image has.
 fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
     let failed = |reason: String| Outcome::Failed { reason };
-    if let Err(reason) = account::is_ours_to_write(root) {
-        return failed(reason);
-    }
+    let _lock = match account::lock_image(root) {
+        Ok(lock) => lock,
+        Err(reason) => return failed(reason),
+    };
     let path = Path::new("/etc/passwd");
     let content = match root.read(path, account_db::MAX_SIZE) {
         Ok(content) => content.unwrap_or_default(),

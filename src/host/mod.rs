@@ -14,6 +14,7 @@ pub mod command;
 mod data_dir_place;
 pub mod elsewhere;
 pub mod files;
+mod home;
 pub mod mend;
 pub mod observe;
 pub mod own_config;
