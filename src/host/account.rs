@@ -109,3 +109,24 @@ fn stays_inside(root: &Root) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_waits_longer_than_all_that_a_pass_may_wait_for() {
+        let unit = include_str!("../../systemd/nodeguard.service");
+        let seconds = |key: &str| {
+            let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            Duration::from_secs(value.trim_end_matches('s').parse().unwrap())
+        };
+        // A group, a user, and the user again or its primary group; a look before each round of
+        // actions and after each, of which there are at most four.
+        let pass = DEADLINE * 3
+            + super::super::elsewhere::DEADLINE * 5
+            + super::super::rke2_version::VERSION_LIMIT;
+        assert!(pass < seconds("WatchdogSec="), "{pass:?}");
+        assert!(pass < seconds("TimeoutStartSec="), "{pass:?}");
+    }
+}
