@@ -42,6 +42,8 @@ pub mod message_id {
     pub const FINDING: &str = "c7be608bb011498ebcce96b899cfcc8f";
     /// Somebody keeps undoing a correction, or stopped.
     pub const CONTESTED: &str = "318740df3b4e41deb32a887fd64cae42";
+    /// An override was asked for, taken back, used or not needed.
+    pub const OVERRIDE: &str = "46adfef77b164c3e8a724ba46a6e799f";
 }
 
 /// One entry.
@@ -142,6 +144,14 @@ impl Entry {
         }
     }
 
+    /// An operator overrides the gate, or would have.
+    pub fn overriding(priority: Priority, text: String, by: &str, reason: &str) -> Self {
+        Self::new(priority, text)
+            .field("MESSAGE_ID", message_id::OVERRIDE)
+            .field("NODEGUARD_OVERRIDE_BY", by)
+            .field("NODEGUARD_OVERRIDE_REASON", reason)
+    }
+
     /// The node's state changed. What is wrong has entries of its own; `ready` says what is right.
     pub fn state(from: State, to: State, ready: &str) -> Self {
         let priority = match to {
@@ -216,6 +226,14 @@ impl Journal {
             backlog: VecDeque::new(),
             lost: 0,
         })
+    }
+
+    /// journald wherever there is one, for what has to be on record although a person types it.
+    pub fn of_record() -> Self {
+        Self::to(SOCKET)
+            .ok()
+            .filter(|_| std::path::Path::new(SOCKET).exists())
+            .unwrap_or_else(Self::open)
     }
 
     fn to(path: impl Into<PathBuf>) -> std::io::Result<Self> {

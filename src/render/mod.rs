@@ -134,7 +134,7 @@ fn correction_text(c: &CorrectionView) -> String {
 }
 
 /// Seconds since the epoch as `2026-11-22T08:42:35Z`.
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // In eras of 400 years that begin in March, so that the leap day is a year's last
     // (the Gregorian calendar repeats after 146,097 days; day 0 is 719,468 days into year 0).

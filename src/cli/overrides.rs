@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard override`: an operator's word that RKE2 may start once although the node is fatal.
+//!
+//! It has no place in a unit file: it is a command that leaves one file in /run, which the next
+//! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
+
+use super::{CliError, Exit, OverrideArgs, need_root, now};
+use crate::controls::overrides::LASTS;
+use crate::host::overrides;
+use crate::host::root::Root;
+use crate::journal::{Entry, Journal, Priority};
+use crate::model::Role;
+
+pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
+    need_root("override")?;
+    let role = Role::from(args.role);
+    let root = Root::host()?;
+    let minutes = LASTS / 60;
+    let Some(reason) = &args.reason else {
+        if !overrides::withdraw(&root, role)? {
+            eprintln!("nodeguard: there is no unused override for role {role}");
+            return Ok(Exit::Ok);
+        }
+        record(Priority::Notice, format!("the override for role {role} was taken back"), "", "");
+        return Ok(Exit::Ok);
+    };
+    let word = overrides::ask(&root, role, reason, &now())?;
+    let text = format!(
+        "override: RKE2's next start as {role} within {minutes} minutes is let through, asked for \
+         by {}: {reason}",
+        word.by
+    );
+    record(Priority::Warning, text, &word.by, reason);
+    eprintln!(
+        "nodeguard: now: systemctl restart rke2-{role}. What RKE2 itself refuses it still refuses; \
+         `nodeguard check` says what is overridden. Taken back with: nodeguard override --role \
+         {role} --withdraw"
+    );
+    Ok(Exit::Ok)
+}
+
+/// In the journal, and to whoever typed it.
+fn record(priority: Priority, text: String, by: &str, reason: &str) {
+    eprintln!("nodeguard: {text}");
+    Journal::of_record().log(Entry::overriding(priority, text, by, reason));
+}
