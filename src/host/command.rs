@@ -78,7 +78,8 @@ pub fn run_ourselves(
     // The link leads to the running program also where its file was replaced, as by an upgrade.
     let program = Path::new("/proc/self/exe");
     let mut command = Command::new(program);
-    command.args(arguments).stdin(keeps.map_or_else(Stdio::null, Stdio::from));
+    command.arg0("nodeguard").args(arguments);
+    command.stdin(keeps.map_or_else(Stdio::null, Stdio::from));
     supervise(command, program, limit, REPORT_LIMIT)
 }
 

@@ -26,6 +26,7 @@ pub mod rke2_version;
 pub mod root;
 pub mod runtime;
 pub mod sysctl_d;
+mod systemd_environment;
 pub mod tree;
 pub mod units;
 pub mod walk;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! RKE2's units as systemd would load them: every directory of its search path, drop-ins for the
-//! unit, for its prefixes and for all services, the manager's own default environment.
+//! unit, for its prefixes and for all services, the manager's own default environment. What no file
+//! has, `systemctl set-environment`, is asked of systemd (`systemd_environment.rs`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,10 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::HostError;
 use super::observe::{exists, has_suffix, is_directory, sorted_names};
 use super::root::Root;
+use super::systemd_environment;
 use crate::controls::rke2_config::UnitFacts;
 use crate::model::Origin;
-use crate::rke2::unit::{self, EnvironmentFile, Service, UnitText};
+use crate::rke2::unit::{self, EnvironmentFile, Manager, Service, UnitText};
 use crate::rke2::{MAX_FILE_SIZE, Problem, ProblemKind, Variable, env_file};
 use crate::sysctl_d::glob;
 
@@ -44,8 +46,10 @@ pub struct Unit {
     /// The unit file and its drop-ins in the order in which they are applied.
     pub files: Vec<PathBuf>,
     pub service: Service,
-    /// The manager's `DefaultEnvironment=`.
+    /// What systemd gives every service.
     pub defaults: Vec<Variable>,
+    /// What `PassEnvironment=` takes from systemd's own process.
+    pub passed: Vec<Variable>,
     /// Directories whose change may change this.
     pub directories: Vec<PathBuf>,
 }
@@ -83,13 +87,17 @@ pub(super) fn read(root: &Root, name: &'static str) -> Unit {
     let mut files: Vec<PathBuf> = fragment(root, name).into_iter().collect();
     files.extend(fragments(root, &directories));
     let texts: Vec<UnitText> = files.iter().filter_map(|path| text(root, path)).collect();
-    let defaults = manager(root);
+    let service = unit::parse(name, &texts);
+    let mut manager = manager(root);
+    add_asked(root, &mut manager.defaults);
+    let passed = passed(root, &service, &manager.own);
     directories.extend(["/etc/systemd/system", "/run/systemd/system"].map(PathBuf::from));
     Unit {
         name,
-        service: unit::parse(name, &texts),
+        service,
         files: texts.into_iter().map(|text| PathBuf::from(text.path)).collect(),
-        defaults,
+        defaults: manager.defaults,
+        passed,
         directories,
     }
 }
@@ -135,20 +143,55 @@ fn text(root: &Root, path: &Path) -> Option<UnitText> {
     Some(UnitText { path: path.display().to_string(), content })
 }
 
-fn manager(root: &Root) -> Vec<Variable> {
+fn manager(root: &Root) -> Manager {
     let main = MANAGER.iter().map(|dir| Path::new(dir).join("system.conf"));
     let drop_ins: Vec<PathBuf> =
         MANAGER.iter().map(|dir| Path::new(dir).join("system.conf.d")).collect();
     let mut files: Vec<PathBuf> = main.filter(|path| exists(root, path)).take(1).collect();
     files.extend(fragments(root, &drop_ins));
     let texts: Vec<UnitText> = files.iter().filter_map(|path| text(root, path)).collect();
-    unit::default_environment(&texts)
+    unit::manager(&texts)
+}
+
+/// Adds what `systemctl set-environment` gave to all services.
+fn add_asked(root: &Root, defaults: &mut Vec<Variable>) {
+    // Only the systemd that runs this host can be asked.
+    let asked = if root.is_live() { systemd_environment::ask() } else { None };
+    let origin = Origin::file("systemctl set-environment");
+    for variable in unit::assignments(asked.iter().flatten().map(String::as_str), &origin) {
+        // What a file gives has its line already.
+        let known = defaults.iter().rev().find(|known| known.name == variable.name);
+        if known.is_none_or(|known| known.value != variable.value) {
+            defaults.push(variable);
+        }
+    }
+}
+
+/// systemd's own variables that the service gets by name. Those it was started with are in /proc,
+/// those it gave itself in its configuration.
+fn passed(root: &Root, service: &Service, own: &[Variable]) -> Vec<Variable> {
+    if service.passed.is_empty() || !root.is_live() {
+        return Vec::new();
+    }
+    let path = "/proc/1/environ";
+    let content = root.read(Path::new(path), MAX_FILE_SIZE).ok().flatten().unwrap_or_default();
+    let content = String::from_utf8_lossy(&content);
+    let mut all = unit::assignments(content.split('\0'), &Origin::file(path));
+    all.extend(own.iter().cloned());
+    service
+        .passed
+        .iter()
+        .filter_map(|(name, origin)| {
+            let variable = all.iter().rev().find(|variable| variable.name == *name)?;
+            Some(Variable { origin: origin.clone(), ..variable.clone() })
+        })
+        .collect()
 }
 
 /// The environment that systemd gives the service, a later variable winning, and what keeps
 /// systemd from making it.
 pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Problem>) {
-    let mut variables = [&unit.defaults[..], &unit.service.environment].concat();
+    let mut variables = [&unit.defaults[..], &unit.passed, &unit.service.environment].concat();
     let mut problems = Vec::new();
     for file in &unit.service.environment_files {
         let paths = named(root, &file.path);

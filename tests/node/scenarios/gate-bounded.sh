@@ -53,7 +53,6 @@ ended "once it is given back" 0 30 "$(gate 30)"
 
 node_say "a file system that took the question and never answers"
 node_put "$node_lib/scenarios/gate-bounded.py" /root/hang 755
-check "the module is there" node modprobe fuse
 node rke2-killall.sh >/dev/null 2>&1
 node mkdir -p "$DATA_DIR/server/db/etcd/old"
 node systemd-run --quiet --unit=hang -p Type=notify -p NotifyAccess=all \
@@ -63,8 +62,9 @@ check_has "it says so" 'something on the way hangs' "$(node cat /tmp/gate)"
 ended "the next gate" 75 4 "$(gate 4)"
 check_has "which makes no second process that nobody can end" 'another gate.s look' \
     "$(node cat /tmp/gate)"
-looks() { node_sh 'grep -l "^nodeguard.apply" /proc/[0-9]*/cmdline 2>/dev/null | wc -l'; }
-check_is "one process hangs" 1 "$(looks)"
+looks() { node_sh 'ps -eo stat=,args= | grep "[n]odeguard apply" || true'; }
+check_is "one process hangs" 1 "$(looks | wc -l)"
+check_has "where nothing ends it" '^D' "$(looks)"
 node_say "RKE2's unit tries again meanwhile"
 node_write /etc/systemd/system/rke2-server.service.d/90-nodeguard.conf <<'END'
 [Unit]
@@ -79,13 +79,13 @@ node systemctl start --no-block rke2-server
 tried() { [ "$(node systemctl show -P NRestarts rke2-server)" -ge 2 ]; }
 check_soon "RKE2's start is tried again and again" 90 tried
 check "an operator overrides what cannot be looked at" \
-    node nodeguard override --role server --reason "the array is dead" >/dev/null
+    node nodeguard override --role server --reason "the array is dead"
 ended "with an override" 0 4 "$(gate 4)"
 check_has "it says so" 'OVERRIDDEN by .*not-looked-at' "$(node cat /tmp/gate)"
 
 node systemctl stop hang
 up() { node systemctl is-active rke2-server; }
 check_soon "once it answers again RKE2 comes up by itself" 120 up
-check_is "nothing hangs any more" 0 "$(looks)"
+check_is "nothing hangs any more" "" "$(looks)"
 check_soon "the node is ready" 60 state_is ready
 finish

@@ -138,6 +138,36 @@ LAYOUTS = {
     },
 }
 
+# Variables that no file has: systemd's own, and those it was told to give to all services.
+ASKED = {
+    "systemctl set-environment": (["RKE2_V=set", "RKE2_W=two words\tand ' \" $x \\", "OPTS=--a  --b"], {}),
+    "systemctl set-environment is weaker than Environment= and a file": (
+        ["RKE2_V=set", "RKE2_W=set", "RKE2_X=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": variable("line"), ENV: "RKE2_W=file\n"},
+    ),
+    "systemctl set-environment is taken away by UnsetEnvironment=": (
+        ["RKE2_V=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_V")},
+    ),
+    "PassEnvironment= of systemd's own variables": (
+        [],
+        {
+            f"{ETC}/{UNIT}.d/50.conf": service(
+                "PassEnvironment=container NONE\nExecStart=\n"
+                f"ExecStart={RECORD} server --in=${{container}} --no=${{NONE}}"
+            )
+        },
+    ),
+    "PassEnvironment= is stronger than set-environment": (
+        ["container=set"],
+        {
+            f"{ETC}/{UNIT}.d/50.conf": service(
+                f"PassEnvironment=container\nExecStart=\nExecStart={RECORD} server --in=${{container}}"
+            )
+        },
+    ),
+}
+
 # Whether systemd starts the service with this environment file, which it may not go without.
 FILES = {
     "an environment file that is the null device": None,
@@ -210,6 +240,18 @@ def compare(name, layout):
                 os.unlink(path)
 
 
+def asked(name, given):
+    assignments, layout = given
+    try:
+        if assignments:
+            run("systemctl", "set-environment", *assignments)
+        return compare(name, layout)
+    finally:
+        names = [assignment.split("=", 1)[0] for assignment in assignments]
+        if names:
+            run("systemctl", "unset-environment", *names)
+
+
 def refusal(name, content):
     """Fatal to nodeguard where and only where systemd does not start the service."""
     drop_in, path = f"{ETC}/{UNIT}.d/50.conf", "/etc/layouts-file"
@@ -262,6 +304,7 @@ def main():
         )
     os.chmod(generator, 0o755)
     rows = [(compare, *row) for row in LAYOUTS.items()]
+    rows += [(asked, *row) for row in ASKED.items()]
     rows += [(refusal, *row) for row in FILES.items()]
     for look, name, given in rows:
         try:
