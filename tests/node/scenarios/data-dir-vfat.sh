@@ -10,12 +10,25 @@
 
 node_up "$@"
 install_agent >/dev/null
-# The bus names the role once a gate has said it.
-node_sh 'modprobe loop; modprobe vfat' || node_die "this kernel has no vfat: $(node uname -r)"
+# The node has Debian's cloud kernel and none of its modules: these come out of the kernel's package
+# that the image was made with, and there is no modprobe to load them.
+package=$(find "$node_cache/images" -name "linux-image-$(node uname -r)_*.deb" | head -n1)
+[ -n "$package" ] || node_die "no package of the kernel $(node uname -r) below $node_cache/images"
+for module in loop nls_cp437 nls_ascii fat vfat; do
+    dpkg-deb --fsys-tarfile "$package" | tar -xO --wildcards "*/$module.ko.xz" | xz -dc |
+        node_write "/root/$module.ko" 600
+    check "$module is loaded" node python3 -c '
+import ctypes, os, sys
+FINIT_MODULE = 313
+libc = ctypes.CDLL(None, use_errno=True)
+with open(sys.argv[1], "rb") as module:
+    if libc.syscall(FINIT_MODULE, module.fileno(), b"", 0) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))' "/root/$module.ko"
+done
 disk=$NODE_DIR/fat
 mkfs.vfat -C "$disk" 4096 >/dev/null
 node_put "$disk" /root/fat
-node_sh 'mkdir -p /srv/fat && mount -o loop /root/fat /srv/fat && mkdir /srv/fat/rke2'
+node_sh 'mkdir -p /srv/fat && mount -t vfat -o loop /root/fat /srv/fat && mkdir /srv/fat/rke2'
 check_is "it is a vfat" vfat "$(node findmnt -n -o FSTYPE --target /srv/fat/rke2)"
 check_status "a chown fails there" 1 node chown 999:999 /srv/fat/rke2
 
