@@ -28,10 +28,7 @@ pub fn sysctl(
     scope: sysctl::Scope,
     own: &config::Sysctl,
 ) -> sysctl::Facts {
-    let source = sysctl::RKE2_SOURCES.iter().find_map(|path| {
-        let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
-        Some(((*path).to_owned(), String::from_utf8(content).ok()?))
-    });
+    let source = sysctl_source(root);
     let live = root.is_live().then(|| {
         sysctl::wanted(source.as_ref(), scope, own)
             .into_iter()
@@ -43,6 +40,14 @@ pub fn sysctl(
     });
     let drop_in = drop_in(root);
     sysctl::Facts { source, drop_in, live, scope, own: own.clone() }
+}
+
+/// RKE2's own file of kernel parameters, with its path; `None` where it has none.
+pub fn sysctl_source(root: &Root) -> Option<(String, String)> {
+    sysctl::RKE2_SOURCES.iter().find_map(|path| {
+        let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
+        Some(((*path).to_owned(), String::from_utf8(content).ok()?))
+    })
 }
 
 fn drop_in(root: &Root) -> sysctl::DropIn {
