@@ -14,7 +14,7 @@ use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree;
 use crate::config;
-use crate::controls::{etcd_account, etcd_data_dir, sysctl};
+use crate::controls::{etcd_account, etcd_data_dir, etcd_tls, sysctl};
 use crate::model::Owner;
 use crate::rke2::Config;
 
@@ -93,7 +93,7 @@ pub fn data_dir(
     let owner = etcd_owner(root)?;
     let data_dir = &config.data_dir.value;
     let dir = etcd_data_dir::etcd_dir(data_dir);
-    let tls_dir = etcd_data_dir::tls_dir(data_dir);
+    let tls_dir = etcd_tls::tls_dir(data_dir);
     let mut facts = etcd_data_dir::Facts {
         owner,
         unsafe_path: root
@@ -113,7 +113,7 @@ pub fn data_dir(
         Ok(tree) => facts.tree = tree,
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
-    for file in etcd_data_dir::tls_files(version, owner) {
+    for file in etcd_tls::tls_files(version, owner) {
         match tree::observe_file(root, &facts.tls_dir, file.name, file.owner) {
             Ok(entry) => facts.tls.extend(entry.map(|entry| (file, entry))),
             Err(e) => facts.unreadable.push((facts.tls_dir.join(file.name), reason(e))),
