@@ -46,10 +46,9 @@ impl Daemon {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.
                 let last = last.or_else(|| self.corrected_lately(object));
-                let report = self.report();
-                let found = report.findings().find(|f| is_about(object, &f.subject));
-                let values = last.map(|c| (c.to.as_str(), c.from.as_str()));
-                let values = values.or(found.map(|f| (f.expected.as_str(), f.actual.as_str())));
+                let found = self.wrong(object);
+                let found = found.as_ref().map(|f| (f.expected.as_str(), f.actual.as_str()));
+                let values = last.map(|c| (c.to.as_str(), c.from.as_str())).or(found);
                 let (ours, theirs) = values.unwrap_or(("", ""));
                 let writer = last.and_then(|c| c.writer.clone());
                 let control = match object {
@@ -99,7 +98,7 @@ impl Daemon {
             if self.is_followed(object) || objects.contains(object) {
                 continue;
             }
-            let change = if self.is_wrong(object) {
+            let change = if self.wrong(object).is_some() {
                 self.pacing.corrected(object, cost(object, took), now)
             } else {
                 self.pacing.right(object, now)
@@ -108,20 +107,27 @@ impl Daemon {
         }
     }
 
-    /// Whether the last whole pass left something that it should have mended. What it cannot mend
-    /// whoever makes it, a fifo in the tree say, is no fight.
-    fn is_wrong(&self, object: &Object) -> bool {
-        let (codes, subject): (&[&str], _) = match object {
-            Object::Parameter(key) => (&["sysctl-live"], key.clone()),
-            Object::File(path) => {
-                (&["etcd-tls-owner", "etcd-tls-mode", "sysctl-dropin"], shown(path))
-            }
-            Object::Tree(path) => (&["etcd-owner", "etcd-mode", "etcd-acl"], shown(path)),
+    /// What the last whole pass found wrong with an object and should have mended. What it cannot
+    /// mend whoever makes it, a fifo in the tree say, is no fight.
+    fn wrong(&self, object: &Object) -> Option<Finding> {
+        let codes: &[&str] = match object {
+            Object::Parameter(_) => &["sysctl-live"],
+            Object::File(_) => &[
+                "etcd-owner",
+                "etcd-mode",
+                "etcd-acl",
+                "etcd-tls-owner",
+                "etcd-tls-mode",
+                "sysctl-dropin",
+            ],
+            Object::Tree(_) => &["etcd-owner", "etcd-mode", "etcd-acl"],
         };
-        self.report().findings().any(|f| {
-            let tree = matches!(object, Object::Tree(_)) && f.subject.starts_with(&subject);
-            codes.contains(&f.code) && (tree || f.subject == subject)
-        })
+        let about = |finding: &Finding| match object {
+            // Where one entry of it is wrong, the finding names that.
+            Object::Tree(dir) => finding.subject.starts_with(&shown(dir)),
+            _ => finding.subject == object.subject(),
+        };
+        self.report().findings().find(|f| codes.contains(&f.code) && about(f)).cloned()
     }
 
     /// Whether an object has narrow passes of its own.
@@ -149,13 +155,6 @@ impl Daemon {
             }
             Object::Tree(_) => false,
         }
-    }
-}
-
-fn is_about(object: &Object, subject: &str) -> bool {
-    match object {
-        Object::Parameter(key) => key == subject,
-        Object::File(path) | Object::Tree(path) => shown(path) == subject,
     }
 }
 

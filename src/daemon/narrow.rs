@@ -66,9 +66,11 @@ impl Daemon {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             (took * 99).max(SHORTEST_QUIET)
-        } else {
+        } else if !self.wasted.is_zero() {
             // The events of it are part of what it costs.
-            if self.wasted.is_zero() { Duration::ZERO } else { took * 9 }
+            took * 9
+        } else {
+            Duration::ZERO
         };
         self.quiet =
             (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(LONGEST_QUIET));
