@@ -114,7 +114,7 @@ pub fn data_dir(
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
     for file in etcd_tls::tls_files(version, owner) {
-        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner) {
+        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner, file.rule) {
             Ok(entry) => facts.tls.extend(entry.map(|entry| (file, entry))),
             Err(e) => facts.unreadable.push((facts.tls_dir.join(file.name), reason(e))),
         }
