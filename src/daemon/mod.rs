@@ -22,7 +22,7 @@ use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::{self, Settings};
 use crate::controls::sysctl::DROP_IN;
-use crate::engine::{Engine, Mode, Pass, Watch};
+use crate::engine::{Engine, Guard, Mode, Pass, Watch};
 use crate::host::runtime;
 use crate::journal::{Entry, Journal, Priority};
 use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
@@ -73,14 +73,42 @@ enum Why {
     Asked,
 }
 
+/// Where hints come from. Those of the tree are events that another user can raise, as many as he
+/// likes: what is root's is listened to apart, and first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Host,
+    Tree,
+}
+
+/// A source of hints.
+struct Ear {
+    watcher: Watcher,
+    /// Until then none are taken: the last ones were about something contested, say.
+    quiet: Option<Instant>,
+}
+
+impl Ear {
+    fn new() -> Self {
+        Self { watcher: Watcher::new(), quiet: None }
+    }
+
+    /// Cancellation safe.
+    async fn hints(&mut self) -> std::io::Result<Hints> {
+        if let Some(until) = self.quiet {
+            sleep_until(until).await;
+            self.quiet = None;
+        }
+        self.watcher.hints().await
+    }
+}
+
 /// Everything that can wake the loop.
 enum Event {
-    Hints(std::io::Result<Hints>),
+    Hints(Source, std::io::Result<Hints>),
     Request(Request),
     /// A pass that was put off is due.
     Due,
-    /// Hints are taken again.
-    Quiet,
     Tick(std::io::Result<()>),
     Mounts,
     BusStatus,
@@ -105,7 +133,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     let mut daemon = Daemon {
         engine,
-        watcher: Watcher::new(),
+        host: Ear::new(),
+        tree: Ear::new(),
         watch: Watch::default(),
         journal: Journal::open(),
         service: Service::from_environment(),
@@ -123,7 +152,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         pacing: Pacing::default(),
         unreported: false,
         way: Vec::new(),
-        quiet: None,
         attribution: None,
         right: BTreeMap::new(),
         recent: VecDeque::new(),
@@ -144,12 +172,11 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             every = daemon.poll_interval();
             clock = Clock::new(every).map_err(set_up("the clock"))?;
         }
-        let (due, quiet) = (daemon.due, daemon.quiet);
+        let due = daemon.due;
         let event = tokio::select! {
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
-            () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => Event::Quiet,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             tick = clock.tick() => Event::Tick(tick),
@@ -157,16 +184,16 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
             // After everything that has a pace of its own: a flood of events must starve nobody.
-            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
+            hints = daemon.host.hints() => Event::Hints(Source::Host, hints),
+            hints = daemon.tree.hints() => Event::Hints(Source::Tree, hints),
         };
         match event {
             Event::Terminate => break,
-            Event::Hints(Ok(hints)) => daemon.hinted(&hints),
-            Event::Hints(Err(source)) => {
+            Event::Hints(from, Ok(hints)) => daemon.hinted(from, &hints),
+            Event::Hints(_, Err(source)) => {
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(Why::Paced),
-            Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
             Event::Tick(Ok(())) => daemon.tick(),
             Event::Tick(Err(source)) => {
@@ -195,7 +222,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
 struct Daemon {
     engine: Engine,
-    watcher: Watcher,
+    host: Ear,
+    tree: Ear,
     watch: Watch,
     journal: Journal,
     service: Service,
@@ -221,8 +249,6 @@ struct Daemon {
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
     /// the last whole pass met them.
     way: Vec<(u64, u64)>,
-    /// Until then no hints are taken: the last ones were about something contested.
-    quiet: Option<Instant>,
     /// One of the hints of this turn was about something contested.
     held_back: bool,
     /// What looking at right directories took in this turn.
@@ -310,7 +336,7 @@ impl Daemon {
             self.way = self.way();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
-            let blind = self.watcher.blind().map(str::to_owned);
+            let blind = self.blinded_by().map(str::to_owned);
             settled = self.watch == watches
                 && blind == self.blind
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
@@ -323,7 +349,8 @@ impl Daemon {
                 break;
             }
         }
-        self.watcher.finish();
+        self.host.watcher.finish();
+        self.tree.watcher.finish();
         self.saw_settings();
         self.looked = Instant::now();
         // As soon as it might: it was waited for.
@@ -353,15 +380,17 @@ impl Daemon {
     }
 
     fn watched_pass(&mut self) -> Pass {
-        self.watcher.begin();
-        self.watcher.watch_ways(&self.interests());
+        self.host.watcher.begin();
+        self.host.watcher.watch_ways(&self.interests());
+        self.tree.watcher.begin();
+        self.tree.watcher.watch_ways(&self.interests_in_the_tree());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
-                self.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
+                self.host.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
             }
         }
         self.watch_writers();
-        let (watcher, service) = (&mut self.watcher, &mut self.service);
+        let (watcher, service) = (&mut self.tree.watcher, &mut self.service);
         self.engine.pass(Mode::Apply, &mut |dir, below| {
             service.turned();
             watcher.watch_tree(dir, below);
@@ -375,6 +404,11 @@ impl Daemon {
             let text = "a changed configuration is in force; see `nodeguard config`";
             self.journal.log(Entry::new(Priority::Info, text));
         }
+    }
+
+    /// Why events may be missed, if they may.
+    fn blinded_by(&self) -> Option<&str> {
+        self.host.watcher.blind().or(self.tree.watcher.blind())
     }
 
     /// Events may be missed now, or no longer: it is in every report as long as it lasts.
@@ -427,10 +461,13 @@ impl Daemon {
                 Interest::file(path)
             });
         }
-        if let Some(guard) = &self.watch.guard {
-            interests.push(Interest::file(&guard.dir));
-            interests.push(Interest::directory(&guard.tls_dir));
-        }
         interests
+    }
+
+    /// The same of what may be etcd's.
+    fn interests_in_the_tree(&self) -> Vec<Interest> {
+        let guard = self.watch.guard.as_ref();
+        let interests = |g: &Guard| vec![Interest::file(&g.dir), Interest::directory(&g.tls_dir)];
+        guard.map(interests).unwrap_or_default()
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time;
 
 use super::contest::CONTESTED;
-use super::{Daemon, LOOK_EVERY, Why};
+use super::{Daemon, LOOK_EVERY, Source, Why};
 use crate::controls::sysctl;
 use crate::engine::Narrow;
 use crate::model::{Correction, Finding, Object, Severity, State, join};
@@ -32,7 +32,7 @@ const STANDING_PAUSE: Duration = Duration::from_secs(1);
 const MENDING_PAUSE: Duration = Duration::from_millis(500);
 
 impl Daemon {
-    pub(super) fn hinted(&mut self, hints: &Hints) {
+    pub(super) fn hinted(&mut self, from: Source, hints: &Hints) {
         if hints.bus {
             self.bus_wake.notify_one();
         }
@@ -53,7 +53,7 @@ impl Daemon {
             look |= !self.mend_entry(&entry.below, entry.whole, &mut corrections);
         }
         self.corrected(corrections);
-        look |= self.watcher.blind() != self.blind.as_deref();
+        look |= self.blinded_by() != self.blind.as_deref();
         if look {
             self.look_soon(Duration::ZERO);
         } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
@@ -72,7 +72,11 @@ impl Daemon {
         } else {
             Duration::ZERO
         };
-        self.quiet =
+        let ear = match from {
+            Source::Host => &mut self.host,
+            Source::Tree => &mut self.tree,
+        };
+        ear.quiet =
             (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(LONGEST_QUIET));
     }
 
@@ -138,7 +142,7 @@ impl Daemon {
             Verdict::Crowded => return false,
         }
         let began = Instant::now();
-        let watcher = &mut self.watcher;
+        let watcher = &mut self.tree.watcher;
         let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
