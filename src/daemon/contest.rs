@@ -38,8 +38,8 @@ impl Daemon {
     }
 
     /// A contest that began or ended is told once.
-    fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
-        let subject = object.subject();
+    pub(super) fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
+        let (control, subject) = (control_of(object), object.subject());
         match change {
             Change::None => return,
             Change::Began => {
@@ -51,12 +51,9 @@ impl Daemon {
                 let values = last.map(|c| (c.to.as_str(), c.from.as_str())).or(found);
                 let (ours, theirs) = values.unwrap_or(("", ""));
                 let writer = last.and_then(|c| c.writer.clone());
-                let control = match object {
-                    Object::Parameter(_) => ControlId::Sysctl,
-                    Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
-                    Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
-                };
                 let finding = contested(control, &subject, ours, theirs, writer.as_ref());
+                let finding =
+                    if self.is_left_alone(object) { left_alone(finding) } else { finding };
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject,
@@ -71,6 +68,7 @@ impl Daemon {
                 let text = format!("{subject} is no longer contested");
                 let entry = Entry::new(Priority::Notice, text);
                 self.journal.log(entry.field("MESSAGE_ID", message_id::CONTESTED));
+                let _ = self.notices.try_send(Notice::ContestEnded { control, subject });
             }
         }
         self.unreported = true;
@@ -130,6 +128,12 @@ impl Daemon {
         self.report().findings().find(|f| codes.contains(&f.code) && about(f)).cloned()
     }
 
+    /// Whether nobody writes it: the operator's policy leaves it alone.
+    fn is_left_alone(&self, object: &Object) -> bool {
+        let Object::Parameter(key) = object else { return false };
+        self.watch.sysctls.iter().any(|want| want.key == *key && !want.is_held())
+    }
+
     /// Whether an object has narrow passes of its own.
     pub(super) fn is_followed(&self, object: &Object) -> bool {
         match object {
@@ -155,6 +159,14 @@ impl Daemon {
             }
             Object::Tree(_) => false,
         }
+    }
+}
+
+fn control_of(object: &Object) -> ControlId {
+    match object {
+        Object::Parameter(_) => ControlId::Sysctl,
+        Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
+        Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
     }
 }
 
@@ -187,5 +199,17 @@ fn contested(
              corrected less and less often"
         ),
         remedy: "find out which other program manages it, and stop one of the two".into(),
+    }
+}
+
+/// The same of what is not corrected at all.
+fn left_alone(finding: Finding) -> Finding {
+    let Finding { subject, actual, .. } = &finding;
+    Finding {
+        message: format!(
+            "somebody keeps changing {subject}, the last time to {actual}; it is looked at less and \
+             less often"
+        ),
+        ..finding
     }
 }

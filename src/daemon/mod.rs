@@ -31,6 +31,7 @@ use crate::pacing::Pacing;
 use crate::service::Service;
 use crate::sysctl_d::{self, Place};
 use crate::watch::{Hints, Interest, Watcher};
+use writers::Standing;
 
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -154,6 +155,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         way: Vec::new(),
         attribution: None,
         right: BTreeMap::new(),
+        standing: BTreeMap::new(),
         recent: VecDeque::new(),
         held_back: false,
         wasted: Duration::ZERO,
@@ -259,6 +261,8 @@ struct Daemon {
     attribution: Option<Attribution>,
     /// The kernel parameters that were seen right, with their values then.
     right: BTreeMap<String, String>,
+    /// The kernel parameters that are not written, as they were last seen.
+    standing: BTreeMap<String, Standing>,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }
@@ -367,8 +371,8 @@ impl Daemon {
             // Not all of it is watched yet.
             self.due = Some(self.rested);
         }
-        if let Some(report) = last {
-            self.looked_at_all(&report, &mut corrections);
+        if let Some(mut report) = last {
+            self.looked_at_all(&mut report, &mut corrections);
             self.log_corrections(&corrections);
             self.publish(Report { corrections: corrections.clone(), ..report });
         }

@@ -8,10 +8,10 @@ use tokio::time;
 
 use super::contest::CONTESTED;
 use super::{Daemon, LOOK_EVERY, Source, Why};
-use crate::controls::sysctl;
+use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
 use crate::model::{Correction, Finding, Object, Severity, State, join};
-use crate::pacing::Verdict;
+use crate::pacing::{Change, Cost, Verdict};
 use crate::watch::Hints;
 
 /// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
@@ -99,22 +99,35 @@ impl Daemon {
         let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
         self.looked_at(&want, &mut narrow);
         if let Narrow::Standing(finding) = narrow {
-            self.stands(key, finding.as_ref());
-            return self.settled(&object, Narrow::Right, corrections);
+            return self.stands(&want, finding.as_ref(), corrections);
         }
         self.settled(&object, narrow, corrections)
     }
 
     /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
-    /// whole pass will tell, not at once, since whoever sets it again and again must not fill the
-    /// journal.
-    fn stands(&mut self, key: &str, finding: Option<&Finding>) {
+    /// whole pass will tell, not at once; and who changes it again and again fills no journal.
+    fn stands(
+        &mut self,
+        want: &Wanted,
+        finding: Option<&Finding>,
+        corrections: &[Correction],
+    ) -> bool {
+        let key = want.key.as_str();
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
             self.look_soon(STANDING_PAUSE);
         }
         self.hold_back();
+        let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
+        let change = if self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual)) {
+            // Dear: each time costs a whole pass.
+            self.pacing.corrected(&object, Cost::Pass, now)
+        } else {
+            self.pacing.right(&object, now)
+        };
+        self.changed(&object, change, corrections);
+        change == Change::None
     }
 
     fn hold_back(&mut self) -> bool {

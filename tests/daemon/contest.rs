@@ -97,6 +97,9 @@ fn a_contest_is_told_once_when_it_begins_and_once_when_it_ends_and_costs_no_proc
     for word in ["\"kernel.panic\"", "\"10\"", "\"0\""] {
         assert!(contested[0].contains(word), "both values: {}", contested[0]);
     }
+    let ended = ear.heard("ContestEnded");
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert!(ended[0].contains("\"kernel.panic\""), "{}", ended[0]);
     let log = host.log();
     assert_eq!(log.matches("kernel.panic is contested").count(), 1, "{log}");
     assert_eq!(log.matches("kernel.panic is no longer contested").count(), 1, "{log}");
