@@ -10,6 +10,7 @@
 mod host;
 #[path = "../attack/right.rs"]
 mod right;
+mod splitmix;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use host::{ETCD, Host};
 use right::wrong;
+use splitmix::Random;
 
 /// After the last of a few changes. A second on an idle machine; on a busy one the daemon shares it
 /// with other tests.
@@ -32,23 +34,6 @@ const THREADS: u64 = 4;
 /// Changes by each thread in one go. Many at once end in looks at everything; after few, it is
 /// every single event that counts.
 const CHANGES: [usize; 11] = [12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 1000];
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// One of those who change the tree.
 struct Changer {
@@ -105,11 +90,11 @@ impl Changer {
             35..50 => chown(self.file(), Some(0), Some(0)),
             50..55 => chown(self.dir(), Some(0), Some(0)),
             55..62 => {
-                let mode = [0o666, 0o4755, 0o400, 0o777][self.random.below(4) as usize];
+                let mode = [0o666, 0o4755, 0o400, 0o777][self.random.below(4)];
                 fs::set_permissions(self.file(), fs::Permissions::from_mode(mode))
             }
             62..66 => {
-                let mode = [0o755, 0o2770, 0o500][self.random.below(3) as usize];
+                let mode = [0o755, 0o2770, 0o500][self.random.below(3)];
                 fs::set_permissions(self.dir(), fs::Permissions::from_mode(mode))
             }
             66..74 => {
@@ -170,7 +155,7 @@ fn change_at_once(host: &Host, seed: u64, nonce: u64, changes: usize) -> usize {
     let threads: Vec<_> = (0..THREADS)
         .map(|id| {
             let mut changer = Changer {
-                random: Random(seed ^ (nonce << 32) ^ (id << 56)),
+                random: Random::new(seed ^ (nonce << 32) ^ (id << 56)),
                 top: host.at(ETCD),
                 outside: outside.clone(),
                 count: nonce << 32,
