@@ -36,8 +36,9 @@ use writers::Standing;
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
-/// Passes asked for by events may take at most a tenth of the time: after one that took `t`, the
-/// next waits `9 t`, but never longer than this.
+/// Passes asked for by events may take at most a tenth of a processor: after one that kept it busy
+/// for `t`, the next waits `9 t`, but never longer than this. And half of the time at most, where
+/// they wait for a disk or for others on a busy machine.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// While something is contested that takes whole passes to look at, at most a hundredth.
@@ -320,7 +321,7 @@ impl Daemon {
 
     /// A whole pass: watch first, then look, so that nothing falls between.
     fn look(&mut self, why: Why) {
-        let began = Instant::now();
+        let (began, worked) = (Instant::now(), clock::worked());
         let due = self.pacing.due(began.into());
         self.engine.hold(match why {
             Why::Paced => self.pacing.held(began.into()),
@@ -364,7 +365,8 @@ impl Daemon {
         let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
             (took * 99).min(LONGEST_CONTESTED_PAUSE)
         } else {
-            (took * 9).min(LONGEST_PAUSE)
+            let worked = clock::worked().saturating_sub(worked);
+            took.max(worked * 9).min(LONGEST_PAUSE)
         };
         self.rested = self.looked + pause.max(self.rest);
         if !settled {

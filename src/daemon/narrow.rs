@@ -20,7 +20,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 /// Events that change nothing are taken less often, since each costs a wakeup: those of an object
 /// that is contested, and those that ask for a whole pass which was put off already. After a turn
 /// that took `t`, the next is `99 t` later; after one that looked at right directories, which
-/// somebody may move about for ever, `9 t`.
+/// somebody may move about for ever, `9 t`, where what else was done in it does not count.
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
@@ -54,6 +54,8 @@ impl Daemon {
         }
         self.corrected(corrections);
         look |= self.blinded_by() != self.blind.as_deref();
+        // Without a whole pass, which has a pause of its own.
+        let took = hints.took + began.elapsed();
         if look {
             self.look_soon(Duration::ZERO);
         } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
@@ -61,14 +63,13 @@ impl Daemon {
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
         }
-        let took = hints.took + began.elapsed();
         let quiet = if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             (took * 99).max(SHORTEST_QUIET)
         } else if !self.wasted.is_zero() {
-            // The events of it are part of what it costs.
-            took * 9
+            // The events of it are part of what it costs; what was mended in the same turn is not.
+            (hints.took + self.wasted) * 9
         } else {
             Duration::ZERO
         };
