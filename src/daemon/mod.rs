@@ -4,6 +4,7 @@
 
 mod clock;
 mod contest;
+mod listen;
 mod narrow;
 mod tell;
 mod writers;
@@ -17,20 +18,18 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use clock::Clock;
+use listen::{Ear, Source};
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
-use crate::config::{self, Settings};
-use crate::controls::sysctl::DROP_IN;
-use crate::engine::{Engine, Guard, Mode, Pass, Watch};
-use crate::host::runtime;
+use crate::config::Settings;
+use crate::engine::{Engine, Mode, Pass, Watch};
 use crate::journal::{Entry, Journal, Priority};
-use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
+use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
-use crate::sysctl_d::{self, Place};
-use crate::watch::{Hints, Interest, Watcher};
+use crate::watch::Hints;
 use writers::Standing;
 
 /// How often everything is looked at although no event came.
@@ -48,9 +47,6 @@ const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 /// the second of these.
 const FIRST_REST: Duration = Duration::from_millis(4);
 const LONGEST_REST: Duration = Duration::from_millis(500);
-
-/// The subject of the finding that events may be missed.
-const BLIND: &str = "inotify";
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -73,36 +69,6 @@ enum Why {
     Paced,
     /// Somebody asked, and has a pace of his own: an operator, or RKE2 that wants to start.
     Asked,
-}
-
-/// Where hints come from. Those of the tree are events that another user can raise, as many as he
-/// likes: what is root's is listened to apart, and first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Host,
-    Tree,
-}
-
-/// A source of hints.
-struct Ear {
-    watcher: Watcher,
-    /// Until then none are taken: the last ones were about something contested, say.
-    quiet: Option<Instant>,
-}
-
-impl Ear {
-    fn new() -> Self {
-        Self { watcher: Watcher::new(), quiet: None }
-    }
-
-    /// Cancellation safe.
-    async fn hints(&mut self) -> std::io::Result<Hints> {
-        if let Some(until) = self.quiet {
-            sleep_until(until).await;
-            self.quiet = None;
-        }
-        self.watcher.hints().await
-    }
 }
 
 /// Everything that can wake the loop.
@@ -291,24 +257,6 @@ impl Daemon {
         self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
-    /// Pods make mounts all the time; only one that covers or uncovers the way to
-    /// the tree matters.
-    fn mounts_changed(&mut self) {
-        if self.way() != self.way {
-            self.look_soon(Duration::ZERO);
-        }
-    }
-
-    fn way(&self) -> Vec<(u64, u64)> {
-        let Some(guard) = &self.watch.guard else { return Vec::new() };
-        let mut dirs: Vec<_> = guard.dir.ancestors().collect();
-        dirs.reverse();
-        dirs.iter()
-            .map_while(|dir| self.engine.root().stat(dir).ok())
-            .map(|stat| (stat.st_dev, stat.st_ino))
-            .collect()
-    }
-
     /// A whole pass, `after` the last one at the earliest.
     fn look_soon(&mut self, after: Duration) {
         let at = self.rested.max(self.looked + after);
@@ -410,70 +358,5 @@ impl Daemon {
             let text = "a changed configuration is in force; see `nodeguard config`";
             self.journal.log(Entry::new(Priority::Info, text));
         }
-    }
-
-    /// Why events may be missed, if they may.
-    fn blinded_by(&self) -> Option<&str> {
-        self.host.watcher.blind().or(self.tree.watcher.blind())
-    }
-
-    /// Events may be missed now, or no longer: it is in every report as long as it lasts.
-    fn saw_blind(&mut self, blind: Option<String>) {
-        if blind == self.blind {
-            return;
-        }
-        match &blind {
-            Some(reason) => self.engine.raise(Finding {
-                control: ControlId::Sysctl,
-                code: "events-missed",
-                severity: Severity::Warning,
-                subject: BLIND.into(),
-                expected: "every change is seen at once".into(),
-                actual: reason.clone(),
-                origin: None,
-                message: format!(
-                    "{reason}: drift is looked for every {} s instead",
-                    LOOK_EVERY.as_secs() / 10
-                ),
-                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
-            }),
-            None => self.engine.withdraw(BLIND),
-        }
-        self.blind = blind;
-    }
-
-    /// Everything whose change may change the next pass's result.
-    fn interests(&self) -> Vec<Interest> {
-        let mut interests = vec![
-            Interest::file("/etc/passwd"),
-            Interest::file("/etc/group"),
-            Interest::file(DROP_IN),
-            Interest::file(runtime::ROLE),
-            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
-            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
-            Interest::bus(&self.bus_socket),
-        ];
-        interests.extend(crate::controls::sysctl::RKE2_SOURCES.iter().map(Interest::file));
-        interests.extend(config::BASE.iter().map(Interest::file));
-        interests.extend(config::DROP_INS.iter().map(Interest::directory));
-        // What may defeat our drop-in at the next boot.
-        interests.extend(Place::ALL.map(|place| Interest::directory(place.path())));
-        interests.extend(sysctl_d::FILES.map(Interest::file));
-        for path in &self.watch.config {
-            let directory = path.extension().is_some_and(|suffix| suffix == "d");
-            interests.push(if directory {
-                Interest::directory(path)
-            } else {
-                Interest::file(path)
-            });
-        }
-        interests
-    }
-
-    /// The same of what may be etcd's.
-    fn interests_in_the_tree(&self) -> Vec<Interest> {
-        let guard = self.watch.guard.as_ref();
-        let interests = |g: &Guard| vec![Interest::file(&g.dir), Interest::directory(&g.tls_dir)];
-        guard.map(interests).unwrap_or_default()
     }
 }

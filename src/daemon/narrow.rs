@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::time;
 
 use super::contest::CONTESTED;
-use super::{Daemon, LOOK_EVERY, Source, Why};
+use super::listen::Source;
+use super::{Daemon, LOOK_EVERY, Why};
 use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
 use crate::model::{Correction, Finding, Object, Severity, State, join};
