@@ -6,6 +6,7 @@ mod clock;
 mod contest;
 mod listen;
 mod narrow;
+mod quota;
 mod tell;
 mod writers;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use clock::Clock;
 use listen::{Ear, Source};
+use quota::Quota;
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
@@ -123,6 +125,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         attribution: None,
         right: BTreeMap::new(),
         standing: BTreeMap::new(),
+        quota: Quota::default(),
         recent: VecDeque::new(),
         held_back: false,
         wasted: Duration::ZERO,
@@ -230,6 +233,7 @@ struct Daemon {
     right: BTreeMap<String, String>,
     /// The kernel parameters that are not written, as they were last seen.
     standing: BTreeMap<String, Standing>,
+    quota: Quota,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }

@@ -188,6 +188,7 @@ impl Daemon {
         if look || self.looked.elapsed() >= every {
             self.look(Why::Paced);
         }
+        self.log_the_rest();
         self.write_report();
         self.journal.flush();
     }

@@ -332,3 +332,19 @@ fn who_contests_files_of_the_tree_does_not_delay_the_kernel_parameters() {
     println!("figure: parameter drift while files are contested, debug build: {took:?}");
     assert!(took[7] < Duration::from_millis(50), "{took:?}");
 }
+
+#[test]
+fn a_rival_too_slow_for_a_contest_does_not_fill_the_journal() {
+    let mut host = Host::server();
+    host.start();
+    for _ in 0..100 {
+        host.set_sysctl("kernel/panic", "0");
+        host.until("right again", |host| host.sysctl("kernel/panic") == "10");
+    }
+    // Corrected elsewhere, so that all of the above was told.
+    host.set_sysctl("vm/panic_on_oom", "1");
+    host.until("it is logged", |host| host.log().contains("vm.panic_on_oom corrected: 1 -> 0"));
+    let log = host.log();
+    assert_eq!(log.matches("kernel.panic corrected").count(), 60, "{log}");
+    assert!(!log.contains("is contested"), "{log}");
+}
