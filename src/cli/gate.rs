@@ -44,47 +44,26 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
         eprintln!("nodeguard: {reason}; the gate looks by itself");
         look(&root, role, end)
     });
-    Ok(match (view, word) {
-        (Ok(view), None) => answer(&view),
-        (Ok(view), Some(word)) if view.state() != State::Fatal => {
+    let Some(word) = word else {
+        return Ok(match view {
+            Ok(view) => answer(&view),
+            Err(e) => unknown(&e),
+        });
+    };
+    Ok(match view {
+        Ok(view) if view.state() != State::Fatal => {
             let text = format!("the override of {} was not needed and is used up", word.by);
             record(Priority::Notice, text, &word);
             answer(&view)
         }
-        (Ok(view), Some(word)) => {
-            for (_, finding) in worst_first(&view) {
-                if finding.severity != "note" {
-                    eprint!("{}", render::finding_text(finding, "nodeguard: "));
-                }
-            }
-            let fatal = worst_first(&view).into_iter().filter(|(_, f)| f.severity == "fatal");
-            let fatal: Vec<_> = fatal.map(|(_, finding)| finding).collect();
-            for finding in &fatal {
-                let text = format!("overridden: {}: {}", finding.code, finding.message);
-                record(Priority::Error, text.replace('\n', "; "), &word);
-            }
-            if fatal.iter().any(|finding| leads_out(&finding.code)) {
-                let text = "RKE2 gives etcd's whole directory away as it starts, and follows \
-                            links: what they lead to, anywhere on this host, will be etcd's";
-                record(Priority::Error, text.into(), &word);
-            }
-            let mut codes: Vec<String> = fatal.iter().map(|f| f.code.clone()).collect();
-            codes.dedup();
-            codes.truncate(CODES);
-            overridden(&root, role, word, codes)
+        Ok(view) => {
+            print(&view);
+            let codes = overridden(&view, &word);
+            let_through(&root, role, word, codes)
         }
-        (Err(e), Some(word)) => {
+        Err(e) => {
             record(Priority::Error, format!("overridden: {e}"), &word);
-            overridden(&root, role, word, vec!["not-looked-at".into()])
-        }
-        (Err(e @ (LookError::Hangs(_) | LookError::Busy(_))), None) => {
-            eprintln!("nodeguard: {e}");
-            shut(&e.to_string());
-            Exit::TryAgain
-        }
-        (Err(LookError::Failed(e)), None) => {
-            eprintln!("nodeguard: {e}");
-            Exit::Failure
+            let_through(&root, role, word, vec!["not-looked-at".into()])
         }
     })
 }
@@ -162,13 +141,28 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
         .map_err(|e| LookError::Failed(format!("it ended with {} ({e})", ended.status)))
 }
 
-fn answer(view: &View) -> Exit {
+/// What is wrong, the worst first.
+fn print(view: &View) {
     for (_, finding) in worst_first(view) {
         if finding.severity != "note" {
             // To stderr, so that it stands in order with RKE2's own words.
             eprint!("{}", render::finding_text(finding, "nodeguard: "));
         }
     }
+}
+
+/// Without a look nothing was found wrong, and a gate that knows nothing is not open.
+fn unknown(error: &LookError) -> Exit {
+    eprintln!("nodeguard: {error}");
+    shut(&error.to_string());
+    match error {
+        LookError::Hangs(_) | LookError::Busy(_) => Exit::TryAgain,
+        LookError::Failed(_) => Exit::Failure,
+    }
+}
+
+fn answer(view: &View) -> Exit {
+    print(view);
     if view.state() == State::Fatal {
         if let Some((_, worst)) = worst_first(view).first() {
             let message = worst.message.replace('\n', "; ");
@@ -200,8 +194,27 @@ fn leads_out(code: &str) -> bool {
     .contains(&code)
 }
 
+/// Says each finding that is overridden, and gives their codes.
+fn overridden(view: &View, word: &Word) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for (_, finding) in worst_first(view).into_iter().filter(|(_, f)| f.severity == "fatal") {
+        let text = format!("overridden: {}: {}", finding.code, finding.message);
+        record(Priority::Error, text.replace('\n', "; "), word);
+        if !codes.contains(&finding.code) {
+            codes.push(finding.code.clone());
+        }
+    }
+    if codes.iter().any(|code| leads_out(code)) {
+        let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what \
+                    they lead to, anywhere on this host, will be etcd's";
+        record(Priority::Error, text.into(), word);
+    }
+    codes.truncate(CODES);
+    codes
+}
+
 /// RKE2 starts on the operator's word.
-fn overridden(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
+fn let_through(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
     let text = format!(
         "OVERRIDDEN by {} ({}): RKE2 starts this once on a node that is fatal: {}",
         word.by,

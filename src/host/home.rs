@@ -5,8 +5,6 @@
 
 use std::path::Path;
 
-use rustix::fs::FileType;
-
 use super::root::Root;
 
 /// A host with thousands of pods has some ten thousand mounts.
@@ -29,11 +27,10 @@ pub(super) fn exists(root: &Root, home: &Path) -> bool {
             return false;
         }
     }
-    let kind = |path: &Path| root.stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
     // A link leads to where nobody has looked what is mounted.
     let mut way: Vec<_> = home.ancestors().filter(|path| *path != Path::new("/")).collect();
     way.reverse();
-    way.into_iter().all(|path| kind(path) == Ok(FileType::Directory))
+    way.into_iter().all(|path| root.is_directory_itself(path))
 }
 
 /// Whether all that is mounted on the way to `path` is local. Of two mounts in one place both
