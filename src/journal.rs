@@ -144,12 +144,16 @@ impl Entry {
         }
     }
 
-    /// An operator overrides the gate, or would have.
+    /// About an operator's override: asked for, used, not needed.
     pub fn overriding(priority: Priority, text: String, by: &str, reason: &str) -> Self {
-        Self::new(priority, text)
-            .field("MESSAGE_ID", message_id::OVERRIDE)
+        Self::override_withdrawn(priority, text)
             .field("NODEGUARD_OVERRIDE_BY", by)
             .field("NODEGUARD_OVERRIDE_REASON", reason)
+    }
+
+    /// One that was taken back: nobody's any more.
+    pub fn override_withdrawn(priority: Priority, text: String) -> Self {
+        Self::new(priority, text).field("MESSAGE_ID", message_id::OVERRIDE)
     }
 
     /// The node's state changed. What is wrong has entries of its own; `ready` says what is right.
@@ -229,11 +233,8 @@ impl Journal {
     }
 
     /// journald wherever there is one, for what has to be on record although a person types it.
-    pub fn of_record() -> Self {
-        Self::to(SOCKET)
-            .ok()
-            .filter(|_| std::path::Path::new(SOCKET).exists())
-            .unwrap_or_else(Self::open)
+    pub fn of_record() -> Option<Self> {
+        std::path::Path::new(SOCKET).exists().then(|| Self::to(SOCKET).ok()).flatten()
     }
 
     fn to(path: impl Into<PathBuf>) -> std::io::Result<Self> {
@@ -358,6 +359,8 @@ mod tests {
             Entry::corrected(&written),
             Entry::corrected(&nobody),
             Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
+            Entry::overriding(Priority::Error, "OVERRIDDEN by alice".into(), "alice", "a ticket"),
+            Entry::override_withdrawn(Priority::Notice, "it was taken back".into()),
         ];
         let text: Vec<_> = entries
             .iter()

@@ -21,7 +21,8 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
             eprintln!("nodeguard: there is no unused override for role {role}");
             return Ok(Exit::Ok);
         }
-        record(Priority::Notice, format!("the override for role {role} was taken back"), "", "");
+        let text = format!("the override for role {role} was taken back");
+        record(&text, Entry::override_withdrawn(Priority::Notice, text.clone()));
         return Ok(Exit::Ok);
     };
     let word = overrides::ask(&root, role, reason, &now())?;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
          by {}: {reason}",
         word.by
     );
-    record(Priority::Warning, text, &word.by, reason);
+    record(&text, Entry::overriding(Priority::Warning, text.clone(), &word.by, reason));
     eprintln!(
         "nodeguard: now: systemctl restart rke2-{role}. What RKE2 itself refuses it still refuses; \
          `nodeguard check` says what is overridden. Taken back with: nodeguard override --role \
@@ -40,7 +41,9 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
 }
 
 /// In the journal, and to whoever typed it.
-fn record(priority: Priority, text: String, by: &str, reason: &str) {
+fn record(text: &str, entry: Entry) {
     eprintln!("nodeguard: {text}");
-    Journal::of_record().log(Entry::overriding(priority, text, by, reason));
+    if let Some(mut journal) = Journal::of_record() {
+        journal.log(entry);
+    }
 }
