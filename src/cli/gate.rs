@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{CliError, Exit, GateArgs, need_root, runtime, worst_first};
+use super::{CliError, Exit, GateArgs, need_root, runtime, say, worst_first};
 use crate::bus::{BusAddress, client};
 use crate::engine::{Engine, Mode};
 use crate::host::root::Root;
@@ -22,12 +22,12 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if let Err(e) = write_gate_role(&root, role) {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
     }
     let view = match ask(role) {
         Ok(view) => view,
         Err(reason) => {
-            eprintln!("nodeguard: {reason}; the gate looks by itself");
+            say(&format!("{reason}; the gate looks by itself"));
             let pass = Engine::new(root, Some(role)).pass(Mode::Apply, &mut |_, _| {});
             render::parse(&render::json(&pass.report))?
         }
@@ -58,13 +58,12 @@ fn answer(view: &View) -> Exit {
     if view.state() == State::Fatal {
         if let Some((_, worst)) = worst_first(view).first() {
             // RKE2's unit lets us: its log lines are not shown while it waits for the next try.
-            let message = worst.message.replace('\n', "; ");
-            let origin = worst.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
-            Service::from_environment().status(&format!("nodeguard: {message}{origin}"));
+            let line = render::finding_line(worst);
+            Service::from_environment().status(&format!("nodeguard: {line}"));
         }
-        eprintln!("nodeguard: RKE2 is not started: fix the above, systemd tries again by itself");
+        say("RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
-    eprintln!("nodeguard: this node is {}", view.headline());
+    say(&format!("this node is {}", view.headline()));
     Exit::Ok
 }

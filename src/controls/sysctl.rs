@@ -3,12 +3,12 @@
 //! drop-in that sets them at boot.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::sysctl_conf;
 use super::sysctl_wanted::BASELINE;
 use crate::config::{self, Policy};
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity, shown};
 
 pub use super::sysctl_wanted::{
     FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Scope, Wanted, is_fixed, wanted,
@@ -102,8 +102,11 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
         Live::Value(value) => {
             // RKE2's words.
             let message = format!(
-                "invalid kernel parameter value {}={value} - expected {}",
-                want.key, want.value
+                "invalid kernel parameter value {}={} - expected {}",
+                want.key,
+                // Some values have lines, and none of them is to look like one of ours.
+                shown(Path::new(value)),
+                want.value
             );
             let remedy = format!("sysctl -w {}={}", want.key, want.value);
             let policy = &want.policy;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `nodeguard explain` prints, for a person and as JSON.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::model::{Origin, shown};
+use super::terminal::line as escaped;
+use crate::model::Origin;
 use crate::sysctl_d::{Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
 
 /// The whole answer. The format is the one in the manual; a field that changes its meaning or
@@ -127,7 +126,9 @@ fn key_text(answer: &KeyAnswer) -> String {
     match &answer.live {
         Live::Value { value } => line("live:", &escaped(value)),
         Live::Missing => line("live:", "this kernel has no such parameter"),
-        Live::Unreadable { reason } => line("live:", &format!("cannot be read: {reason}")),
+        Live::Unreadable { reason } => {
+            line("live:", &format!("cannot be read: {}", escaped(reason)))
+        }
         Live::NotLookedAt => {}
     }
     let boot = match (&answer.next_boot, &answer.excluded) {
@@ -221,11 +222,6 @@ fn tuned(verdict: &Verdict) -> String {
 
 fn place(origin: &Origin) -> String {
     escaped(&origin.to_string())
-}
-
-/// Whoever writes these files must not write to the terminal.
-fn escaped(text: &str) -> String {
-    shown(Path::new(text))
 }
 
 #[cfg(test)]
