@@ -184,13 +184,13 @@ fn parameter(live: explain::Live) -> explain::KeyAnswer {
         }),
     };
     let wanted = explain::Wanted { value: hostile(), source: origin() };
-    explain::KeyAnswer::new(hostile(), Some(wanted), live, explanation)
+    explain::KeyAnswer { key: hostile(), wanted: Some(wanted), live, explanation }
 }
 
 #[test]
 fn no_file_of_sysctl_d_and_no_value_reaches_a_terminal_as_it_is() {
     let mut excluded = parameter(explain::Live::Unreadable { reason: hostile() });
-    excluded.next_boot = None;
+    excluded.explanation.next_boot = None;
     let answer = explain::Answer {
         schema: explain::Answer::SCHEMA,
         version: "0",

@@ -39,7 +39,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
             } else {
                 Live::NotLookedAt
             };
-            KeyAnswer::new(name, want, live, explainer.explain(key))
+            KeyAnswer { key: name, wanted: want, live, explanation: explainer.explain(key) }
         })
         .collect();
     let unread =

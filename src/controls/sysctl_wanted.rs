@@ -2,8 +2,7 @@
 //! Which kernel parameters are wanted, at which value, by whom, and what is done about a wrong
 //! one: RKE2's own file, what RKE2 and its kubelet check for, and the operator's configuration.
 
-use super::sysctl::same_value;
-use super::sysctl_conf;
+use super::sysctl_conf::{self, same_value};
 use crate::config::{self, Policy, Setting};
 use crate::model::Origin;
 

@@ -34,39 +34,8 @@ pub struct KeyAnswer {
     /// What nodeguard holds it at; null where it does not.
     pub wanted: Option<Wanted>,
     pub live: Live,
-    pub next_boot: Option<Assigned>,
-    pub excluded: Option<Origin>,
-    pub shadowed: Vec<Shadowed>,
-    pub now: Option<Assigned>,
-    pub sysctl_system: Option<Assigned>,
-    pub newer_sysctl_system: Option<Assigned>,
-    pub tuned: Option<Verdict>,
-}
-
-impl KeyAnswer {
-    pub fn new(key: String, wanted: Option<Wanted>, live: Live, explanation: Explanation) -> Self {
-        let Explanation {
-            next_boot,
-            excluded,
-            shadowed,
-            now,
-            sysctl_system,
-            newer_sysctl_system,
-            tuned,
-        } = explanation;
-        Self {
-            key,
-            wanted,
-            live,
-            next_boot,
-            excluded,
-            shadowed,
-            now,
-            sysctl_system,
-            newer_sysctl_system,
-            tuned,
-        }
-    }
+    #[serde(flatten)]
+    pub explanation: Explanation,
 }
 
 /// What a parameter should be, and who says so.
@@ -115,6 +84,7 @@ pub fn text(answer: &Answer) -> String {
 }
 
 fn key_text(answer: &KeyAnswer) -> String {
+    let explanation = &answer.explanation;
     let mut out = format!("{}\n", escaped(&answer.key));
     let mut line = |label: &str, text: &str| out += &format!("  {label:<11} {text}\n");
     match &answer.wanted {
@@ -131,33 +101,33 @@ fn key_text(answer: &KeyAnswer) -> String {
         }
         Live::NotLookedAt => {}
     }
-    let boot = match (&answer.next_boot, &answer.excluded) {
+    let boot = match (&explanation.next_boot, &explanation.excluded) {
         (Some(boot), _) => assigned(boot),
         (None, Some(by)) => format!("the kernel's default; excluded by {}", place(by)),
         (None, None) => "the kernel's default; no file sets it".to_owned(),
     };
     let mended = answer.wanted.as_ref().filter(|wanted| {
-        let value = answer.next_boot.as_ref().map(|boot| boot.value.as_str());
+        let value = explanation.next_boot.as_ref().map(|boot| boot.value.as_str());
         !value.unwrap_or_default().split_whitespace().eq(wanted.value.split_whitespace())
     });
     let then = mended.map(|w| format!("; nodeguard.service then sets {}", escaped(&w.value)));
     line("next boot:", &format!("{boot}{}", then.unwrap_or_default()));
-    for shadowed in &answer.shadowed {
+    for shadowed in &explanation.shadowed {
         line("no effect:", &format!("{}: {}", assigned(&shadowed.assigned), why(shadowed)));
     }
-    if value(&answer.now) != value(&files_only(&answer.next_boot)) {
-        let now = answer.now.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.now) != value(&files_only(&explanation.next_boot)) {
+        let now = explanation.now.as_ref().map_or("nothing".into(), assigned);
         line("until then:", &format!("systemd-sysctl, run now, sets {now}"));
     }
-    if value(&answer.sysctl_system) != value(&answer.now) {
-        let by_hand = answer.sysctl_system.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.sysctl_system) != value(&explanation.now) {
+        let by_hand = explanation.sysctl_system.as_ref().map_or("nothing".into(), assigned);
         line("by hand:", &format!("`sysctl --system` sets {by_hand}"));
     }
-    if value(&answer.newer_sysctl_system) != value(&answer.sysctl_system) {
-        let by_hand = answer.newer_sysctl_system.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.newer_sysctl_system) != value(&explanation.sysctl_system) {
+        let by_hand = explanation.newer_sysctl_system.as_ref().map_or("nothing".into(), assigned);
         line("by hand:", &format!("`sysctl --system` of a procps after 4.0.4 sets {by_hand}"));
     }
-    if let Some(verdict) = &answer.tuned {
+    if let Some(verdict) = &explanation.tuned {
         line("TuneD:", &tuned(verdict));
     }
     out
@@ -238,7 +208,7 @@ mod tests {
             let held = key.dotted() == "kernel.panic";
             let wanted = held.then(|| Wanted { value: "10".into(), source });
             let live = if held { Live::Value { value: "10".into() } } else { Live::Missing };
-            KeyAnswer::new(key.dotted(), wanted, live, explainer.explain(&key))
+            KeyAnswer { key: key.dotted(), wanted, live, explanation: explainer.explain(&key) }
         };
         Answer {
             schema: Answer::SCHEMA,
