@@ -183,7 +183,12 @@ fn parameter(live: explain::Live) -> explain::KeyAnswer {
             leaves: None,
         }),
     };
-    let wanted = explain::Wanted { value: hostile(), source: origin() };
+    let wanted = explain::Wanted {
+        value: hostile(),
+        source: origin(),
+        policy: config::Policy::Warn,
+        policy_origin: origin(),
+    };
     explain::KeyAnswer { key: hostile(), wanted: Some(wanted), live, explanation }
 }
 

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::{Origin, shown};
 
 use fragment::Fragment;
@@ -72,7 +74,8 @@ impl<T> Setting<T> {
 }
 
 /// What is done about one kernel parameter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// It is held at its value.
     #[default]

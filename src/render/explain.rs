@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::terminal::line as escaped;
+use crate::config::Policy;
 use crate::model::Origin;
 use crate::sysctl_d::{Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
 
@@ -43,6 +44,34 @@ pub struct KeyAnswer {
 pub struct Wanted {
     pub value: String,
     pub source: Origin,
+    /// What is done about another value.
+    pub policy: Policy,
+    /// Who says so.
+    pub policy_origin: Origin,
+}
+
+impl Wanted {
+    /// `1 (baseline); policy "warn" (own.toml:4): reported, not set`
+    fn text(&self) -> String {
+        let mut out = format!("{} ({})", escaped(&self.value), place(&self.source));
+        let done = match self.policy {
+            Policy::Enforce => return out,
+            Policy::Warn => "reported, not set",
+            Policy::Ignore => "not set, and reported only where RKE2 would not start",
+        };
+        let (policy, origin) = (self.policy.as_str(), place(&self.policy_origin));
+        out += &format!("; policy \"{policy}\" ({origin}): {done}");
+        out
+    }
+
+    /// What becomes of another value after the next boot.
+    fn then(&self) -> String {
+        match self.policy {
+            Policy::Enforce => format!("; nodeguard.service then sets {}", escaped(&self.value)),
+            Policy::Warn => "; nodeguard.service then reports that".to_owned(),
+            Policy::Ignore => String::new(),
+        }
+    }
 }
 
 /// What it is in the running kernel.
@@ -88,9 +117,7 @@ fn key_text(answer: &KeyAnswer) -> String {
     let mut out = format!("{}\n", escaped(&answer.key));
     let mut line = |label: &str, text: &str| out += &format!("  {label:<11} {text}\n");
     match &answer.wanted {
-        Some(Wanted { value, source }) => {
-            line("wanted:", &format!("{} ({})", escaped(value), escaped(&source.to_string())));
-        }
+        Some(wanted) => line("wanted:", &wanted.text()),
         None => line("wanted:", "nothing; nodeguard does not hold this parameter"),
     }
     match &answer.live {
@@ -110,7 +137,7 @@ fn key_text(answer: &KeyAnswer) -> String {
         let value = explanation.next_boot.as_ref().map(|boot| boot.value.as_str());
         !value.unwrap_or_default().split_whitespace().eq(wanted.value.split_whitespace())
     });
-    let then = mended.map(|w| format!("; nodeguard.service then sets {}", escaped(&w.value)));
+    let then = mended.map(Wanted::then);
     line("next boot:", &format!("{boot}{}", then.unwrap_or_default()));
     for shadowed in &explanation.shadowed {
         line("no effect:", &format!("{}: {}", assigned(&shadowed.assigned), why(shadowed)));
@@ -206,7 +233,12 @@ mod tests {
             let key = Key::parse(key).unwrap();
             let source = Origin::at("/usr/share/rke2/rke2-cis-sysctl.conf", 3);
             let held = key.dotted() == "kernel.panic";
-            let wanted = held.then(|| Wanted { value: "10".into(), source });
+            let wanted = held.then(|| Wanted {
+                value: "10".into(),
+                source,
+                policy: Policy::Enforce,
+                policy_origin: Origin::file("built-in default"),
+            });
             let live = if held { Live::Value { value: "10".into() } } else { Live::Missing };
             KeyAnswer { key: key.dotted(), wanted, live, explanation: explainer.explain(&key) }
         };
@@ -261,6 +293,29 @@ mod tests {
     #[test]
     fn the_text_format_is_the_golden_one() {
         insta::assert_snapshot!("explain.txt", text(&answer(&everything(), &KEYS)));
+    }
+
+    #[test]
+    fn what_a_policy_leaves_alone_is_not_said_to_be_set() {
+        let own = Origin::at("/etc/nodeguard/nodeguard.toml", 4);
+        let sources = sources(&[("/etc/sysctl.d/99-a.conf", "kernel.panic=0")]);
+        let explained = |policy| {
+            let mut answer = answer(&sources, &["kernel.panic"]);
+            let wanted = answer.keys[0].wanted.as_mut().unwrap();
+            (wanted.policy, wanted.policy_origin) = (policy, own.clone());
+            text(&answer)
+        };
+        let warn = explained(Policy::Warn);
+        let said = "; policy \"warn\" (/etc/nodeguard/nodeguard.toml:4): reported, not set\n";
+        assert!(warn.contains(said), "{warn}");
+        assert!(warn.contains("99-a.conf:1); nodeguard.service then reports that\n"), "{warn}");
+        let ignore = explained(Policy::Ignore);
+        let said = ": not set, and reported only where RKE2 would not start\n";
+        assert!(ignore.contains(said), "{ignore}");
+        for text in [warn, ignore] {
+            assert!(!text.contains("then sets"), "{text}");
+        }
+        assert!(explained(Policy::Enforce).contains("nodeguard.service then sets 10\n"));
     }
 
     #[test]
