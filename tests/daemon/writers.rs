@@ -143,6 +143,24 @@ fn without_the_capability_it_says_so_and_the_guard_is_as_quick() {
 }
 
 #[test]
+fn one_capability_is_enough_for_name_and_unit_and_what_it_does_not_show_is_left_out() {
+    let mut host = attributing();
+    host.wrapped =
+        "setpriv --bounding-set -all,+sys_admin,+sys_chroot,+chown,+fowner,+dac_override";
+    host.start();
+
+    host.set_sysctl("kernel/panic", "0");
+
+    host.until("it is logged", |host| corrections(host, "kernel.panic").len() == 1);
+    let line = corrections(&host, "kernel.panic").remove(0);
+    let me = std::process::id();
+    let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+    assert!(line.contains(&format!("written by {}[{me}]", comm.trim())), "{line}");
+    let exe = std::env::current_exe().unwrap();
+    assert!(!line.contains(exe.to_str().unwrap()), "this test has every capability: {line}");
+}
+
+#[test]
 fn it_is_off_until_it_is_wanted_and_a_change_of_the_configuration_is_enough() {
     let mut host = Host::server();
     std::fs::create_dir_all(host.at("/etc/nodeguard")).unwrap();
