@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::sysctl_conf::same_value;
-use super::sysctl_drop_in;
+use super::{sysctl_drop_in, sysctl_wanted};
 use crate::config::{self, Policy};
-use crate::model::{Action, ControlId, Finding, Planned, Severity, shown};
+use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity, shown};
 
 pub use super::sysctl_drop_in::{DROP_IN, DropIn};
 pub use super::sysctl_wanted::{
@@ -17,6 +17,9 @@ pub use super::sysctl_wanted::{
 
 /// The code of a live value that is not the wanted one.
 pub const LIVE: &str = "sysctl-live";
+
+/// The code of a file that cannot be used, so that what it says is not known.
+pub const UNREAD: &str = "sysctl-unread";
 
 /// What was observed.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         sysctl_drop_in::judge(&facts.drop_in, facts.source.as_ref(), &held, &left)
             .into_iter()
             .collect();
+    out.extend(facts.source.as_ref().and_then(|(path, text)| too_many(path, text)));
     if let Some(live) = &facts.live {
         for want in &wanted {
             let actual = live.get(&want.key).unwrap_or(&Live::Missing);
@@ -57,6 +61,26 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         }
     }
     out
+}
+
+fn too_many(path: &str, text: &str) -> Option<Planned> {
+    let left_out = sysctl_wanted::left_out(text);
+    let limit = sysctl_wanted::FROM_FILE;
+    (left_out > 0).then(|| {
+        Planned::only(Finding {
+            control: ControlId::Sysctl,
+            code: UNREAD,
+            severity: Severity::Warning,
+            subject: path.to_owned(),
+            expected: format!("at most {limit} kernel parameters"),
+            actual: format!("{left_out} more"),
+            origin: Some(Origin::file(path)),
+            message: format!(
+                "{path} sets {left_out} kernel parameters more than are held, expected at most {limit}"
+            ),
+            remedy: "put what is yours into [sysctl.extra], see nodeguard.toml(5)".into(),
+        })
+    })
 }
 
 /// One live value, by the operator's policy for it. Where RKE2 would refuse to start, no policy
@@ -132,7 +156,6 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
 mod tests {
     use super::super::sysctl_wanted::BASELINE;
     use super::*;
-    use crate::model::Origin;
 
     fn right(extra: &[(&str, &str)]) -> Facts {
         let mut live: BTreeMap<String, Live> = [
@@ -247,6 +270,20 @@ mod tests {
             (live.finding.subject.as_str(), live.unmended),
             (PROTECTED_HARDLINKS, Severity::Fatal)
         );
+    }
+
+    #[test]
+    fn what_of_rke2s_file_is_not_held_is_said() {
+        let mut facts = right(&[]);
+        facts.live = None;
+        let text: String = (0..300).map(|n| format!("vm.k{n}=1\n")).collect();
+        facts.source = Some(("/usr/share/rke2/x.conf".into(), text));
+        let planned = judge(&facts);
+        let unread = planned.iter().find(|p| p.finding.code == UNREAD).unwrap();
+        assert_eq!(unread.finding.severity, Severity::Warning);
+        let said = "/usr/share/rke2/x.conf sets 44 kernel parameters more than are held, expected \
+                    at most 256";
+        assert_eq!(unread.finding.message, said);
     }
 
     #[test]

@@ -77,11 +77,10 @@ pub fn reapplies(main: &[u8]) -> bool {
 /// What TuneD does with `key`; `None` where there is no active profile.
 pub(super) fn verdict(all: &AllSources, key: &Key, moment: Moment) -> Option<Verdict> {
     let sources = all.tuned.as_ref().filter(|sources| !sources.profile.trim().is_empty())?;
-    let units = units(&sources.profiles);
+    let units = units(&sources.profiles, key);
     let sets = units
         .iter()
         .flat_map(|unit| &unit.options)
-        .filter(|option| path(&option.name) == key.path())
         .map(|option| option.assigned.clone())
         .next_back();
     let main = sources.main.as_ref().map(|file| file.text()).unwrap_or_default();
@@ -131,10 +130,11 @@ struct Parameter {
     assigned: Assigned,
 }
 
-/// The sections that are for the kernel parameters, merged over all profiles.
-fn units(profiles: &[File]) -> Vec<Unit> {
+/// The sections that are for the kernel parameters, merged over all profiles, with what they say
+/// of one key.
+fn units(profiles: &[File], key: &Key) -> Vec<Unit> {
     let mut merged: Vec<Unit> = Vec::new();
-    for unit in profiles.iter().flat_map(units_of) {
+    for unit in profiles.iter().flat_map(|file| units_of(file, key)) {
         match merged.iter_mut().find(|known| known.name == unit.name) {
             None => merged.push(unit),
             Some(known) if unit.replaces => *known = unit,
@@ -153,7 +153,7 @@ fn units(profiles: &[File]) -> Vec<Unit> {
     merged
 }
 
-fn units_of(file: &File) -> Vec<Unit> {
+fn units_of(file: &File, key: &Key) -> Vec<Unit> {
     let text = String::from_utf8_lossy(file.text());
     let mut units: Vec<Unit> = Vec::new();
     for IniOption { section, name, value, line } in options(&text) {
@@ -182,6 +182,7 @@ fn units_of(file: &File) -> Vec<Unit> {
             // The head of an empty section starts the plug-in all the same.
             "" | "priority" | "devices" | "devices_udev_regex" | "cpuinfo_regex"
             | "uname_regex" | "script_pre" | "script_post" => {}
+            name if path(name) != key.path() => {}
             name => {
                 unit.options.retain(|known| known.name != name);
                 unit.options.push(Parameter {
