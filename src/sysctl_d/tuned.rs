@@ -125,6 +125,17 @@ struct Unit {
     options: Vec<Parameter>,
 }
 
+impl Unit {
+    /// Another value in the place of the first one, as Python's dictionaries have it; where two
+    /// spellings mean one parameter, the later place wins.
+    fn set(&mut self, option: Parameter) {
+        match self.options.iter_mut().find(|known| known.name == option.name) {
+            Some(known) => *known = option,
+            None => self.options.push(option),
+        }
+    }
+}
+
 struct Parameter {
     name: String,
     assigned: Assigned,
@@ -142,10 +153,7 @@ fn units(profiles: &[File], key: &Key) -> Vec<Unit> {
                 // What the newer one does not say is at its default again.
                 (known.is_sysctl, known.enabled) = (unit.is_sysctl, unit.enabled);
                 known.options.retain(|option| !unit.dropped.contains(&option.name));
-                for option in unit.options {
-                    known.options.retain(|old| old.name != option.name);
-                    known.options.push(option);
-                }
+                unit.options.into_iter().for_each(|option| known.set(option));
             }
         }
     }
@@ -184,8 +192,7 @@ fn units_of(file: &File, key: &Key) -> Vec<Unit> {
             | "uname_regex" | "script_pre" | "script_post" => {}
             name if path(name) != key.path() => {}
             name => {
-                unit.options.retain(|known| known.name != name);
-                unit.options.push(Parameter {
+                unit.set(Parameter {
                     name: name.to_owned(),
                     assigned: Assigned {
                         value: value.trim_matches('"').to_owned(),
@@ -353,6 +360,16 @@ mod tests {
                 [(PROFILE, "[sysctl]\nkernel.panic=1"), ("/etc/tuned/x/tuned.conf", second)];
             let verdict = verdict_of(&with_tuned(&[], "", &profiles));
             assert_eq!(value(&verdict.leaves), leaves, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_spellings_the_one_that_came_first_stays_first() {
+        let first = "[sysctl]\nkernel.panic=1\nkernel..panic=2";
+        for (second, leaves) in [("kernel.panic=3", "2"), ("kernel..panic=4", "4")] {
+            let second = format!("[sysctl]\n{second}");
+            let profiles = [(PROFILE, first), ("/etc/tuned/x/tuned.conf", second.as_str())];
+            assert_eq!(value(&verdict_of(&with_tuned(&[], "", &profiles)).leaves), leaves);
         }
     }
 
