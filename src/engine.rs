@@ -5,6 +5,7 @@
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
+mod control;
 mod narrow;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,26 +14,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
-use crate::controls::etcd_data_dir::{self, TreeFacts};
+use crate::controls::etcd_data_dir;
 use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::controls::sysctl_override;
-use crate::host::apply::Hand;
 use crate::host::proc_sys::ProcSys;
 use crate::host::rke2::Node;
 use crate::host::rke2_version::VersionCache;
 use crate::host::root::Root;
-use crate::host::tree::{Look, Trees};
+use crate::host::tree::Look;
 use crate::host::walk::OnDirectory;
 use crate::host::{self, accounts, apply, observe, tree};
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Finding, Object, Outcome, Owner, Planned, Report,
-    Role, State,
+    ControlId, ControlReport, Correction, Finding, Object, Owner, Report, Role, State,
 };
 use crate::rke2::Config;
 use semver::Version;
 
+use control::{Changes, ENOUGH, Judge, Sight};
 pub use narrow::Narrow;
 
 /// Whether a pass changes anything.
@@ -41,29 +41,6 @@ pub enum Mode {
     Check,
     Apply,
 }
-
-/// Judging and applying again may uncover the next step (a group first, then the primary group);
-/// more than this many steps no control has.
-const ROUNDS: usize = 4;
-
-/// Wrong entries of a tree after which the first look of a pass that mends ends: the tree is going
-/// to be gone through entry by entry anyway.
-const ENOUGH: u64 = 64;
-
-/// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
-/// before a change, where they are those of the last look.
-enum Sight {
-    /// A look that may end early, since what it finds is mended and looked at again.
-    Glance,
-    Look,
-    /// How the tree was before it was owned, as it turned out.
-    Before(TreeFacts),
-    /// How it was then.
-    After(TreeFacts),
-}
-
-/// Facts → findings, for one control.
-type Judge<'a> = &'a mut dyn FnMut(&mut Engine, Sight, OnDirectory<'_>) -> Vec<Planned>;
 
 /// What it takes to run passes on one root.
 #[derive(Debug)]
@@ -87,8 +64,6 @@ pub struct Engine {
     contests: BTreeMap<Object, Finding>,
     /// Contested, and not to be judged or touched now.
     held: BTreeSet<Object>,
-    /// Of the pass that is being made, see [`Pass::undone`].
-    undone: BTreeSet<Object>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -120,6 +95,18 @@ pub struct Guard {
     pub owner: Owner,
 }
 
+/// What decides which controls there are and what they want.
+struct Ground {
+    /// What is wrong with nodeguard's own configuration.
+    problems: Vec<Problem>,
+    node: Node,
+    /// RKE2's configuration that the guard goes by.
+    config: Config,
+    /// Whether RKE2 hardens itself with it.
+    hardened: bool,
+    scope: Scope,
+}
+
 impl Engine {
     pub fn new(root: Root, role: Option<Role>) -> Self {
         Self {
@@ -134,7 +121,6 @@ impl Engine {
             standing: Vec::new(),
             contests: BTreeMap::new(),
             held: BTreeSet::new(),
-            undone: BTreeSet::new(),
         }
     }
 
@@ -190,9 +176,14 @@ impl Engine {
         self.held = held;
     }
 
-    /// One pass over all controls. `on_directory` is called for each directory of the guarded
-    /// tree before it is read.
-    pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+    /// What is wanted of kernel parameters, nothing else being looked at.
+    pub fn wanted(&mut self) -> Vec<Wanted> {
+        let scope = self.ground(Mode::Check).scope;
+        sysctl::wanted(observe::sysctl_source(&self.root).as_ref(), scope, &self.settings.sysctl)
+    }
+
+    /// Reads what decides which controls there are and what they want.
+    fn ground(&mut self, mode: Mode) -> Ground {
         let problems = self.configure();
         let node =
             host::rke2::observe(&self.root, &mut self.versions, self.role, mode == Mode::Apply);
@@ -201,16 +192,23 @@ impl Engine {
         }
         // While a file is broken, RKE2 goes on as it was started; so does the guard.
         let meant = self.meant.clone().filter(|meant| meant.role == node.role);
-        let config = meant.as_ref().unwrap_or(&node.config);
+        let config = meant.unwrap_or_else(|| node.config.clone());
         let hardened = config.hardened(node.version.as_ref());
         let guarding = node.role == Role::Server && hardened && config.runs_local_etcd();
         let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };
-        let mut corrections = Vec::new();
+        Ground { problems, node, config, hardened, scope }
+    }
+
+    /// One pass over all controls. `on_directory` is called for each directory of the guarded
+    /// tree before it is read.
+    pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+        let Ground { problems, node, config, hardened, scope } = self.ground(mode);
+        let mut changes = Changes::default();
         let mut controls = Vec::new();
         let mut watch = Watch { config: node.watched.clone(), scope, ..Watch::default() };
 
         let mut control = |engine: &mut Self, id, mode, judge: Judge<'_>| {
-            controls.push(engine.control(id, mode, &mut corrections, on_directory, judge));
+            controls.push(engine.control(id, mode, &mut changes, on_directory, judge));
         };
         control(self, ControlId::Rke2Config, mode, &mut |_, _, _| {
             rke2_config::judge(&rke2_config::Facts {
@@ -247,7 +245,7 @@ impl Engine {
                 etcd_account::judge(&facts)
             });
         }
-        if guarding {
+        if scope.guarding {
             // Looked at and reported all the same; the kernel parameter has a finding of its own.
             let safe = self.hardlinks_are_protected();
             let mode = if safe { mode } else { Mode::Check };
@@ -258,7 +256,7 @@ impl Engine {
                         last.clone().map(|last| etcd_data_dir::Facts { tree: Some(tree), ..last });
                     return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
                 }
-                last = engine.data_dir(config, node.version.as_ref(), sight, on_directory);
+                last = engine.data_dir(&config, node.version.as_ref(), sight, on_directory);
                 let Some(facts) = &last else { return Vec::new() };
                 watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                     dir: facts.dir.clone(),
@@ -276,7 +274,7 @@ impl Engine {
                 wanted: &watch.sysctls,
             })
         });
-        let undone = std::mem::take(&mut self.undone);
+        let Changes { corrections, undone } = changes;
         Pass { report: self.report(&node, controls, corrections), watch, undone }
     }
 
@@ -314,105 +312,6 @@ impl Engine {
             || self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) == Live::Value("1".into())
     }
 
-    fn control(
-        &mut self,
-        id: ControlId,
-        mode: Mode,
-        corrections: &mut Vec<Correction>,
-        on_directory: OnDirectory<'_>,
-        judge: Judge<'_>,
-    ) -> ControlReport {
-        let first = if mode == Mode::Apply { Sight::Glance } else { Sight::Look };
-        let mut planned = judge(self, first, on_directory);
-        let mut failures: Vec<(Action, String)> = Vec::new();
-        if mode == Mode::Apply {
-            for _ in 0..ROUNDS {
-                if planned.iter().all(|p| p.actions.is_empty()) {
-                    break;
-                }
-                let (attempts, trees) = self.attempt(&planned, on_directory);
-                let sight = match trees {
-                    Some(Trees { before, after }) => {
-                        planned = judge(self, Sight::Before(before), on_directory);
-                        Sight::After(after)
-                    }
-                    None => Sight::Look,
-                };
-                let after = judge(self, sight, on_directory);
-                corrections.extend(corrected(&planned, &attempts, &after));
-                let changed = |(action, outcome): &(Action, Outcome)| {
-                    let again = after.iter().any(|p| p.actions.contains(action));
-                    let undone = again && matches!(outcome, Outcome::Applied { .. });
-                    undone.then(|| action.object()).flatten()
-                };
-                self.undone.extend(attempts.iter().filter_map(changed));
-                failures = attempts
-                    .iter()
-                    .filter_map(|(action, outcome)| match outcome {
-                        Outcome::Refused { reason } | Outcome::Failed { reason } => {
-                            Some((action.clone(), reason.clone()))
-                        }
-                        Outcome::Applied { .. } | Outcome::AlreadyDone => None,
-                    })
-                    .collect();
-                planned = after;
-                if !attempts.iter().any(|(_, o)| matches!(o, Outcome::Applied { .. })) {
-                    break;
-                }
-            }
-            for left in planned.iter_mut().filter(|p| !p.actions.is_empty()) {
-                left.finding.severity = left.unmended;
-                let reason = failures.iter().find(|(action, _)| left.actions.contains(action));
-                if let Some((_, reason)) = reason {
-                    left.finding.message = format!("{} ({reason})", left.finding.message);
-                }
-            }
-        }
-        planned.retain(|p| !self.is_held(p));
-        let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
-        let standing = self.standing.iter().chain(self.contests.values());
-        findings.extend(standing.filter(|f| f.control == id).cloned());
-        ControlReport {
-            id,
-            title: id.title(),
-            cis_ids: id.cis_ids(),
-            state: State::of(&findings),
-            findings,
-        }
-    }
-
-    /// Runs each planned action once, however many findings ask for it.
-    fn attempt(
-        &mut self,
-        planned: &[Planned],
-        on_directory: OnDirectory<'_>,
-    ) -> (Vec<(Action, Outcome)>, Option<Trees>) {
-        let mut done: Vec<(Action, Outcome)> = Vec::new();
-        let mut trees = None;
-        for action in planned.iter().flat_map(|p| &p.actions) {
-            if !done.iter().any(|(known, _)| known == action) {
-                let Self { root, proc_sys, held, .. } = self;
-                let ran = apply::run(&mut Hand { root, proc_sys, held, on_directory }, action);
-                trees = trees.or(ran.trees);
-                done.push((action.clone(), ran.outcome));
-            }
-        }
-        (done, trees)
-    }
-
-    /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
-    fn is_held(&self, planned: &Planned) -> bool {
-        let held = |action: &Action| {
-            action
-                .object()
-                .is_some_and(|o| self.held.contains(&o) && self.contests.contains_key(&o))
-        };
-        // Without the protection of links nothing is guarded, which is more than a contest.
-        planned.finding.subject != sysctl::PROTECTED_HARDLINKS
-            && !planned.actions.is_empty()
-            && planned.actions.iter().all(held)
-    }
-
     fn report(
         &self,
         node: &Node,
@@ -432,36 +331,4 @@ impl Engine {
             ..Report::starting()
         }
     }
-}
-
-/// What was wrong before, was acted on, and is not wrong after.
-fn corrected(
-    before: &[Planned],
-    attempts: &[(Action, Outcome)],
-    after: &[Planned],
-) -> Vec<Correction> {
-    let applied = |action: &Action| {
-        attempts
-            .iter()
-            .any(|(known, outcome)| known == action && matches!(outcome, Outcome::Applied { .. }))
-    };
-    let still = |planned: &Planned| {
-        after.iter().any(|p| {
-            p.finding.code == planned.finding.code && p.finding.subject == planned.finding.subject
-        })
-    };
-    before
-        .iter()
-        .filter(|p| p.actions.iter().any(applied) && !still(p))
-        .map(|p| Correction {
-            control: p.finding.control,
-            code: p.finding.code,
-            subject: p.finding.subject.clone(),
-            from: p.finding.actual.clone(),
-            to: p.finding.expected.clone(),
-            object: p.actions.iter().find(|action| applied(action)).and_then(Action::object),
-            before: None,
-            writer: None,
-        })
-        .collect()
 }

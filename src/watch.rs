@@ -126,7 +126,7 @@ enum What {
     Sysctl { key: String },
 }
 
-/// The one inotify instance.
+/// One inotify instance.
 #[derive(Debug)]
 pub struct Watcher {
     /// `None`: the kernel has no instance left for us; tried again at each arming.

@@ -400,3 +400,19 @@ fn a_way_that_somebody_else_can_change_is_named() {
     let found = tree.root.unsafe_component(&etcd).unwrap();
     assert!(found.1.contains("uid 1000"), "{found:?}");
 }
+
+#[test]
+fn a_file_alone_that_needs_another_mode_and_is_somewhere_else_too_is_odd() {
+    let tree = Tree::new();
+    let look = |name: &str, rule| {
+        tree::observe_file(&tree.root, &tree.top(), name, ETCD, rule).unwrap().unwrap().oddity
+    };
+    let key = tree.file("peer-server-client.key");
+    chown(&key, Some(ETCD.uid), Some(ETCD.gid)).unwrap();
+    set_mode(&key, 0o644);
+    fs::hard_link(&key, tree.dir.path().join("another name")).unwrap();
+    let wrong = Oddity::HardlinkedWrong { links: 2, owner: ETCD };
+    assert_eq!(look("peer-server-client.key", ModeRule::TlsKey), Some(wrong));
+    let right = Oddity::Hardlinked { links: 2 };
+    assert_eq!(look("peer-server-client.key", ModeRule::TlsCertificate), Some(right));
+}

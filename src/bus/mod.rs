@@ -134,6 +134,8 @@ pub enum Notice {
         /// Who wrote it last, where that is looked for.
         writer: Option<Writer>,
     },
+    /// Nobody does any more.
+    ContestEnded { control: ControlId, subject: String },
 }
 
 /// Whether the bus can see us.

@@ -190,6 +190,15 @@ impl Node {
         theirs: &str,
         details: std::collections::HashMap<&'static str, Variant<'_>>,
     ) -> zbus::Result<()>;
+
+    /// Nobody undoes the corrections of a contested subject any more: a look after its pause found
+    /// it right.
+    #[zbus(signal)]
+    pub(super) async fn contest_ended(
+        emitter: &SignalEmitter<'_>,
+        control: &str,
+        subject: &str,
+    ) -> zbus::Result<()>;
 }
 
 /// One control's object.

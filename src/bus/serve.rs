@@ -224,5 +224,8 @@ async fn announce(line: &Line, notice: &Notice) -> zbus::Result<()> {
             let (control, seen) = (control.as_str(), seen(None, writer.as_ref()));
             Node::contested(&emitter, control, &subject, &ours, &theirs, seen).await
         }
+        Notice::ContestEnded { control, subject } => {
+            Node::contest_ended(&emitter, control.as_str(), &text(subject)).await
+        }
     }
 }

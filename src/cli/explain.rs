@@ -3,7 +3,6 @@
 
 use super::{CliError, Exit, ExplainArgs, engine, explain_rke2, need_root, out};
 use crate::controls::sysctl;
-use crate::engine::Mode;
 use crate::host;
 use crate::render::explain::{self, Answer, KeyAnswer, Live, Unread, Wanted};
 use crate::sysctl_d::{Explainer, Key};
@@ -19,8 +18,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
         need_root("explain")?;
     }
     let mut engine = engine(&args.pass)?;
-    // The report of this pass is not asked for; what it would hold the parameters at is.
-    let held = engine.pass(Mode::Check, &mut |_, _| {}).watch.sysctls;
+    let held = engine.wanted();
     let keys = if asked.is_empty() {
         held.iter().filter_map(|want| Key::parse(&want.key).ok()).collect()
     } else {

@@ -1,74 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control `etcd-data-dir`: owner and mode of everything below etcd's data directory, and of the
-//! six TLS files etcd reads.
+//! Control `etcd-data-dir`: owner and mode of everything below etcd's data directory, and of its TLS
+//! files (`etcd_tls`).
 
 use std::path::{Path, PathBuf};
 
 use super::etcd_oddity;
 pub use super::etcd_oddity::Oddity;
-use semver::Version;
+use super::etcd_tls::{self, TlsFile};
 
 use crate::model::{
-    Action, ControlId, Finding, ModeRule, Origin, Owner, Planned, Severity, join, quoted, shown,
+    Action, ControlId, Finding, Origin, Owner, Planned, Severity, join, quoted, shown,
 };
-
-/// A TLS file directly in [`tls_dir`], and how it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsFile {
-    pub name: &'static str,
-    pub rule: ModeRule,
-    pub owner: Owner,
-}
-
-/// What etcd's process reads: etcd's under a profile.
-const READ_BY_ETCD: [(&str, ModeRule); 6] = [
-    ("server-client.crt", ModeRule::TlsCertificate),
-    ("server-client.key", ModeRule::TlsKey),
-    ("peer-server-client.crt", ModeRule::TlsCertificate),
-    ("peer-server-client.key", ModeRule::TlsKey),
-    ("server-ca.crt", ModeRule::TlsCertificate),
-    ("peer-ca.crt", ModeRule::TlsCertificate),
-];
-
-/// What RKE2 alone reads.
-const READ_BY_RKE2: [(&str, ModeRule); 4] = [
-    ("client.crt", ModeRule::TlsCertificate),
-    ("client.key", ModeRule::TlsKey),
-    ("server-ca.key", ModeRule::TlsKey),
-    ("peer-ca.key", ModeRule::TlsKey),
-];
-
-/// The TLS files to hold. From 1.31.12, 1.32.8, 1.33.4 and 1.34 on RKE2 gives etcd only what etcd
-/// reads; before, it gives etcd the whole directory, and where no version is known, what RKE2 does
-/// with the rest is left to it (rke2-facts, section 4).
-pub fn tls_files(version: Option<&Version>, etcd: Owner) -> Vec<TlsFile> {
-    let file = |owner| move |(name, rule)| TlsFile { name, rule, owner };
-    let mut files: Vec<TlsFile> = READ_BY_ETCD.into_iter().map(file(etcd)).collect();
-    if version.is_some_and(gives_etcd_only_what_it_reads) {
-        let root = Owner { uid: 0, gid: 0 };
-        files.extend(READ_BY_RKE2.into_iter().map(file(root)));
-    }
-    files
-}
-
-fn gives_etcd_only_what_it_reads(version: &Version) -> bool {
-    let patch = match (version.major, version.minor) {
-        (1, 31) => 12,
-        (1, 32) => 8,
-        (1, 33) => 4,
-        (major, minor) => return (major, minor) >= (1, 34),
-    };
-    version.patch >= patch
-}
 
 /// etcd's data directory below RKE2's data dir.
 pub fn etcd_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("server/db/etcd")
-}
-
-/// The directory of etcd's TLS files below RKE2's data dir.
-pub fn tls_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("server/tls/etcd")
 }
 
 /// What was observed. `None` for a part: it does not exist.
@@ -180,7 +126,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         out.extend(judge_tree(&facts.dir, tree, &own));
     }
     for (wanted, entry) in &facts.tls {
-        out.extend(judge_tls(&facts.tls_dir, *wanted, entry));
+        out.extend(etcd_tls::judge(&facts.tls_dir, *wanted, entry));
     }
     out
 }
@@ -232,42 +178,6 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
         )));
     }
     out
-}
-
-fn judge_tls(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned> {
-    let path = dir.join(wanted.name);
-    if let Some(oddity) = &entry.oddity {
-        return Some(etcd_oddity::judge(&path, oddity));
-    }
-    let mode = wanted.rule.wanted(false, entry.mode);
-    let (code, actual, expected, word) = if entry.owner != wanted.owner {
-        ("etcd-tls-owner", entry.owner.to_string(), wanted.owner.to_string(), "owner")
-    } else if entry.mode != mode {
-        ("etcd-tls-mode", octal(entry.mode), octal(mode), "mode")
-    } else {
-        return None;
-    };
-    let etcds = wanted.owner.uid != 0;
-    let why = if etcds { "etcd could not read it" } else { "etcd has no business with it" };
-    let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
-    Some(Planned {
-        finding: finding(
-            code,
-            Severity::Drift,
-            &path,
-            &expected,
-            &actual,
-            message,
-            "nodeguard apply mends it".into(),
-        ),
-        actions: vec![Action::OwnEntry {
-            base: dir.to_path_buf(),
-            below: PathBuf::from(wanted.name),
-            owner: wanted.owner,
-            rule: wanted.rule,
-        }],
-        unmended: if etcds { Severity::Fatal } else { Severity::Warning },
-    })
 }
 
 /// Permission bits as operators write them.
@@ -405,62 +315,5 @@ mod tests {
         assert_eq!(planned.len(), 1);
         assert_eq!(planned[0].finding.code, "etcd-path-unsafe");
         assert!(planned[0].actions.is_empty());
-    }
-
-    #[test]
-    fn a_tls_key_of_roots_goes_to_etcd_and_a_strict_certificate_stays_strict() {
-        let mut facts = facts(TreeFacts::default());
-        let mut add = |name, uid, mode| {
-            let file = tls_files(None, ETCD).into_iter().find(|file| file.name == name).unwrap();
-            let owner = Owner { uid, gid: uid };
-            facts.tls.push((file, EntryFacts { owner, mode, oddity: None }));
-        };
-        add("server-client.key", 0, 0o600);
-        add("server-ca.crt", 997, 0o600);
-        add("peer-ca.crt", 997, 0o664);
-        let planned = judge(&facts);
-        let got: Vec<_> =
-            planned.iter().map(|p| (p.finding.code, p.finding.expected.as_str())).collect();
-        assert_eq!(got, [("etcd-tls-owner", "997:997"), ("etcd-tls-mode", "0644")]);
-    }
-
-    #[test]
-    fn what_etcd_does_not_read_is_roots_from_the_versions_on_that_make_it_so() {
-        for (version, roots) in [
-            ("1.30.14", 0),
-            ("1.31.11", 0),
-            ("1.31.12", 4),
-            ("1.32.7", 0),
-            ("1.32.8", 4),
-            ("1.33.3", 0),
-            ("1.33.4", 4),
-            ("1.34.0", 4),
-            ("1.36.4+rke2r1", 4),
-            ("2.0.0", 4),
-        ] {
-            let version = Version::parse(version).unwrap();
-            let files = tls_files(Some(&version), ETCD);
-            assert_eq!(files.iter().filter(|f| f.owner == ETCD).count(), 6, "{version}");
-            assert_eq!(files.iter().filter(|f| f.owner.uid == 0).count(), roots, "{version}");
-        }
-        assert_eq!(tls_files(None, ETCD).len(), 6, "not known: the rest is left to RKE2");
-    }
-
-    #[test]
-    fn the_wanted_mode_takes_from_others_and_never_from_the_owner() {
-        for (rule, directory, mode, wanted) in [
-            (ModeRule::EtcdTree, true, 0o755, 0o700),
-            (ModeRule::EtcdTree, true, 0o4500, 0o700),
-            (ModeRule::EtcdTree, false, 0o644, 0o644),
-            (ModeRule::EtcdTree, false, 0o666, 0o644),
-            (ModeRule::EtcdTree, false, 0o6477, 0o655),
-            (ModeRule::EtcdTree, false, 0o600, 0o600),
-            (ModeRule::TlsKey, false, 0o644, 0o600),
-            (ModeRule::TlsCertificate, false, 0o644, 0o644),
-            (ModeRule::TlsCertificate, false, 0o600, 0o600),
-            (ModeRule::TlsCertificate, false, 0o2666, 0o644),
-        ] {
-            assert_eq!(rule.wanted(directory, mode), wanted, "{rule:?} {directory} {mode:o}");
-        }
     }
 }

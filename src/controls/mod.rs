@@ -12,6 +12,7 @@ mod etcd_account_ids;
 mod etcd_account_oddity;
 pub mod etcd_data_dir;
 pub mod etcd_oddity;
+pub mod etcd_tls;
 pub mod own_config;
 pub mod rke2_config;
 pub mod sysctl;

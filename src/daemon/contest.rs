@@ -38,26 +38,22 @@ impl Daemon {
     }
 
     /// A contest that began or ended is told once.
-    fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
-        let subject = object.subject();
+    pub(super) fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
+        let (control, subject) = (control_of(object), object.subject());
         match change {
             Change::None => return,
             Change::Began => {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.
                 let last = last.or_else(|| self.corrected_lately(object));
-                let report = self.report();
-                let found = report.findings().find(|f| is_about(object, &f.subject));
-                let values = last.map(|c| (c.to.as_str(), c.from.as_str()));
-                let values = values.or(found.map(|f| (f.expected.as_str(), f.actual.as_str())));
+                let found = self.wrong(object);
+                let found = found.as_ref().map(|f| (f.expected.as_str(), f.actual.as_str()));
+                let values = last.map(|c| (c.to.as_str(), c.from.as_str())).or(found);
                 let (ours, theirs) = values.unwrap_or(("", ""));
                 let writer = last.and_then(|c| c.writer.clone());
-                let control = match object {
-                    Object::Parameter(_) => ControlId::Sysctl,
-                    Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
-                    Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
-                };
                 let finding = contested(control, &subject, ours, theirs, writer.as_ref());
+                let finding =
+                    if self.is_left_alone(object) { left_alone(finding) } else { finding };
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject,
@@ -72,6 +68,7 @@ impl Daemon {
                 let text = format!("{subject} is no longer contested");
                 let entry = Entry::new(Priority::Notice, text);
                 self.journal.log(entry.field("MESSAGE_ID", message_id::CONTESTED));
+                let _ = self.notices.try_send(Notice::ContestEnded { control, subject });
             }
         }
         self.unreported = true;
@@ -99,7 +96,7 @@ impl Daemon {
             if self.is_followed(object) || objects.contains(object) {
                 continue;
             }
-            let change = if self.is_wrong(object) {
+            let change = if self.wrong(object).is_some() {
                 self.pacing.corrected(object, cost(object, took), now)
             } else {
                 self.pacing.right(object, now)
@@ -108,20 +105,33 @@ impl Daemon {
         }
     }
 
-    /// Whether the last whole pass left something that it should have mended. What it cannot mend
-    /// whoever makes it, a fifo in the tree say, is no fight.
-    fn is_wrong(&self, object: &Object) -> bool {
-        let (codes, subject): (&[&str], _) = match object {
-            Object::Parameter(key) => (&["sysctl-live"], key.clone()),
-            Object::File(path) => {
-                (&["etcd-tls-owner", "etcd-tls-mode", "sysctl-dropin"], shown(path))
-            }
-            Object::Tree(path) => (&["etcd-owner", "etcd-mode", "etcd-acl"], shown(path)),
+    /// What the last whole pass found wrong with an object and should have mended. What it cannot
+    /// mend whoever makes it, a fifo in the tree say, is no fight.
+    fn wrong(&self, object: &Object) -> Option<Finding> {
+        let codes: &[&str] = match object {
+            Object::Parameter(_) => &["sysctl-live"],
+            Object::File(_) => &[
+                "etcd-owner",
+                "etcd-mode",
+                "etcd-acl",
+                "etcd-tls-owner",
+                "etcd-tls-mode",
+                "sysctl-dropin",
+            ],
+            Object::Tree(_) => &["etcd-owner", "etcd-mode", "etcd-acl"],
         };
-        self.report().findings().any(|f| {
-            let tree = matches!(object, Object::Tree(_)) && f.subject.starts_with(&subject);
-            codes.contains(&f.code) && (tree || f.subject == subject)
-        })
+        let about = |finding: &Finding| match object {
+            // Where one entry of it is wrong, the finding names that.
+            Object::Tree(dir) => finding.subject.starts_with(&shown(dir)),
+            _ => finding.subject == object.subject(),
+        };
+        self.report().findings().find(|f| codes.contains(&f.code) && about(f)).cloned()
+    }
+
+    /// Whether nobody writes it: the operator's policy leaves it alone.
+    fn is_left_alone(&self, object: &Object) -> bool {
+        let Object::Parameter(key) = object else { return false };
+        self.watch.sysctls.iter().any(|want| want.key == *key && !want.is_held())
     }
 
     /// Whether an object has narrow passes of its own.
@@ -152,10 +162,11 @@ impl Daemon {
     }
 }
 
-fn is_about(object: &Object, subject: &str) -> bool {
+fn control_of(object: &Object) -> ControlId {
     match object {
-        Object::Parameter(key) => key == subject,
-        Object::File(path) | Object::Tree(path) => shown(path) == subject,
+        Object::Parameter(_) => ControlId::Sysctl,
+        Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
+        Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
     }
 }
 
@@ -188,5 +199,17 @@ fn contested(
              corrected less and less often"
         ),
         remedy: "find out which other program manages it, and stop one of the two".into(),
+    }
+}
+
+/// The same of what is not corrected at all.
+fn left_alone(finding: Finding) -> Finding {
+    let Finding { subject, actual, .. } = &finding;
+    Finding {
+        message: format!(
+            "somebody keeps changing {subject}, the last time to {actual}; it is looked at less and \
+             less often"
+        ),
+        ..finding
     }
 }

@@ -4,7 +4,9 @@
 
 mod clock;
 mod contest;
+mod listen;
 mod narrow;
+mod quota;
 mod tell;
 mod writers;
 
@@ -17,26 +19,27 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use clock::Clock;
+use listen::{Ear, Source};
+use quota::Quota;
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
-use crate::config::{self, Settings};
-use crate::controls::sysctl::DROP_IN;
+use crate::config::Settings;
 use crate::engine::{Engine, Mode, Pass, Watch};
-use crate::host::runtime;
 use crate::journal::{Entry, Journal, Priority};
-use crate::model::{ControlId, Finding, Recent, Report, Severity, sysctl_path};
+use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
-use crate::sysctl_d::{self, Place};
-use crate::watch::{Hints, Interest, Watcher};
+use crate::watch::Hints;
+use writers::Standing;
 
 /// How often everything is looked at although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
-/// Passes asked for by events may take at most a tenth of the time: after one that took `t`, the
-/// next waits `9 t`, but never longer than this.
+/// Passes asked for by events may take at most a tenth of a processor: after one that kept it busy
+/// for `t`, the next waits `9 t`, but never longer than this. And half of the time at most, where
+/// they wait for a disk or for others on a busy machine.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// While something is contested that takes whole passes to look at, at most a hundredth.
@@ -46,9 +49,6 @@ const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 /// the second of these.
 const FIRST_REST: Duration = Duration::from_millis(4);
 const LONGEST_REST: Duration = Duration::from_millis(500);
-
-/// The subject of the finding that events may be missed.
-const BLIND: &str = "inotify";
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -75,12 +75,10 @@ enum Why {
 
 /// Everything that can wake the loop.
 enum Event {
-    Hints(std::io::Result<Hints>),
+    Hints(Source, std::io::Result<Hints>),
     Request(Request),
     /// A pass that was put off is due.
     Due,
-    /// Hints are taken again.
-    Quiet,
     Tick(std::io::Result<()>),
     Mounts,
     BusStatus,
@@ -105,7 +103,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     let mut daemon = Daemon {
         engine,
-        watcher: Watcher::new(),
+        host: Ear::new(),
+        tree: Ear::new(),
         watch: Watch::default(),
         journal: Journal::open(),
         service: Service::from_environment(),
@@ -123,9 +122,10 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         pacing: Pacing::default(),
         unreported: false,
         way: Vec::new(),
-        quiet: None,
         attribution: None,
         right: BTreeMap::new(),
+        standing: BTreeMap::new(),
+        quota: Quota::default(),
         recent: VecDeque::new(),
         held_back: false,
         wasted: Duration::ZERO,
@@ -144,12 +144,11 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             every = daemon.poll_interval();
             clock = Clock::new(every).map_err(set_up("the clock"))?;
         }
-        let (due, quiet) = (daemon.due, daemon.quiet);
+        let due = daemon.due;
         let event = tokio::select! {
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
-            () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => Event::Quiet,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             tick = clock.tick() => Event::Tick(tick),
@@ -157,16 +156,16 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
             // After everything that has a pace of its own: a flood of events must starve nobody.
-            hints = daemon.watcher.hints(), if quiet.is_none() => Event::Hints(hints),
+            hints = daemon.host.hints() => Event::Hints(Source::Host, hints),
+            hints = daemon.tree.hints() => Event::Hints(Source::Tree, hints),
         };
         match event {
             Event::Terminate => break,
-            Event::Hints(Ok(hints)) => daemon.hinted(&hints),
-            Event::Hints(Err(source)) => {
+            Event::Hints(from, Ok(hints)) => daemon.hinted(from, &hints),
+            Event::Hints(_, Err(source)) => {
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(Why::Paced),
-            Event::Quiet => daemon.quiet = None,
             Event::Request(request) => daemon.answer(request),
             Event::Tick(Ok(())) => daemon.tick(),
             Event::Tick(Err(source)) => {
@@ -195,7 +194,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
 struct Daemon {
     engine: Engine,
-    watcher: Watcher,
+    host: Ear,
+    tree: Ear,
     watch: Watch,
     journal: Journal,
     service: Service,
@@ -221,8 +221,6 @@ struct Daemon {
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
     /// the last whole pass met them.
     way: Vec<(u64, u64)>,
-    /// Until then no hints are taken: the last ones were about something contested.
-    quiet: Option<Instant>,
     /// One of the hints of this turn was about something contested.
     held_back: bool,
     /// What looking at right directories took in this turn.
@@ -233,6 +231,9 @@ struct Daemon {
     attribution: Option<Attribution>,
     /// The kernel parameters that were seen right, with their values then.
     right: BTreeMap<String, String>,
+    /// The kernel parameters that are not written, as they were last seen.
+    standing: BTreeMap<String, Standing>,
+    quota: Quota,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }
@@ -260,24 +261,6 @@ impl Daemon {
         self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
-    /// Pods make mounts all the time; only one that covers or uncovers the way to
-    /// the tree matters.
-    fn mounts_changed(&mut self) {
-        if self.way() != self.way {
-            self.look_soon(Duration::ZERO);
-        }
-    }
-
-    fn way(&self) -> Vec<(u64, u64)> {
-        let Some(guard) = &self.watch.guard else { return Vec::new() };
-        let mut dirs: Vec<_> = guard.dir.ancestors().collect();
-        dirs.reverse();
-        dirs.iter()
-            .map_while(|dir| self.engine.root().stat(dir).ok())
-            .map(|stat| (stat.st_dev, stat.st_ino))
-            .collect()
-    }
-
     /// A whole pass, `after` the last one at the earliest.
     fn look_soon(&mut self, after: Duration) {
         let at = self.rested.max(self.looked + after);
@@ -290,7 +273,7 @@ impl Daemon {
 
     /// A whole pass: watch first, then look, so that nothing falls between.
     fn look(&mut self, why: Why) {
-        let began = Instant::now();
+        let (began, worked) = (Instant::now(), clock::worked());
         let due = self.pacing.due(began.into());
         self.engine.hold(match why {
             Why::Paced => self.pacing.held(began.into()),
@@ -310,7 +293,7 @@ impl Daemon {
             self.way = self.way();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
-            let blind = self.watcher.blind().map(str::to_owned);
+            let blind = self.blinded_by().map(str::to_owned);
             settled = self.watch == watches
                 && blind == self.blind
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
@@ -323,7 +306,8 @@ impl Daemon {
                 break;
             }
         }
-        self.watcher.finish();
+        self.host.watcher.finish();
+        self.tree.watcher.finish();
         self.saw_settings();
         self.looked = Instant::now();
         // As soon as it might: it was waited for.
@@ -333,15 +317,16 @@ impl Daemon {
         let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
             (took * 99).min(LONGEST_CONTESTED_PAUSE)
         } else {
-            (took * 9).min(LONGEST_PAUSE)
+            let worked = clock::worked().saturating_sub(worked);
+            took.max(worked * 9).min(LONGEST_PAUSE)
         };
         self.rested = self.looked + pause.max(self.rest);
         if !settled {
             // Not all of it is watched yet.
             self.due = Some(self.rested);
         }
-        if let Some(report) = last {
-            self.looked_at_all(&report, &mut corrections);
+        if let Some(mut report) = last {
+            self.looked_at_all(&mut report, &mut corrections);
             self.log_corrections(&corrections);
             self.publish(Report { corrections: corrections.clone(), ..report });
         }
@@ -353,15 +338,17 @@ impl Daemon {
     }
 
     fn watched_pass(&mut self) -> Pass {
-        self.watcher.begin();
-        self.watcher.watch_ways(&self.interests());
+        self.host.watcher.begin();
+        self.host.watcher.watch_ways(&self.interests());
+        self.tree.watcher.begin();
+        self.tree.watcher.watch_ways(&self.interests_in_the_tree());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
-                self.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
+                self.host.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));
             }
         }
         self.watch_writers();
-        let (watcher, service) = (&mut self.watcher, &mut self.service);
+        let (watcher, service) = (&mut self.tree.watcher, &mut self.service);
         self.engine.pass(Mode::Apply, &mut |dir, below| {
             service.turned();
             watcher.watch_tree(dir, below);
@@ -375,62 +362,5 @@ impl Daemon {
             let text = "a changed configuration is in force; see `nodeguard config`";
             self.journal.log(Entry::new(Priority::Info, text));
         }
-    }
-
-    /// Events may be missed now, or no longer: it is in every report as long as it lasts.
-    fn saw_blind(&mut self, blind: Option<String>) {
-        if blind == self.blind {
-            return;
-        }
-        match &blind {
-            Some(reason) => self.engine.raise(Finding {
-                control: ControlId::Sysctl,
-                code: "events-missed",
-                severity: Severity::Warning,
-                subject: BLIND.into(),
-                expected: "every change is seen at once".into(),
-                actual: reason.clone(),
-                origin: None,
-                message: format!(
-                    "{reason}: drift is looked for every {} s instead",
-                    LOOK_EVERY.as_secs() / 10
-                ),
-                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
-            }),
-            None => self.engine.withdraw(BLIND),
-        }
-        self.blind = blind;
-    }
-
-    /// Everything whose change may change the next pass's result.
-    fn interests(&self) -> Vec<Interest> {
-        let mut interests = vec![
-            Interest::file("/etc/passwd"),
-            Interest::file("/etc/group"),
-            Interest::file(DROP_IN),
-            Interest::file(runtime::ROLE),
-            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
-            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
-            Interest::bus(&self.bus_socket),
-        ];
-        interests.extend(crate::controls::sysctl::RKE2_SOURCES.iter().map(Interest::file));
-        interests.extend(config::BASE.iter().map(Interest::file));
-        interests.extend(config::DROP_INS.iter().map(Interest::directory));
-        // What may defeat our drop-in at the next boot.
-        interests.extend(Place::ALL.map(|place| Interest::directory(place.path())));
-        interests.extend(sysctl_d::FILES.map(Interest::file));
-        for path in &self.watch.config {
-            let directory = path.extension().is_some_and(|suffix| suffix == "d");
-            interests.push(if directory {
-                Interest::directory(path)
-            } else {
-                Interest::file(path)
-            });
-        }
-        if let Some(guard) = &self.watch.guard {
-            interests.push(Interest::file(&guard.dir));
-            interests.push(Interest::directory(&guard.tls_dir));
-        }
-        interests
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::time;
 
 use super::contest::CONTESTED;
+use super::listen::Source;
 use super::{Daemon, LOOK_EVERY, Why};
-use crate::controls::sysctl;
+use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
 use crate::model::{Correction, Finding, Object, Severity, State, join};
-use crate::pacing::Verdict;
+use crate::pacing::{Change, Cost, Verdict};
 use crate::watch::Hints;
 
 /// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
@@ -20,7 +21,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 /// Events that change nothing are taken less often, since each costs a wakeup: those of an object
 /// that is contested, and those that ask for a whole pass which was put off already. After a turn
 /// that took `t`, the next is `99 t` later; after one that looked at right directories, which
-/// somebody may move about for ever, `9 t`.
+/// somebody may move about for ever, `9 t`, where what else was done in it does not count.
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
@@ -32,7 +33,7 @@ const STANDING_PAUSE: Duration = Duration::from_secs(1);
 const MENDING_PAUSE: Duration = Duration::from_millis(500);
 
 impl Daemon {
-    pub(super) fn hinted(&mut self, hints: &Hints) {
+    pub(super) fn hinted(&mut self, from: Source, hints: &Hints) {
         if hints.bus {
             self.bus_wake.notify_one();
         }
@@ -53,7 +54,9 @@ impl Daemon {
             look |= !self.mend_entry(&entry.below, entry.whole, &mut corrections);
         }
         self.corrected(corrections);
-        look |= self.watcher.blind() != self.blind.as_deref();
+        look |= self.blinded_by() != self.blind.as_deref();
+        // Without a whole pass, which has a pause of its own.
+        let took = hints.took + began.elapsed();
         if look {
             self.look_soon(Duration::ZERO);
         } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
@@ -61,16 +64,21 @@ impl Daemon {
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
         }
-        let took = hints.took + began.elapsed();
         let quiet = if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             (took * 99).max(SHORTEST_QUIET)
+        } else if !self.wasted.is_zero() {
+            // The events of it are part of what it costs; what was mended in the same turn is not.
+            (hints.took + self.wasted) * 9
         } else {
-            // The events of it are part of what it costs.
-            if self.wasted.is_zero() { Duration::ZERO } else { took * 9 }
+            Duration::ZERO
         };
-        self.quiet =
+        let ear = match from {
+            Source::Host => &mut self.host,
+            Source::Tree => &mut self.tree,
+        };
+        ear.quiet =
             (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(LONGEST_QUIET));
     }
 
@@ -93,22 +101,35 @@ impl Daemon {
         let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
         self.looked_at(&want, &mut narrow);
         if let Narrow::Standing(finding) = narrow {
-            self.stands(key, finding.as_ref());
-            return self.settled(&object, Narrow::Right, corrections);
+            return self.stands(&want, finding.as_ref(), corrections);
         }
         self.settled(&object, narrow, corrections)
     }
 
     /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
-    /// whole pass will tell, not at once, since whoever sets it again and again must not fill the
-    /// journal.
-    fn stands(&mut self, key: &str, finding: Option<&Finding>) {
+    /// whole pass will tell, not at once; and who changes it again and again fills no journal.
+    fn stands(
+        &mut self,
+        want: &Wanted,
+        finding: Option<&Finding>,
+        corrections: &[Correction],
+    ) -> bool {
+        let key = want.key.as_str();
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
             self.look_soon(STANDING_PAUSE);
         }
         self.hold_back();
+        let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
+        let change = if self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual)) {
+            // Dear: each time costs a whole pass.
+            self.pacing.corrected(&object, Cost::Pass, now)
+        } else {
+            self.pacing.right(&object, now)
+        };
+        self.changed(&object, change, corrections);
+        change == Change::None
     }
 
     fn hold_back(&mut self) -> bool {
@@ -136,7 +157,7 @@ impl Daemon {
             Verdict::Crowded => return false,
         }
         let began = Instant::now();
-        let watcher = &mut self.watcher;
+        let watcher = &mut self.tree.watcher;
         let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
@@ -167,6 +188,7 @@ impl Daemon {
         if look || self.looked.elapsed() >= every {
             self.look(Why::Paced);
         }
+        self.log_the_rest();
         self.write_report();
         self.journal.flush();
     }

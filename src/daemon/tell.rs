@@ -2,7 +2,7 @@
 //! Telling everybody the report: bus, service manager, journal, /run. Nothing here waits.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::Daemon;
 use crate::bus::{self, BusStatus, Notice};
@@ -42,11 +42,18 @@ impl Daemon {
     }
 
     pub(super) fn log_corrections(&mut self, corrections: &[Correction]) {
-        for correction in corrections.iter().take(LOGGED_ONE_BY_ONE) {
-            self.journal.log(Entry::corrected(correction));
+        let mut logged = 0;
+        for correction in corrections {
+            if !self.quota.take(&correction.subject, Instant::now()) {
+                continue;
+            }
+            logged += 1;
+            if logged <= LOGGED_ONE_BY_ONE {
+                self.journal.log(Entry::corrected(correction));
+            }
         }
-        if let Some(more) = corrections.len().checked_sub(LOGGED_ONE_BY_ONE + 1) {
-            let text = format!("and {} more corrections", more + 1);
+        if logged > LOGGED_ONE_BY_ONE {
+            let text = format!("and {} more corrections", logged - LOGGED_ONE_BY_ONE);
             self.journal.log(Entry::new(Priority::Notice, text));
         }
         let left_out = corrections.len().saturating_sub(REMEMBERED);
@@ -59,6 +66,14 @@ impl Daemon {
         for correction in corrections {
             // A stalled bus loses signals; the journal has them.
             let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
+        }
+    }
+
+    /// What got no line of its own.
+    pub(super) fn log_the_rest(&mut self) {
+        for (subject, more) in self.quota.over(Instant::now()) {
+            let text = format!("{subject} was corrected {more} more times in a minute");
+            self.journal.log(Entry::new(Priority::Notice, text));
         }
     }
 

@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use super::Daemon;
-use crate::controls::sysctl::Wanted;
+use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
-use crate::model::{ControlId, Correction, Finding, Report, Severity};
+use crate::model::{ControlId, Correction, Finding, Report, Severity, Writer};
 
 /// The subject of the finding that writers cannot be named.
 const SUBJECT: &str = "attribution";
@@ -15,6 +15,14 @@ const SUBJECT: &str = "attribution";
 /// What gives the service what it takes; part of the package.
 const DROP_IN: &str = "/usr/lib/nodeguard/attribution.conf";
 const LINK: &str = "/etc/systemd/system/nodeguard.service.d/attribution.conf";
+
+/// A kernel parameter that is not written.
+#[derive(Debug)]
+pub(super) struct Standing {
+    value: String,
+    /// Who made it so, if it was seen changing.
+    writer: Option<Writer>,
+}
 
 impl Daemon {
     /// After a look at one parameter.
@@ -37,7 +45,7 @@ impl Daemon {
     }
 
     /// After whole passes.
-    pub(super) fn looked_at_all(&mut self, report: &Report, corrections: &mut [Correction]) {
+    pub(super) fn looked_at_all(&mut self, report: &mut Report, corrections: &mut [Correction]) {
         if let Some(attribution) = &mut self.attribution {
             attribution.drain();
         }
@@ -49,6 +57,35 @@ impl Daemon {
         self.right.retain(|key, _| wanted.iter().any(|want| want.key == *key));
         for want in wanted.iter().filter(|want| !wrong(&want.key)) {
             self.right.insert(want.key.clone(), want.value.clone());
+        }
+        self.name_who_made_it_so(report);
+    }
+
+    /// Whether a kernel parameter that is not written is another than it was.
+    pub(super) fn saw_standing(&mut self, key: &str, value: &str) -> bool {
+        let before = self.standing.get(key);
+        if before.is_some_and(|standing| standing.value == value) {
+            return false;
+        }
+        let changed = before.is_some();
+        let writer =
+            changed.then(|| Some(self.attribution.as_mut()?.writer(key, Instant::now()))).flatten();
+        self.standing.insert(key.to_owned(), Standing { value: value.to_owned(), writer });
+        changed
+    }
+
+    /// The findings about what is not written tell who made it so.
+    fn name_who_made_it_so(&mut self, report: &mut Report) {
+        let alone: Vec<_> = self.watch.sysctls.iter().filter(|want| !want.is_held()).collect();
+        self.standing.retain(|key, _| alone.iter().any(|want| want.key == *key));
+        for want in alone.into_iter().cloned().collect::<Vec<_>>() {
+            let mut findings = report.controls.iter_mut().flat_map(|c| &mut c.findings);
+            let found = findings.find(|f| f.code == sysctl::LIVE && f.subject == want.key);
+            self.saw_standing(&want.key, found.as_ref().map_or(&want.value, |f| &f.actual));
+            let writer = self.standing.get(&want.key).and_then(|s| s.writer.as_ref());
+            if let (Some(found), Some(writer)) = (found, writer) {
+                found.message = format!("{}; {writer}", found.message);
+            }
         }
     }
 

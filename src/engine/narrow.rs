@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::{Engine, Guard, Judge, Sight, corrected};
+use super::control::{Judge, Sight, corrected};
+use super::{Engine, Guard};
 use crate::controls::etcd_data_dir;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::host::apply;

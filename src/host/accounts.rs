@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::HostError;
 use super::elsewhere::Asking;
@@ -163,10 +163,7 @@ fn home_exists(root: &Root, home: &Path) -> bool {
         .open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
         .and_then(rustix::fs::fstatfs)
         .is_ok_and(|fs| fs.f_type == AUTOFS);
-    !automounted
-        && root
-            .stat(home)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    !automounted && root.is_directory_itself(home)
 }
 
 /// What the account's password lets one do; locked where nothing is known of it.

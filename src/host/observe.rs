@@ -14,7 +14,7 @@ use super::proc_sys::ProcSys;
 use super::root::Root;
 use super::tree;
 use crate::config;
-use crate::controls::{etcd_account, etcd_data_dir, sysctl};
+use crate::controls::{etcd_account, etcd_data_dir, etcd_tls, sysctl};
 use crate::model::Owner;
 use crate::rke2::Config;
 
@@ -28,10 +28,7 @@ pub fn sysctl(
     scope: sysctl::Scope,
     own: &config::Sysctl,
 ) -> sysctl::Facts {
-    let source = sysctl::RKE2_SOURCES.iter().find_map(|path| {
-        let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
-        Some(((*path).to_owned(), String::from_utf8(content).ok()?))
-    });
+    let source = sysctl_source(root);
     let live = root.is_live().then(|| {
         sysctl::wanted(source.as_ref(), scope, own)
             .into_iter()
@@ -43,6 +40,14 @@ pub fn sysctl(
     });
     let drop_in = drop_in(root);
     sysctl::Facts { source, drop_in, live, scope, own: own.clone() }
+}
+
+/// RKE2's own file of kernel parameters, with its path; `None` where it has none.
+pub fn sysctl_source(root: &Root) -> Option<(String, String)> {
+    sysctl::RKE2_SOURCES.iter().find_map(|path| {
+        let content = root.read(Path::new(path), FILE_LIMIT).ok()??;
+        Some(((*path).to_owned(), String::from_utf8(content).ok()?))
+    })
 }
 
 fn drop_in(root: &Root) -> sysctl::DropIn {
@@ -88,7 +93,7 @@ pub fn data_dir(
     let owner = etcd_owner(root)?;
     let data_dir = &config.data_dir.value;
     let dir = etcd_data_dir::etcd_dir(data_dir);
-    let tls_dir = etcd_data_dir::tls_dir(data_dir);
+    let tls_dir = etcd_tls::tls_dir(data_dir);
     let mut facts = etcd_data_dir::Facts {
         owner,
         unsafe_path: root
@@ -108,8 +113,8 @@ pub fn data_dir(
         Ok(tree) => facts.tree = tree,
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
-    for file in etcd_data_dir::tls_files(version, owner) {
-        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner) {
+    for file in etcd_tls::tls_files(version, owner) {
+        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner, file.rule) {
             Ok(entry) => facts.tls.extend(entry.map(|entry| (file, entry))),
             Err(e) => facts.unreadable.push((facts.tls_dir.join(file.name), reason(e))),
         }

@@ -65,7 +65,7 @@ fn source(root: &Root, path: &Path) -> Option<Source> {
 }
 
 fn look(root: &Root, path: &Path) -> Found {
-    let result = if root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null")) {
+    let result = if root.is_masked(path) {
         // Taking a file away is as much as writing one: a mask must be root's as well.
         only_roots(root, path).map(|()| Found::Masked)
     } else {

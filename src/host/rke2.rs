@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use semver::Version;
 
 use super::observe::sorted_names;
@@ -125,23 +125,17 @@ fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     paths.retain(|path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
             // A link to one is read, and fails RKE2's start: Go's directory entry is the link.
-            && !root.stat(path).is_ok_and(|stat| {
-                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-            })
+            && !root.is_directory_itself(path)
     });
     // One more than counts, so that the resolver sees that there are too many.
     paths.truncate(MAX_DROP_INS + 1);
     Ok(paths)
 }
 
-/// A link to the null device, which an image may not have: RKE2 reads nothing from it.
-fn is_masked(root: &Root, path: &Path) -> bool {
-    root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
-}
-
 fn source_file(root: &Root, path: &Path) -> SourceFile {
     let content = match root.read(path, MAX_FILE_SIZE) {
-        _ if is_masked(root, path) => FileContent::Bytes(Vec::new()),
+        // RKE2 reads nothing from the null device, which an image may not have.
+        _ if root.is_masked(path) => FileContent::Bytes(Vec::new()),
         Ok(Some(bytes)) => FileContent::Bytes(bytes),
         Ok(None) => FileContent::Absent,
         Err(HostError::TooLarge { .. }) => FileContent::TooLarge,

@@ -81,6 +81,18 @@ impl Root {
         rustix::fs::fstat(&fd)
     }
 
+    /// Whether there is a directory at `path`: itself, and no link to one.
+    pub fn is_directory_itself(&self, path: &Path) -> bool {
+        self.stat(path)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+
+    /// Whether `path` is a link to /dev/null, which is how systemd's tools and ours have a file
+    /// taken away.
+    pub fn is_masked(&self, path: &Path) -> bool {
+        self.read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+    }
+
     /// Where a link points.
     pub fn read_link(&self, path: &Path) -> Result<PathBuf, Errno> {
         let (parent, name) = self.open_parent(path)?;

@@ -94,17 +94,19 @@ pub fn observe_entry(
     Ok(looking.facts)
 }
 
-/// Looks at one file directly in `dir` that should be `owner`'s. `None`: there is no such file.
+/// Looks at one file directly in `dir` that should be `owner`'s, with a mode by `rule`. `None`: there
+/// is no such file.
 pub fn observe_file(
     root: &Root,
     dir: &Path,
     name: &str,
     owner: Owner,
+    rule: ModeRule,
 ) -> Result<Option<EntryFacts>, Errno> {
     let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name));
-    let oddity = oddity(&seen, seen.inode.owner != owner);
+    let oddity = judge(&seen, Look { rule, ..Look::whole(owner) }).oddity;
     Ok(Some(EntryFacts { owner: seen.inode.owner, mode: seen.inode.mode, oddity }))
 }
 

@@ -51,8 +51,7 @@ pub(super) fn facts(root: &Root, name: &'static str) -> UnitFacts {
     let fragment = fragment(root, name);
     // systemd takes a link to /dev/null and an empty file alike.
     let masked = fragment.as_deref().is_some_and(|path| {
-        root.read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
-            || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
+        root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
     });
     let wanted = DIRECTORIES.iter().any(|dir| {
         sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {

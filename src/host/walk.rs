@@ -258,10 +258,9 @@ pub(super) fn walk(
     let mut room = WIDTH_LIMIT;
     let first = read_level(top, mount, below.to_path_buf(), &mut buffer, &mut room, visitor);
     let mut levels = vec![first];
-    while let Some(level) = levels.last_mut() {
-        if visitor.enough() {
-            break;
-        }
+    loop {
+        let depth = levels.len();
+        let Some(level) = levels.last_mut().filter(|_| !visitor.enough()) else { break };
         let Some(name) = level.pending.pop() else {
             levels.pop();
             continue;
@@ -283,17 +282,13 @@ pub(super) fn walk(
             visitor.met(Met::Stop(&below, Oddity::Mount));
             continue;
         };
-        let deep = levels.len() >= DEPTH_LIMIT;
-        let Some(level) = levels.last() else { break };
-        if !deep {
-            visitor.directory(fd.as_fd(), &below);
-        }
         let (parent, dir, open) = (level.fd.as_fd(), &level.below, Some((&fd, mount)));
         visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
-        if deep {
+        if depth >= DEPTH_LIMIT {
             visitor.met(Met::Stop(&below, Oddity::TooDeep));
             continue;
         }
+        visitor.directory(fd.as_fd(), &below);
         levels.push(read_level(fd, mount, below, &mut buffer, &mut room, visitor));
     }
     Ok(())

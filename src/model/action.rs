@@ -133,3 +133,26 @@ pub enum Outcome {
     /// The host said no.
     Failed { reason: String },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wanted_mode_takes_from_others_and_never_from_the_owner() {
+        for (rule, directory, mode, wanted) in [
+            (ModeRule::EtcdTree, true, 0o755, 0o700),
+            (ModeRule::EtcdTree, true, 0o4500, 0o700),
+            (ModeRule::EtcdTree, false, 0o644, 0o644),
+            (ModeRule::EtcdTree, false, 0o666, 0o644),
+            (ModeRule::EtcdTree, false, 0o6477, 0o655),
+            (ModeRule::EtcdTree, false, 0o600, 0o600),
+            (ModeRule::TlsKey, false, 0o644, 0o600),
+            (ModeRule::TlsCertificate, false, 0o644, 0o644),
+            (ModeRule::TlsCertificate, false, 0o600, 0o600),
+            (ModeRule::TlsCertificate, false, 0o2666, 0o644),
+        ] {
+            assert_eq!(rule.wanted(directory, mode), wanted, "{rule:?} {directory} {mode:o}");
+        }
+    }
+}

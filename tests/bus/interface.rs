@@ -129,6 +129,8 @@ async fn every_notice_becomes_its_signal() {
             writer: Some(Writer::unknown("it ended")),
         })
         .unwrap();
+    let ended = Notice::ContestEnded { control: ControlId::Sysctl, subject: "kernel.panic".into() };
+    main_loop.notices.try_send(ended).unwrap();
 
     let ready = ear.next().await;
     assert_eq!(ready.header().member().unwrap().as_str(), "Ready");
@@ -179,6 +181,11 @@ async fn every_notice_becomes_its_signal() {
     assert_eq!((&**control, &**subject, &**ours, &**theirs), ("sysctl", "kernel.panic", "10", "0"));
     let told: Vec<_> = details.iter().map(|(key, value)| format!("{key} {}", **value)).collect();
     assert_eq!(told, ["writer \"writer unknown: it ended\""]);
+
+    let ended = ear.next().await;
+    assert_eq!(ended.header().member().unwrap().as_str(), "ContestEnded");
+    let words: (String, String) = ended.body().deserialize().unwrap();
+    assert_eq!(words, ("sysctl".into(), "kernel.panic".into()));
 }
 
 /// The interfaces as the daemon describes them. `NODEGUARD_UPDATE_GOLDEN=1` writes the file anew.

@@ -3,6 +3,8 @@
 //! something new is kept and mutated further, so the loop goes where random bytes never would.
 
 mod mutate;
+#[path = "../random/splitmix.rs"]
+mod splitmix;
 mod targets;
 
 use std::collections::HashSet;

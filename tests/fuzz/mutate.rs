@@ -1,22 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Inputs made from other inputs.
 
-/// The same numbers for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit.max(1) as u64).unwrap_or_default()
-    }
-}
+use crate::splitmix::Random;
 
 pub struct Mutator {
     random: Random,
@@ -29,7 +14,7 @@ const BYTES: &[u8] = b"\n\r\t :=-#;,.+*/\\'\"[]{}()&|<>!%@`~$?0179axyz_\0\xff\xc
 
 impl Mutator {
     pub fn new(seed: u64, words: &'static [&'static str]) -> Self {
-        Self { random: Random(seed), words }
+        Self { random: Random::new(seed), words }
     }
 
     /// One of the inputs with a few changes.

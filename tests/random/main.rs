@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whatever is done to the data directory, in whatever order and by how many at once: soon after
-//! the last of it everything below is right.
+//! Whatever is done to the data directory, in whatever order and by how many at once: a second
+//! after the last of it everything below is right.
 //!
 //! What is done comes from a seed, which is printed; `NODEGUARD_SEED` does it again (the threads
 //! still meet as chance has it). `NODEGUARD_ROUNDS` (5) is how often.
@@ -10,45 +10,33 @@
 mod host;
 #[path = "../attack/right.rs"]
 mod right;
+mod splitmix;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use host::{ETCD, Host};
 use right::wrong;
+use splitmix::Random;
 
-/// After the last of a few changes. A second on an idle machine; on a busy one the daemon shares it
-/// with other tests.
-const SOON: Duration = Duration::from_secs(2);
+/// After the last change, on an idle machine.
+const SECOND: Duration = Duration::from_secs(1);
 
-/// After the last of very many: then it is a look at everything that finds it, and the daemon may
-/// pause for 5 s between two of those, if they take long as in a debug build on a busy machine.
-const AFTER_A_RUSH: Duration = Duration::from_secs(8);
+/// What is added to that on a slow or busy machine, in looks at the same tree by a bare loop of the
+/// test's own, the slowest of those made meanwhile: a whole pass may be under way when the last
+/// change comes, the next one waits nine times as long as that took, and looks itself.
+const LOOKS: u32 = 11;
 
 const THREADS: u64 = 4;
+
+/// See `BURST` in `src/pacing.rs`.
+const MADE_AGAIN: usize = 150;
 
 /// Changes by each thread in one go. Many at once end in looks at everything; after few, it is
 /// every single event that counts.
 const CHANGES: [usize; 11] = [12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 1000];
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// One of those who change the tree.
 struct Changer {
@@ -105,11 +93,11 @@ impl Changer {
             35..50 => chown(self.file(), Some(0), Some(0)),
             50..55 => chown(self.dir(), Some(0), Some(0)),
             55..62 => {
-                let mode = [0o666, 0o4755, 0o400, 0o777][self.random.below(4) as usize];
+                let mode = [0o666, 0o4755, 0o400, 0o777][self.random.below(4)];
                 fs::set_permissions(self.file(), fs::Permissions::from_mode(mode))
             }
             62..66 => {
-                let mode = [0o755, 0o2770, 0o500][self.random.below(3) as usize];
+                let mode = [0o755, 0o2770, 0o500][self.random.below(3)];
                 fs::set_permissions(self.dir(), fs::Permissions::from_mode(mode))
             }
             66..74 => {
@@ -149,17 +137,23 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text}")))
 }
 
-/// Waits until the tree is right and asserts that it did not take long.
-fn right_within(limit: Duration, host: &mut Host, context: &str) -> Duration {
+/// Waits until the tree is right and asserts that it did not take longer than a second.
+fn right_soon(host: &mut Host, context: &str) -> Duration {
     let (top, etcd) = (host.at(ETCD), host.etcd().unwrap());
-    let mut left = Vec::new();
-    let start = std::time::Instant::now();
+    let (mut left, mut slowest) = (Vec::new(), Duration::ZERO);
+    let start = Instant::now();
     host.until("all is right, or too late", |_| {
+        let began = Instant::now();
         left = wrong(&top, etcd);
-        left.is_empty() || start.elapsed() > limit
+        slowest = slowest.max(began.elapsed());
+        left.is_empty() || start.elapsed() > SECOND + slowest * LOOKS
     });
     let took = start.elapsed();
-    assert!(left.is_empty(), "{context}: wrong after {took:?}: {left:#?}\nlog:\n{}", host.log());
+    assert!(
+        left.is_empty(),
+        "{context}: wrong after {took:?}, and a bare look takes {slowest:?}: {left:#?}\nlog:\n{}",
+        host.log()
+    );
     took
 }
 
@@ -170,7 +164,7 @@ fn change_at_once(host: &Host, seed: u64, nonce: u64, changes: usize) -> usize {
     let threads: Vec<_> = (0..THREADS)
         .map(|id| {
             let mut changer = Changer {
-                random: Random(seed ^ (nonce << 32) ^ (id << 56)),
+                random: Random::new(seed ^ (nonce << 32) ^ (id << 56)),
                 top: host.at(ETCD),
                 outside: outside.clone(),
                 count: nonce << 32,
@@ -191,15 +185,13 @@ fn after_any_changes_by_several_at_once_everything_is_soon_right() {
     let mut host = Host::server();
     host.start();
     host.make_data_dir();
-    right_within(SOON, &mut host, "at the start");
+    right_soon(&mut host, "at the start");
     for round in 0..rounds {
         let (mut all, mut longest) = (0, Duration::ZERO);
         for (step, changes) in CHANGES.into_iter().enumerate() {
             let nonce = (round << 8) + step as u64;
-            let limit = if changes < 100 { SOON } else { AFTER_A_RUSH };
             all += change_at_once(&host, seed, nonce, changes);
-            let took =
-                right_within(limit, &mut host, &format!("seed {seed}, round {round}, step {step}"));
+            let took = right_soon(&mut host, &format!("seed {seed}, round {round}, step {step}"));
             longest = longest.max(took);
         }
         println!("figure: round {round}: {all} changes, right {} ms after", longest.as_millis());
@@ -213,14 +205,14 @@ fn no_leaf_is_lost_when_trees_are_made_in_one_go() {
     let mut host = Host::server();
     host.start();
     host.make_data_dir();
-    right_within(SOON, &mut host, "at the start");
+    right_soon(&mut host, "at the start");
     for n in 0..500 {
         let dir = host.at(ETCD).join(format!("t{n}/a/b/c"));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("leaf"), "x").unwrap();
     }
 
-    let took = right_within(AFTER_A_RUSH, &mut host, "500 trees");
+    let took = right_soon(&mut host, "500 trees");
 
     println!("figure: 500 trees, right {} ms after the last", took.as_millis());
 }
@@ -230,19 +222,20 @@ fn a_tree_made_and_removed_again_and_again_is_right_in_the_end() {
     let mut host = Host::server();
     host.start();
     host.make_data_dir();
-    right_within(SOON, &mut host, "at the start");
+    right_soon(&mut host, "at the start");
     let top = host.at(ETCD).join("again");
-    for n in 0..500 {
+    // Fewer than somebody needs who is said to contest it, for then it is held back from.
+    for n in 0..MADE_AGAIN {
         fs::create_dir_all(top.join("a/b/c")).unwrap();
         fs::write(top.join("a/b/c/leaf"), "x").unwrap();
-        if n < 499 {
+        if n + 1 < MADE_AGAIN {
             fs::remove_dir_all(&top).unwrap();
         }
     }
 
-    let took = right_within(AFTER_A_RUSH, &mut host, "the last of 500");
+    let took = right_soon(&mut host, "the last one");
 
-    println!("figure: made 500 times, right {} ms after the last", took.as_millis());
+    println!("figure: made {MADE_AGAIN} times, right {} ms after the last", took.as_millis());
 }
 
 #[test]
@@ -250,13 +243,13 @@ fn trees_that_are_filled_while_they_are_found_are_right_one_by_one() {
     let mut host = Host::server();
     host.start();
     host.make_data_dir();
-    right_within(SOON, &mut host, "at the start");
+    right_soon(&mut host, "at the start");
     let mut longest = Duration::ZERO;
     for n in 0..100 {
         let dir = host.at(ETCD).join(format!("t{n}/a/b/c"));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("leaf"), "x").unwrap();
-        longest = longest.max(right_within(SOON, &mut host, &format!("tree {n}")));
+        longest = longest.max(right_soon(&mut host, &format!("tree {n}")));
     }
     println!("figure: 100 trees, the slowest right after {} ms", longest.as_millis());
 }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the daemon listens to: which files, directories and mounts, and whether it may miss some.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Daemon, LOOK_EVERY};
+use crate::config;
+use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
+use crate::engine::Guard;
+use crate::host::runtime;
+use crate::model::{ControlId, Finding, Severity};
+use crate::sysctl_d::{self, Place};
+use crate::watch::{Hints, Interest, Watcher};
+
+/// The subject of the finding that events may be missed.
+const BLIND: &str = "inotify";
+
+/// Where hints come from. Those of the tree are events that another user can raise, as many as he
+/// likes: what is root's is listened to apart, and first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Host,
+    Tree,
+}
+
+/// A source of hints.
+pub(super) struct Ear {
+    pub(super) watcher: Watcher,
+    /// Until then none are taken: the last ones were about something contested, say.
+    pub(super) quiet: Option<Instant>,
+}
+
+impl Ear {
+    pub(super) fn new() -> Self {
+        Self { watcher: Watcher::new(), quiet: None }
+    }
+
+    /// Cancellation safe.
+    pub(super) async fn hints(&mut self) -> std::io::Result<Hints> {
+        if let Some(until) = self.quiet {
+            sleep_until(until).await;
+            self.quiet = None;
+        }
+        self.watcher.hints().await
+    }
+}
+
+impl Daemon {
+    /// Pods make mounts all the time; only one that covers or uncovers the way to
+    /// the tree matters.
+    pub(super) fn mounts_changed(&mut self) {
+        if self.way() != self.way {
+            self.look_soon(Duration::ZERO);
+        }
+    }
+
+    pub(super) fn way(&self) -> Vec<(u64, u64)> {
+        let Some(guard) = &self.watch.guard else { return Vec::new() };
+        let mut dirs: Vec<_> = guard.dir.ancestors().collect();
+        dirs.reverse();
+        dirs.iter()
+            .map_while(|dir| self.engine.root().stat(dir).ok())
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .collect()
+    }
+
+    /// Why events may be missed, if they may.
+    pub(super) fn blinded_by(&self) -> Option<&str> {
+        self.host.watcher.blind().or(self.tree.watcher.blind())
+    }
+
+    /// Events may be missed now, or no longer: it is in every report as long as it lasts.
+    pub(super) fn saw_blind(&mut self, blind: Option<String>) {
+        if blind == self.blind {
+            return;
+        }
+        match &blind {
+            Some(reason) => self.engine.raise(Finding {
+                control: ControlId::Sysctl,
+                code: "events-missed",
+                severity: Severity::Warning,
+                subject: BLIND.into(),
+                expected: "every change is seen at once".into(),
+                actual: reason.clone(),
+                origin: None,
+                message: format!(
+                    "{reason}: drift is looked for every {} s instead",
+                    LOOK_EVERY.as_secs() / 10
+                ),
+                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
+            }),
+            None => self.engine.withdraw(BLIND),
+        }
+        self.blind = blind;
+    }
+
+    /// Everything whose change may change the next pass's result.
+    pub(super) fn interests(&self) -> Vec<Interest> {
+        let mut interests = vec![
+            Interest::file("/etc/passwd"),
+            Interest::file("/etc/group"),
+            Interest::file(DROP_IN),
+            Interest::file(runtime::ROLE),
+            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
+            Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
+            Interest::bus(&self.bus_socket),
+        ];
+        interests.extend(RKE2_SOURCES.iter().map(Interest::file));
+        interests.extend(config::BASE.iter().map(Interest::file));
+        interests.extend(config::DROP_INS.iter().map(Interest::directory));
+        // What may defeat our drop-in at the next boot.
+        interests.extend(Place::ALL.map(|place| Interest::directory(place.path())));
+        interests.extend(sysctl_d::FILES.map(Interest::file));
+        for path in &self.watch.config {
+            let directory = path.extension().is_some_and(|suffix| suffix == "d");
+            interests.push(if directory {
+                Interest::directory(path)
+            } else {
+                Interest::file(path)
+            });
+        }
+        interests
+    }
+
+    /// The same of what may be etcd's.
+    pub(super) fn interests_in_the_tree(&self) -> Vec<Interest> {
+        let guard = self.watch.guard.as_ref();
+        let interests = |g: &Guard| vec![Interest::file(&g.dir), Interest::directory(&g.tls_dir)];
+        guard.map(interests).unwrap_or_default()
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One control of a pass: judge, run what is planned, judge again.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, Mode};
+use crate::controls::etcd_data_dir::TreeFacts;
+use crate::controls::sysctl;
+use crate::host::apply::{self, Hand};
+use crate::host::tree::Trees;
+use crate::host::walk::OnDirectory;
+use crate::model::{Action, ControlId, ControlReport, Correction, Object, Outcome, Planned, State};
+
+/// Judging and applying again may uncover the next step (a group first, then the primary group);
+/// more than this many steps no control has.
+const ROUNDS: usize = 4;
+
+/// Wrong entries of a tree after which the first look of a pass that mends ends: the tree is going
+/// to be gone through entry by entry anyway.
+pub(super) const ENOUGH: u64 = 64;
+
+/// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
+/// before a change, where they are those of the last look.
+pub(super) enum Sight {
+    /// A look that may end early, since what it finds is mended and looked at again.
+    Glance,
+    Look,
+    /// How the tree was before it was owned, as it turned out.
+    Before(TreeFacts),
+    /// How it was then.
+    After(TreeFacts),
+}
+
+/// Facts → findings, for one control.
+pub(super) type Judge<'a> = &'a mut dyn FnMut(&mut Engine, Sight, OnDirectory<'_>) -> Vec<Planned>;
+
+/// What a pass changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub corrections: Vec<Correction>,
+    /// See [`super::Pass::undone`].
+    pub undone: BTreeSet<Object>,
+}
+
+impl Engine {
+    /// One control: judged, mended as far as `mode` allows, and judged again.
+    pub(super) fn control(
+        &mut self,
+        id: ControlId,
+        mode: Mode,
+        changes: &mut Changes,
+        on_directory: OnDirectory<'_>,
+        judge: Judge<'_>,
+    ) -> ControlReport {
+        let first = if mode == Mode::Apply { Sight::Glance } else { Sight::Look };
+        let mut planned = judge(self, first, on_directory);
+        let mut failures: Vec<(Action, String)> = Vec::new();
+        if mode == Mode::Apply {
+            for _ in 0..ROUNDS {
+                if planned.iter().all(|p| p.actions.is_empty()) {
+                    break;
+                }
+                let (attempts, trees) = self.attempt(&planned, on_directory);
+                let sight = match trees {
+                    Some(Trees { before, after }) => {
+                        planned = judge(self, Sight::Before(before), on_directory);
+                        Sight::After(after)
+                    }
+                    None => Sight::Look,
+                };
+                let after = judge(self, sight, on_directory);
+                changes.corrections.extend(corrected(&planned, &attempts, &after));
+                let changed = |(action, outcome): &(Action, Outcome)| {
+                    let again = after.iter().any(|p| p.actions.contains(action));
+                    let undone = again && matches!(outcome, Outcome::Applied { .. });
+                    undone.then(|| action.object()).flatten()
+                };
+                changes.undone.extend(attempts.iter().filter_map(changed));
+                failures = attempts
+                    .iter()
+                    .filter_map(|(action, outcome)| match outcome {
+                        Outcome::Refused { reason } | Outcome::Failed { reason } => {
+                            Some((action.clone(), reason.clone()))
+                        }
+                        Outcome::Applied { .. } | Outcome::AlreadyDone => None,
+                    })
+                    .collect();
+                planned = after;
+                if !attempts.iter().any(|(_, o)| matches!(o, Outcome::Applied { .. })) {
+                    break;
+                }
+            }
+            for left in planned.iter_mut().filter(|p| !p.actions.is_empty()) {
+                left.finding.severity = left.unmended;
+                let reason = failures.iter().find(|(action, _)| left.actions.contains(action));
+                if let Some((_, reason)) = reason {
+                    left.finding.message = format!("{} ({reason})", left.finding.message);
+                }
+            }
+        }
+        planned.retain(|p| !self.is_held(p));
+        let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
+        let standing = self.standing.iter().chain(self.contests.values());
+        findings.extend(standing.filter(|f| f.control == id).cloned());
+        ControlReport {
+            id,
+            title: id.title(),
+            cis_ids: id.cis_ids(),
+            state: State::of(&findings),
+            findings,
+        }
+    }
+
+    /// Runs each planned action once, however many findings ask for it.
+    pub(super) fn attempt(
+        &mut self,
+        planned: &[Planned],
+        on_directory: OnDirectory<'_>,
+    ) -> (Vec<(Action, Outcome)>, Option<Trees>) {
+        let mut done: Vec<(Action, Outcome)> = Vec::new();
+        let mut trees = None;
+        for action in planned.iter().flat_map(|p| &p.actions) {
+            if !done.iter().any(|(known, _)| known == action) {
+                let Self { root, proc_sys, held, .. } = self;
+                let ran = apply::run(&mut Hand { root, proc_sys, held, on_directory }, action);
+                trees = trees.or(ran.trees);
+                done.push((action.clone(), ran.outcome));
+            }
+        }
+        (done, trees)
+    }
+
+    /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
+    fn is_held(&self, planned: &Planned) -> bool {
+        let held = |action: &Action| {
+            action
+                .object()
+                .is_some_and(|o| self.held.contains(&o) && self.contests.contains_key(&o))
+        };
+        // Without the protection of links nothing is guarded, which is more than a contest.
+        planned.finding.subject != sysctl::PROTECTED_HARDLINKS
+            && !planned.actions.is_empty()
+            && planned.actions.iter().all(held)
+    }
+}
+
+/// What was wrong before, was acted on, and is not wrong after.
+pub(super) fn corrected(
+    before: &[Planned],
+    attempts: &[(Action, Outcome)],
+    after: &[Planned],
+) -> Vec<Correction> {
+    let applied = |action: &Action| {
+        attempts
+            .iter()
+            .any(|(known, outcome)| known == action && matches!(outcome, Outcome::Applied { .. }))
+    };
+    let still = |planned: &Planned| {
+        after.iter().any(|p| {
+            p.finding.code == planned.finding.code && p.finding.subject == planned.finding.subject
+        })
+    };
+    before
+        .iter()
+        .filter(|p| p.actions.iter().any(applied) && !still(p))
+        .map(|p| Correction {
+            control: p.finding.control,
+            code: p.finding.code,
+            subject: p.finding.subject.clone(),
+            from: p.finding.actual.clone(),
+            to: p.finding.expected.clone(),
+            object: p.actions.iter().find(|action| applied(action)).and_then(Action::object),
+            before: None,
+            writer: None,
+        })
+        .collect()
+}
