@@ -245,7 +245,8 @@ impl Daemon {
             Request::Check(reply) => {
                 self.engine.hold(BTreeSet::new());
                 let pass = self.engine.pass(Mode::Check, &mut |_, _| {});
-                let _ = reply.send(Arc::new(pass.report));
+                let recent = self.recent.iter().cloned().collect();
+                let _ = reply.send(Arc::new(Report { recent, ..pass.report }));
             }
             Request::Reconcile(reply) => {
                 self.look(Why::Asked);

@@ -50,6 +50,30 @@ fn a_writer_that_is_still_there_is_named_in_the_log_and_in_the_report() {
 }
 
 #[test]
+fn a_check_over_the_bus_tells_what_was_corrected_lately_as_every_report_does() {
+    let mut host = attributing();
+    host.start_bus();
+    host.start();
+    host.set_sysctl("kernel/panic", "0");
+    host.until("it is logged", |host| corrections(host, "kernel.panic").len() == 1);
+
+    let answer = host.inside(
+        "busctl --json=short call org.nodeguard.NodeGuard1 /org/nodeguard/NodeGuard1 \
+         org.nodeguard.NodeGuard1 Check",
+    );
+
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|e| {
+        panic!("{e}: {answer:?}");
+    });
+    let report = answer["data"][0].as_str().unwrap();
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert_eq!(report["corrections"], serde_json::json!([]), "it changes nothing");
+    let last = report["recent"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["subject"], "kernel.panic");
+    assert_eq!(last["writer"]["processes"][0]["pid"], std::process::id());
+}
+
+#[test]
 fn a_writer_that_ended_is_named_or_said_to_be_gone_and_never_taken_for_another() {
     let mut host = attributing();
     host.start();
