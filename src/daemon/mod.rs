@@ -277,7 +277,8 @@ impl Daemon {
             self.engine.hold(BTreeSet::new());
             let service = &mut self.service;
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
-            let report = Arc::new(pass.report);
+            let recent = self.recent.iter().cloned().collect();
+            let report = Arc::new(Report { recent, ..pass.report });
             for reply in checks {
                 let _ = reply.send(report.clone());
             }
