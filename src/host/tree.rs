@@ -208,7 +208,7 @@ impl Visitor for Owning<'_> {
         found.add_to(&mut self.trees.before, &entry);
         let (owner, rule) = (self.look.owner, self.look.rule);
         let mended = match entry.open {
-            Some((fd, _)) if found.is_wrong() => mend(fd, entry.inode, owner, rule),
+            Some((fd, _)) if found.is_wrong() => mend(fd, entry.inode, found.acl, owner, rule),
             _ => return found.add_to(&mut self.trees.after, &entry),
         };
         match mended {
