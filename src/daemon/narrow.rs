@@ -67,7 +67,9 @@ impl Daemon {
         let quiet = if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
-            (took * 99).max(SHORTEST_QUIET)
+            // It is the wakeup that costs, more than the turn.
+            let contested = self.pacing.contested().next().is_some();
+            (took * 99).max(if contested { QUIET_WHILE_CONTESTED } else { SHORTEST_QUIET })
         } else if !self.wasted.is_zero() {
             // The events of it are part of what it costs; what was mended in the same turn is not.
             (hints.took + self.wasted) * 9
