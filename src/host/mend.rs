@@ -55,7 +55,7 @@ const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 /// Whether an access control list could give somebody else access. The group's bits of the mode
 /// are the mask of such a list: where they are empty it gives nothing, and no system call is spent
 /// on it. A directory's default list counts whatever its mode, since its new entries get it.
-fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
+pub(super) fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
     match inode.kind {
         _ if rule != ModeRule::EtcdTree => false,
         FileType::Directory => true,
