@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, sysctl_path};
+use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, shown, sysctl_path};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -55,8 +55,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(priority: Priority, message: impl Into<String>) -> Self {
-        Self { priority, message: message.into(), fields: Vec::new() }
+    /// The message is for people: journalctl hides one with control characters, and stderr may be
+    /// a terminal, so they are escaped; line breaks stay. Fields have the data as it is.
+    pub fn new(priority: Priority, message: impl AsRef<str>) -> Self {
+        let lines: Vec<_> =
+            message.as_ref().split('\n').map(|line| shown(Path::new(line))).collect();
+        Self { priority, message: lines.join("\n"), fields: Vec::new() }
+    }
+
+    /// What a person reads of it.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     #[must_use]
@@ -77,7 +86,8 @@ impl Entry {
         if let Some(writer) = writer {
             text += &format!("; {writer}");
         }
-        let mut entry = Self::new(Priority::Notice, text)
+        // One line, whatever lines the value has.
+        let mut entry = Self::new(Priority::Notice, shown(Path::new(&text)))
             .field("MESSAGE_ID", message_id::CORRECTED)
             .about(*control, code, subject)
             .field("NODEGUARD_ACTUAL", from)

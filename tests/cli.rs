@@ -377,6 +377,11 @@ fn a_file_that_sets_a_parameter_later_is_no_finding_where_the_policy_leaves_it_a
         image.run(&["apply", "--role", "server"]);
         let found: Vec<_> = findings(&image.check().1).into_iter().map(|f| f.0).collect();
         assert_eq!(found, codes, "{policy}");
+        let explained = image.run(&["explain", "kernel.panic", "--role", "server", "--json"]);
+        let answer: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+        let wanted = &answer["keys"][0]["wanted"];
+        assert_eq!(wanted["policy"], policy);
+        assert_eq!(wanted["policy_origin"]["line"], 2, "{wanted}");
     }
 }
 

@@ -9,7 +9,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::{CliError, Exit, GateArgs, need_root, now, runtime, worst_first};
+use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
 use crate::bus::{BusAddress, client};
 use crate::controls::overrides::{CODES, Used, Word};
 use crate::host::command::CommandError;
@@ -37,11 +37,11 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if let Err(e) = write_gate_role(&root, role) {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
     }
     let word = claim(&root, role);
     let view = ask(role, ASKING.min(limit / 2)).or_else(|reason| {
-        eprintln!("nodeguard: {reason}; the gate looks by itself");
+        say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end)
     });
     let Some(word) = word else {
@@ -84,12 +84,12 @@ fn backstop(after: Duration) -> Option<mpsc::Sender<()>> {
 /// one any more.
 fn claim(root: &Root, role: Role) -> Option<Word> {
     if let Err(e) = overrides::forget(root, role) {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
     }
     match overrides::claim(root, role)? {
         Ok(word) => Some(word),
         Err(reason) => {
-            eprintln!("nodeguard: the override does not count: {reason}");
+            say(&format!("the override does not count: {reason}"));
             None
         }
     }
@@ -153,7 +153,7 @@ fn print(view: &View) {
 
 /// Without a look nothing was found wrong, and a gate that knows nothing is not open.
 fn unknown(error: &LookError) -> Exit {
-    eprintln!("nodeguard: {error}");
+    say(&error.to_string());
     shut(&error.to_string());
     match error {
         LookError::Hangs(_) | LookError::Busy(_) => Exit::TryAgain,
@@ -165,19 +165,18 @@ fn answer(view: &View) -> Exit {
     print(view);
     if view.state() == State::Fatal {
         if let Some((_, worst)) = worst_first(view).first() {
-            let message = worst.message.replace('\n', "; ");
-            let origin = worst.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
-            shut(&format!("{message}{origin}"));
+            shut(&render::finding_line(worst));
         }
-        eprintln!("nodeguard: RKE2 is not started: fix the above, systemd tries again by itself");
+        say("RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
-    eprintln!("nodeguard: this node is {}", view.headline());
+    say(&format!("this node is {}", view.headline()));
     Exit::Ok
 }
 
 /// RKE2's unit lets us: its log lines are not shown while it waits for the next try.
 fn shut(message: &str) {
+    let message = render::joined(message);
     Service::from_environment().status(&format!("nodeguard: {message}"));
 }
 
@@ -199,7 +198,7 @@ fn overridden(view: &View, word: &Word) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
     for (_, finding) in worst_first(view).into_iter().filter(|(_, f)| f.severity == "fatal") {
         let text = format!("overridden: {}: {}", finding.code, finding.message);
-        record(Priority::Error, text.replace('\n', "; "), word);
+        record(Priority::Error, render::joined(&text), word);
         if !codes.contains(&finding.code) {
             codes.push(finding.code.clone());
         }
@@ -224,14 +223,14 @@ fn let_through(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit 
     record(Priority::Error, text.clone(), &word);
     shut(&text);
     if let Err(e) = overrides::remember(root, role, &Used { word, at: now(), codes }) {
-        eprintln!("nodeguard: {e}; `nodeguard status` will not tell of the override");
+        say(&format!("{e}; `nodeguard status` will not tell of the override"));
     }
     Exit::Ok
 }
 
 /// In the journal with a priority and the fields, and in order with RKE2's own words.
 fn record(priority: Priority, text: String, word: &Word) {
-    eprintln!("nodeguard: {text}");
+    say(&text);
     let entry = Entry::overriding(priority, text, &word.by, &word.reason);
     if let Some(mut journal) = Journal::of_record() {
         journal.log(entry);

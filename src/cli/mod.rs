@@ -221,7 +221,7 @@ pub fn main() -> Exit {
         Command::Explain(args) => explain::run(&args),
     };
     result.unwrap_or_else(|e| {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
             CliError::Key(_) => Exit::Usage,
@@ -262,6 +262,11 @@ fn print(json: &str, as_json: bool) -> Result<Exit, CliError> {
 /// A closed pipe (`nodeguard check | head -1`) is no failure of the program.
 fn out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// One line on stderr. What it quotes comes from files and from others.
+fn say(text: &str) {
+    eprintln!("nodeguard: {}", crate::render::line(text));
 }
 
 /// A runtime for one question or one daemon.

@@ -4,7 +4,7 @@
 //! It has no place in a unit file: it is a command that leaves one file in /run, which the next
 //! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
 
-use super::{CliError, Exit, OverrideArgs, need_root, now};
+use super::{CliError, Exit, OverrideArgs, need_root, now, say};
 use crate::controls::overrides::LASTS;
 use crate::host::overrides;
 use crate::host::root::Root;
@@ -18,7 +18,7 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
     let minutes = LASTS / 60;
     let Some(reason) = &args.reason else {
         if !overrides::withdraw(&root, role)? {
-            eprintln!("nodeguard: there is no unused override for role {role}");
+            say(&format!("there is no unused override for role {role}"));
             return Ok(Exit::Ok);
         }
         let text = format!("the override for role {role} was taken back");
@@ -42,7 +42,7 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
 
 /// In the journal, and to whoever typed it.
 fn record(text: &str, entry: Entry) {
-    eprintln!("nodeguard: {text}");
+    say(text);
     if let Some(mut journal) = Journal::of_record() {
         journal.log(entry);
     }

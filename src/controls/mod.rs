@@ -18,5 +18,6 @@ pub mod own_config;
 pub mod rke2_config;
 pub mod sysctl;
 pub mod sysctl_conf;
+mod sysctl_drop_in;
 pub mod sysctl_override;
 pub mod sysctl_wanted;

@@ -42,7 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// they wait for a disk or for others on a busy machine.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// While something is contested that takes whole passes to look at, at most a hundredth.
+/// While something is contested that takes whole passes to look at, at most half a hundredth: what
+/// the events cost comes on top.
 const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where events ask for one pass after the other, the pause between them doubles from the first to
@@ -277,7 +278,8 @@ impl Daemon {
             self.engine.hold(BTreeSet::new());
             let service = &mut self.service;
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
-            let report = Arc::new(pass.report);
+            let recent = self.recent.iter().cloned().collect();
+            let report = Arc::new(Report { recent, ..pass.report });
             for reply in checks {
                 let _ = reply.send(report.clone());
             }
@@ -344,10 +346,10 @@ impl Daemon {
         let waited_for = began < self.rested + FIRST_REST;
         self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
         let took = self.looked - began;
+        let worked = clock::worked().saturating_sub(worked);
         let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
-            (took * 99).min(LONGEST_CONTESTED_PAUSE)
+            took.max(worked * 199).min(LONGEST_CONTESTED_PAUSE)
         } else {
-            let worked = clock::worked().saturating_sub(worked);
             took.max(worked * 9).min(LONGEST_PAUSE)
         };
         self.rested = self.looked + pause.max(self.rest);

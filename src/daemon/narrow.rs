@@ -25,6 +25,9 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
+/// While all of the tree is contested its events tell nothing: who contests it fills their queue in
+/// a second, and to read that takes 10 ms.
+const LONGEST_QUIET_WHILE_HELD: Duration = Duration::from_secs(5);
 
 /// Between whole passes that only tell about what is not written.
 const STANDING_PAUSE: Duration = Duration::from_secs(1);
@@ -64,10 +67,16 @@ impl Daemon {
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
         }
-        let quiet = if self.held_back {
+        let mut longest = LONGEST_QUIET;
+        let quiet = if matches!(from, Source::Tree) && self.tree_is_held() {
+            longest = LONGEST_QUIET_WHILE_HELD;
+            (took * 199).max(QUIET_WHILE_CONTESTED)
+        } else if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
-            (took * 99).max(SHORTEST_QUIET)
+            // It is the wakeup that costs, more than the turn.
+            let contested = self.pacing.contested().next().is_some();
+            (took * 99).max(if contested { QUIET_WHILE_CONTESTED } else { SHORTEST_QUIET })
         } else if !self.wasted.is_zero() {
             // The events of it are part of what it costs; what was mended in the same turn is not.
             (hints.took + self.wasted) * 9
@@ -78,8 +87,7 @@ impl Daemon {
             Source::Host => &mut self.host,
             Source::Tree => &mut self.tree,
         };
-        ear.quiet =
-            (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(LONGEST_QUIET));
+        ear.quiet = (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(longest));
     }
 
     /// Whether something is wrong that the tree's owner or an operator may be about to mend.
@@ -132,6 +140,12 @@ impl Daemon {
         change == Change::None
     }
 
+    fn tree_is_held(&mut self) -> bool {
+        let Some(guard) = &self.watch.guard else { return false };
+        let tree = Object::Tree(guard.dir.clone());
+        self.pacing.verdict(&tree, Instant::now()) == Verdict::HoldBack
+    }
+
     fn hold_back(&mut self) -> bool {
         self.held_back = true;
         true
@@ -144,12 +158,12 @@ impl Daemon {
         whole: bool,
         corrections: &mut Vec<Correction>,
     ) -> bool {
-        let Some(guard) = &self.watch.guard else { return true };
-        let now = Instant::now();
         // Who keeps changing many entries at once fights over the whole tree.
-        if self.pacing.verdict(&Object::Tree(guard.dir.clone()), now) == Verdict::HoldBack {
+        if self.tree_is_held() {
             return self.hold_back();
         }
+        let Some(guard) = &self.watch.guard else { return true };
+        let now = Instant::now();
         let object = Object::File(join(&guard.dir, below));
         match self.pacing.verdict(&object, now) {
             Verdict::Go => {}

@@ -189,7 +189,13 @@ fn why_refused(e: Errno) -> &'static str {
         Errno::ROFS => {
             ": /proc/sys is read-only here, as in a container; it can be set on the host"
         }
-        Errno::PERM | Errno::ACCESS => ": not allowed, as in a container or under a lockdown",
+        Errno::PERM => {
+            ": it takes a right that the service has not, or it can be set only once in a boot, or \
+             not in a container or under a lockdown"
+        }
+        Errno::ACCESS => {
+            ": nobody here may write it, as where the kernel has it read-only or in a container"
+        }
         Errno::NOENT => ": it is gone",
         _ => "",
     }

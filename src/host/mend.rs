@@ -11,10 +11,15 @@ use super::walk::{ENTRY, Inode, Seen};
 use crate::controls::etcd_data_dir::octal;
 use crate::model::{ModeRule, Owner};
 
-/// Makes what is behind `fd`, which was looked at as `inode`, right. An error says what is wrong
-/// now.
-pub(super) fn mend(fd: &OwnedFd, inode: Inode, owner: Owner, rule: ModeRule) -> Result<(), String> {
-    let acl = has_foreign_acl(fd, inode, rule);
+/// Makes what is behind `fd`, which was looked at as `inode`, right; `acl`: it had an access control
+/// list that [`gives_access`]. An error says what is wrong now.
+pub(super) fn mend(
+    fd: &OwnedFd,
+    inode: Inode,
+    acl: bool,
+    owner: Owner,
+    rule: ModeRule,
+) -> Result<(), String> {
     let stripped = if acl { strip_acls(fd) } else { Ok(()) };
     match stripped.and_then(|()| set(fd, inode, owner, rule)) {
         Ok(inode)
@@ -50,7 +55,7 @@ const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 /// Whether an access control list could give somebody else access. The group's bits of the mode
 /// are the mask of such a list: where they are empty it gives nothing, and no system call is spent
 /// on it. A directory's default list counts whatever its mode, since its new entries get it.
-fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
+pub(super) fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
     match inode.kind {
         _ if rule != ModeRule::EtcdTree => false,
         FileType::Directory => true,
@@ -71,11 +76,18 @@ pub(super) fn gives_access(entry: &Seen<'_>, rule: ModeRule) -> bool {
 }
 
 fn has_foreign_acl(fd: &OwnedFd, inode: Inode, rule: ModeRule) -> bool {
-    let has = |link: &str| {
-        // A file system without such lists says so with an error: a no, too.
-        ACLS.into_iter().any(|name| rustix::fs::getxattr_query(link, name).is_ok())
+    may_have_acl(inode, rule) && ACLS.into_iter().any(|name| has_acl(fd, inode, name))
+}
+
+fn has_acl(fd: &OwnedFd, inode: Inode, name: &str) -> bool {
+    // A walk holds directories open for reading, and the way over the magic link takes several times
+    // as long. Any other descriptor is an `O_PATH` one, which this call refuses.
+    let found = match inode.is_directory().then(|| rustix::fs::fgetxattr_query(fd, name)) {
+        None | Some(Err(Errno::BADF)) => rustix::fs::getxattr_query(link_of(fd), name),
+        Some(found) => found,
     };
-    may_have_acl(inode, rule) && has(&link_of(fd))
+    // A file system without such lists says so with an error: a no, too.
+    found.is_ok()
 }
 
 fn strip_acls(fd: &OwnedFd) -> Result<(), Errno> {

@@ -134,7 +134,7 @@ pub fn own(
     look: Look<'_>,
     on_directory: OnDirectory<'_>,
 ) -> Owned {
-    let mut owning = Owning { look, on_directory, sum: Sum::default(), trees: Trees::default() };
+    let mut owning = Owning::new(look, on_directory);
     match walk::visit_below(root, base, below, &mut owning) {
         Ok(()) => Owned { outcome: owning.sum.outcome(), trees: Some(owning.trees) },
         Err(e) => Owned { outcome: failed(base, below, e), trees: None },
@@ -143,12 +143,8 @@ pub fn own(
 
 /// The same for one entry alone.
 pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: ModeRule) -> Outcome {
-    let mut owning = Owning {
-        look: Look { rule, ..Look::whole(owner) },
-        on_directory: &mut |_, _| {},
-        sum: Sum::default(),
-        trees: Trees::default(),
-    };
+    let on_directory: OnDirectory<'_> = &mut |_, _| {};
+    let mut owning = Owning::new(Look { rule, ..Look::whole(owner) }, on_directory);
     match walk::visit_entry(root, base, below, &mut owning) {
         Ok(()) => owning.sum.outcome(),
         Err(e) => failed(base, below, e),
@@ -189,6 +185,16 @@ struct Owning<'a> {
     on_directory: OnDirectory<'a>,
     sum: Sum,
     trees: Trees,
+    /// The last entry was wrong. The next one is likely to be as well, and right if it was right:
+    /// to open one takes three system calls, to look at it by its name one.
+    last_was_wrong: bool,
+}
+
+impl<'a> Owning<'a> {
+    fn new(look: Look<'a>, on_directory: OnDirectory<'a>) -> Self {
+        let (sum, trees) = (Sum::default(), Trees::default());
+        Self { look, on_directory, sum, trees, last_was_wrong: false }
+    }
 }
 
 impl Visitor for Owning<'_> {
@@ -205,10 +211,11 @@ impl Visitor for Owning<'_> {
             }
         };
         let found = judge(&entry, self.look);
+        self.last_was_wrong = found.is_wrong();
         found.add_to(&mut self.trees.before, &entry);
         let (owner, rule) = (self.look.owner, self.look.rule);
         let mended = match entry.open {
-            Some((fd, _)) if found.is_wrong() => mend(fd, entry.inode, owner, rule),
+            Some((fd, _)) if found.is_wrong() => mend(fd, entry.inode, found.acl, owner, rule),
             _ => return found.add_to(&mut self.trees.after, &entry),
         };
         match mended {
@@ -224,9 +231,16 @@ impl Visitor for Owning<'_> {
         }
     }
 
-    /// What is changed is what was looked at, and not what has its name by then.
     fn opens(&self) -> bool {
-        true
+        self.last_was_wrong
+    }
+
+    /// What is changed is what was looked at, and not what has its name by then.
+    fn changes(&self, inode: Inode) -> bool {
+        let wanted = self.look.rule.wanted(inode.is_directory(), inode.mode);
+        inode.owner != self.look.owner
+            || inode.mode != wanted
+            || mend::may_have_acl(inode, self.look.rule)
     }
 }
 

@@ -95,8 +95,13 @@ pub(super) trait Visitor {
 
     fn met(&mut self, met: Met<'_>);
 
-    /// Whether every entry is to be opened before it is looked at, for a change.
+    /// Whether the next entry is to be opened before it is looked at, since it will be changed.
     fn opens(&self) -> bool {
+        false
+    }
+
+    /// Whether an entry that is not open has to be opened and looked at again, for a change.
+    fn changes(&self, _inode: Inode) -> bool {
         false
     }
 
@@ -334,7 +339,9 @@ fn read_level(
         let looked = if visitor.opens() {
             look_open(&fd, name)
         } else {
-            stat_entry(&fd, name).map(|stat| (Inode::of(&stat), None))
+            stat_entry(&fd, name).map(|stat| Inode::of(&stat)).and_then(|inode| {
+                if visitor.changes(inode) { look_open(&fd, name) } else { Ok((inode, None)) }
+            })
         };
         match looked {
             Ok((inode, _)) if inode.is_directory() => {

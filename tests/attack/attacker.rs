@@ -23,31 +23,53 @@ pub const GROUPS: usize = 64;
 /// Steps with one group before it is the next one's turn.
 const BURST: usize = 512;
 
-/// Between two steps in which an object is made wrong.
-const SPOIL_EVERY: Duration = Duration::from_millis(1);
+/// Between two steps in which an object is made wrong: with as many in turn, none is so more often
+/// than what is never a contest (see `src/pacing.rs`), and the race goes on to the end.
+const SPOIL_EVERY: Duration = Duration::from_millis(4);
 
-/// Where the swapping happens, below the data directory.
+/// Where the swapping happens, below the data directory, if there is one attacker.
 pub const ARENA: &str = "member/snap";
 
-/// The canary's directory from there: for a link that the daemon, which has the host's directory
+/// The canary's directory from an arena: for a link that the daemon, which has the host's directory
 /// for its root, reads as the attacker does.
 const CANARY: &str = "../../../../../../../../../srv/canary";
 
-/// How long an attack in a loop goes on.
-pub fn seconds() -> Duration {
-    let text = std::env::var("NODEGUARD_ATTACK_SECONDS").unwrap_or_else(|_| "3".into());
-    Duration::from_secs(text.parse().expect("NODEGUARD_ATTACK_SECONDS is a number of seconds"))
+/// How long an attack in a loop goes on, if nobody says.
+pub const SECONDS: u64 = 3;
+
+/// How long it is to go on, for whoever runs the tests or, in an attacker's process, for that.
+pub fn seconds(default: u64) -> u64 {
+    let text = std::env::var("NODEGUARD_ATTACK_SECONDS").unwrap_or_else(|_| default.to_string());
+    text.parse().expect("NODEGUARD_ATTACK_SECONDS is a number of seconds")
+}
+
+/// Whether who spoils rests now, having begun at `since`: four seconds in twenty. A tree that needs
+/// mending for a minute without a pause is contested, and the race would be over.
+pub fn rests(since: Instant) -> bool {
+    since.elapsed().as_secs() % 20 >= 16
+}
+
+/// The process's own end.
+fn end() -> Instant {
+    Instant::now() + Duration::from_secs(seconds(SECONDS))
+}
+
+fn enter_arena() {
+    std::env::set_current_dir(std::env::var_os("NODEGUARD_ATTACK_ARENA").unwrap()).unwrap();
 }
 
 /// A running attacker.
 pub struct Attacker {
+    /// How long its loop goes on.
+    pub lasts: Duration,
     child: Child,
     said: Receiver<String>,
 }
 
 impl Attacker {
-    /// Starts the attack `name` against whatever is at `canary`.
-    pub fn start(host: &Host, name: &str, canary: &Path) -> Self {
+    /// Starts the attack `name` in `arena`, a directory on the second level below the data
+    /// directory, against whatever is at `canary`.
+    pub fn start(host: &Host, name: &str, arena: &str, canary: &Path, seconds: u64) -> Self {
         // The directory this test was built in may be closed to etcd.
         let program = host.at("/attacker");
         if !program.exists() {
@@ -61,6 +83,8 @@ impl Attacker {
             .args(["--exact", "the_attacker", "--ignored", "--nocapture"])
             .env("NODEGUARD_ATTACK", name)
             .env("NODEGUARD_ATTACK_CANARY", canary)
+            .env("NODEGUARD_ATTACK_ARENA", arena)
+            .env("NODEGUARD_ATTACK_SECONDS", seconds.to_string())
             .current_dir(host.at(ETCD))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -75,7 +99,7 @@ impl Attacker {
                 }
             }
         });
-        Self { child, said }
+        Self { lasts: Duration::from_secs(seconds), child, said }
     }
 
     /// The next thing it says, waited for at most `limit`.
@@ -150,9 +174,9 @@ struct Step {
 /// Calls `act` until the time is over, in bursts for each group, and counts.
 fn until_the_end(mut act: impl FnMut(Step)) -> usize {
     println!("attacker: prepared");
-    let (end, mut spoilt, mut count) = (Instant::now() + seconds(), Instant::now(), 0);
+    let (began, end, mut spoilt, mut count) = (Instant::now(), end(), Instant::now(), 0);
     while Instant::now() < end {
-        let spoil = spoilt.elapsed() >= SPOIL_EVERY;
+        let spoil = spoilt.elapsed() >= SPOIL_EVERY && !rests(began);
         if spoil {
             spoilt = Instant::now();
         }
@@ -164,7 +188,7 @@ fn until_the_end(mut act: impl FnMut(Step)) -> usize {
 
 /// A file that turns into a link to a file of root's and back.
 fn swap() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let target = Path::new(CANARY).join("db");
     assert!(target.exists());
     let mut files = Vec::new();
@@ -191,7 +215,7 @@ fn swap() -> usize {
 
 /// A directory that turns into a link to a directory of root's, with the same names in it.
 fn exchange() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     assert!(Path::new(CANARY).join("db").exists());
     let mut files = Vec::new();
     for k in 0..GROUPS {
@@ -215,7 +239,7 @@ fn hard_link(canary: &Path) -> usize {
         made += usize::from(std::fs::hard_link(canary.join(name), format!("mine-{made}")).is_ok());
     }
     println!("attacker: linked {made}");
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let files: Vec<_> = (0..GROUPS).map(|k| file(&format!("f{k}"))).collect();
     until_the_end(|Step { k, spoil: due, .. }| {
         if due {
@@ -228,7 +252,7 @@ fn hard_link(canary: &Path) -> usize {
 
 /// A file that turns into a fifo, a socket and a device that was planted as `n…`.
 fn special() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let mut files = Vec::new();
     for k in 0..GROUPS {
         files.push(file(&format!("f{k}")));
@@ -255,7 +279,7 @@ fn special() -> usize {
 
 /// Directories `d…` that change places with `m…`, on which the daemon has a mount.
 fn mount() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let mut files = Vec::new();
     for k in 0..GROUPS {
         std::fs::create_dir_all(format!("d{k}/sub")).unwrap();
@@ -281,8 +305,7 @@ fn nest() -> usize {
     }
     println!("attacker: prepared");
     // It moves as a whole, and its far end goes on changing.
-    let end = Instant::now() + seconds();
-    let mut count = 0;
+    let (end, mut count) = (end(), 0);
     while Instant::now() < end {
         exchanged("deep", "member");
         exchanged("deep", "member");
@@ -308,7 +331,7 @@ pub const STRANGE: [&[u8]; 9] = [
 
 fn names() -> usize {
     use std::os::unix::ffi::OsStrExt;
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let strange: Vec<_> = STRANGE.iter().map(|n| std::ffi::OsStr::from_bytes(n)).collect();
     for name in &strange {
         std::fs::create_dir(name).unwrap();
@@ -344,7 +367,7 @@ fn wide() -> usize {
 /// Events without an end: modes that are right and modes that are wrong, renames of files and of
 /// directories with something in them.
 fn flood() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     // Fewer than the hints that the daemon keeps in a turn: all of them are looked at.
     let files: Vec<_> = (0..500).map(|n| file(&format!("{n:0100}"))).collect();
     std::fs::create_dir("d").unwrap();
@@ -366,7 +389,7 @@ fn flood() -> usize {
 /// More events than the kernel's queue takes, no two alike in a row, and about few files that are
 /// all right: none of them is a reason to look at more.
 fn overflow() -> usize {
-    std::env::set_current_dir(ARENA).unwrap();
+    enter_arena();
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let events = limit.trim().parse::<usize>().unwrap() + 1000;
     let files: Vec<_> = (0..2).map(|n| file(&format!("f{n}"))).collect();

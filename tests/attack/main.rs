@@ -3,7 +3,8 @@
 //! directory while the real daemon, as root, keeps that directory etcd's.
 //!
 //! In every one of them: nothing outside the tree changes, the daemon neither dies nor hangs nor
-//! grows, and goes on with the rest of its work. Loops last `NODEGUARD_ATTACK_SECONDS` (3).
+//! grows, and goes on with the rest of its work. Loops last `NODEGUARD_ATTACK_SECONDS`; without that
+//! 3, and the race between check and use 60.
 
 mod attacker;
 mod canary;
@@ -19,7 +20,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use attacker::{ARENA, GROUPS, STRANGE};
+use attacker::{ARENA, Attacker, GROUPS, STRANGE};
 use host::{ETCD, proc_file};
 use ordeal::{Ordeal, RootAtWork};
 
@@ -42,65 +43,63 @@ fn corrections(ordeal: &Ordeal) -> usize {
     ordeal.host.log().matches(" corrected: ").count()
 }
 
+/// How long the attackers of the race between check and use go on.
+const RACE_SECONDS: u64 = 60;
+
+/// Each in a directory of its own.
+const RACERS: [(&str, &str); 3] =
+    [("swap", "member/snap"), ("exchange", "member/exchange"), ("hard-link", "member/linked")];
+
+/// A file swapped for a link to one of root's, a directory for a link to one of root's with the same
+/// names in it, a file for one of root's that was linked into the tree: all of them without a pause
+/// and at once, so that a minute of each takes a minute.
 #[test]
-fn a_file_swapped_for_a_link_between_check_and_use_leads_nowhere() {
+fn what_is_swapped_between_check_and_use_for_a_whole_minute_leads_nowhere() {
     let mut ordeal = Ordeal::new();
-    let attacker = ordeal.attack("swap").prepared();
-    let root = RootAtWork::on(ordeal.in_tree(ARENA), numbered("f", ""));
-
-    let swaps = ordeal.endure(&attacker);
-
-    let taken = root.stop();
-    println!("figure: {taken} files were root's in between, {} corrections", corrections(&ordeal));
-    assert!(swaps > 1000 && taken > 20 && corrections(&ordeal) > 20);
-    assert!(ordeal.host.status().starts_with("fatal"), "{}", ordeal.host.status());
-    ordeal.right_in_the_end();
-    ordeal.ready_without(&[ARENA]);
-}
-
-#[test]
-fn a_directory_exchanged_with_a_link_to_one_of_roots_leads_nowhere() {
-    let mut ordeal = Ordeal::new();
-    let attacker = ordeal.attack("exchange").prepared();
-    let names = [numbered("d", "/db"), numbered("d", "/sub/x"), numbered("d", "/sub")].concat();
-    let root = RootAtWork::on(ordeal.in_tree(ARENA), names);
-
-    let swaps = ordeal.endure(&attacker);
-
-    let taken = root.stop();
-    println!("figure: {taken} files were root's in between, {} corrections", corrections(&ordeal));
-    assert!(swaps > 1000 && taken > 20 && corrections(&ordeal) > 20);
-    assert!(ordeal.host.status().starts_with("fatal"), "{}", ordeal.host.status());
-    ordeal.right_in_the_end();
-    ordeal.ready_without(&[ARENA]);
-}
-
-#[test]
-fn files_of_roots_linked_into_the_tree_stay_roots() {
-    let mut ordeal = Ordeal::new();
+    let etcd = ordeal.host.etcd().unwrap();
+    for (_, arena) in RACERS {
+        let arena = ordeal.in_tree(arena);
+        fs::create_dir_all(&arena).unwrap();
+        std::os::unix::fs::chown(&arena, Some(etcd.0), Some(etcd.1)).unwrap();
+    }
+    let [in_swap, in_exchange, in_linked] = RACERS.map(|(_, arena)| ordeal.in_tree(arena));
     // What the kernel refuses to etcd under fs.protected_hardlinks=1 is planted by root instead.
     for (n, name) in numbered("h", "").iter().enumerate() {
         let target = ["db", "key", "set-id", "sub/x"][n % 4];
-        let planted = ordeal.in_tree(ARENA).join(name);
-        fs::hard_link(ordeal.canary.dir.join(target), planted).unwrap();
+        fs::hard_link(ordeal.canary.dir.join(target), in_linked.join(name)).unwrap();
     }
     ordeal.canary.look();
     ordeal.host.until("fatal", |host| host.status().starts_with("fatal"));
-    let attacker = ordeal.attack("hard-link");
-    let linked = attacker.says(host::PATIENCE);
+    let seconds = attacker::seconds(RACE_SECONDS);
+    let attackers = RACERS.map(|(name, arena)| ordeal.attack_in(arena, name, seconds));
+    let linked = attackers[2].says(host::PATIENCE);
     if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap().trim() == "1" {
         // The one that everybody may write anyway is no protected one.
         assert_eq!(linked.as_deref(), Some("linked 1"));
     }
-    let attacker = attacker.prepared();
-    let root = RootAtWork::on(ordeal.in_tree(ARENA), numbered("f", ""));
+    let attackers = attackers.map(Attacker::prepared);
+    let names = [numbered("d", "/db"), numbered("d", "/sub/x"), numbered("d", "/sub")].concat();
+    let before = corrections(&ordeal);
+    let root = [
+        RootAtWork::on(in_swap, numbered("f", "")),
+        RootAtWork::on(in_exchange, names),
+        RootAtWork::on(in_linked, numbered("f", "")),
+    ];
 
-    let swaps = ordeal.endure(&attacker);
+    let swaps = ordeal.endure_all(&attackers);
 
-    let taken = root.stop();
-    assert!(swaps > 1000 && taken > 20 && corrections(&ordeal) > 20);
+    let taken = root.map(RootAtWork::stop);
+    let corrected = corrections(&ordeal) - before;
+    println!(
+        "figure: swaps {swaps:?}, files that were root's meanwhile {taken:?}, corrections by the daemon {corrected}"
+    );
+    assert!(swaps.iter().all(|n| *n > 1000), "no race: swaps {swaps:?}");
+    assert!(taken.iter().all(|n| *n > 20), "nothing to correct: {taken:?}");
+    assert!(corrected > 20, "no race: {corrected} corrections");
+    assert!(ordeal.host.status().starts_with("fatal"), "{}", ordeal.host.status());
     ordeal.right_in_the_end();
-    ordeal.ready_without(&[ARENA, "mine-0", "mine-1", "mine-2", "mine-3"]);
+    let arenas = RACERS.map(|(_, arena)| arena);
+    ordeal.ready_without(&[&arenas[..], &["mine-0", "mine-1", "mine-2", "mine-3"]].concat());
 }
 
 #[test]

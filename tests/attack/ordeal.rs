@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 
-use crate::attacker::Attacker;
+use crate::attacker::{self, ARENA, Attacker};
 use crate::canary::Canary;
 use crate::host::{ETCD, Host, proc_file};
 use crate::right::wrong;
@@ -25,8 +25,12 @@ const WATCHDOG: Duration = Duration::from_secs(3);
 /// Of a debug build, at its highest ever.
 const MEMORY_LIMIT_KIB: u64 = 24 * 1024;
 
-/// Between two provocations. Few enough to be no fight: that is another test.
+/// Between two looks at the daemon.
 const PAUSE: Duration = Duration::from_millis(150);
+
+/// Provocations of the daemon in a time that loops last. Few enough to be no fight, even where it
+/// is a whole pass that answers each: that is another test.
+const PROVOCATIONS: u32 = 20;
 
 /// Of /proc, on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -59,23 +63,43 @@ impl Ordeal {
         Self { host, canary, sysctl_limit: SYSCTL_LIMIT, etcd, _alone: alone }
     }
 
+    /// One attacker, for a short time.
     pub fn attack(&self, name: &str) -> Attacker {
-        Attacker::start(&self.host, name, &self.canary.dir)
+        self.attack_in(ARENA, name, attacker::seconds(attacker::SECONDS))
+    }
+
+    pub fn attack_in(&self, arena: &str, name: &str, seconds: u64) -> Attacker {
+        Attacker::start(&self.host, name, arena, &self.canary.dir, seconds)
     }
 
     /// Lets `attacker` work and, until it is done, provokes the daemon and looks at it. Prints what
     /// it cost. Gives the attacker's count.
     pub fn endure(&mut self, attacker: &Attacker) -> usize {
+        self.endure_all(std::slice::from_ref(attacker))[0]
+    }
+
+    /// The same with several at once.
+    pub fn endure_all(&mut self, attackers: &[Attacker]) -> Vec<usize> {
+        let every = attackers.iter().map(|attacker| attacker.lasts).max().unwrap() / PROVOCATIONS;
         let began = Instant::now();
         let cpu = self.cpu();
         let (mut worst, mut mended, mut longest_gap) = (Duration::ZERO, 0, Duration::ZERO);
-        let mut fed = Instant::now();
+        let (mut fed, mut provoked) = (Instant::now(), None::<Instant>);
         self.host.told.clear();
-        let done = loop {
-            if let Some(said) = attacker.says(PAUSE) {
-                break said.strip_prefix("done ").expect(&said).parse().unwrap();
+        let mut done: Vec<usize> = Vec::new();
+        loop {
+            // They end at about the same time.
+            if let Some(said) = attackers[done.len()].says(PAUSE) {
+                done.push(said.strip_prefix("done ").expect(&said).parse().unwrap());
+                if done.len() == attackers.len() {
+                    break;
+                }
             }
-            self.host.set_sysctl("kernel/panic", "0");
+            let provoke = provoked.is_none_or(|at| at.elapsed() >= every);
+            if provoke {
+                provoked = Some(Instant::now());
+                self.host.set_sysctl("kernel/panic", "0");
+            }
             let took = self.host.until("kernel.panic is 10", |host| {
                 if host.told.iter().any(|line| line == "WATCHDOG=1") {
                     longest_gap = longest_gap.max(fed.elapsed());
@@ -84,14 +108,14 @@ impl Ordeal {
                 }
                 host.sysctl("kernel/panic") == "10"
             });
-            (worst, mended) = (worst.max(took), mended + 1);
-        };
+            (worst, mended) = (worst.max(took), mended + u32::from(provoke));
+        }
         let lasted = began.elapsed();
         longest_gap = longest_gap.max(fed.elapsed());
         let share = 100.0 * (self.cpu() - cpu) / lasted.as_secs_f64();
         let memory = self.memory_kib();
         println!(
-            "figure: {done} steps in {:.1} s; CPU {share:.0} %, memory {memory} KiB at most, \
+            "figure: {done:?} steps in {:.1} s; CPU {share:.0} %, memory {memory} KiB at most, \
              sysctl mended {mended} times in {} ms at most, watchdog fed every {} ms at least",
             lasted.as_secs_f64(),
             worst.as_millis(),
@@ -175,6 +199,7 @@ pub struct RootAtWork {
 impl RootAtWork {
     pub fn on(arena: PathBuf, names: Vec<String>) -> Self {
         let (stop, stopped) = channel();
+        let began = Instant::now();
         let thread = std::thread::spawn(move || {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let arena = rustix::fs::open(&arena, flags, Mode::empty()).unwrap();
@@ -184,7 +209,7 @@ impl RootAtWork {
                 if stopped.recv_timeout(BETWEEN_ENTRIES) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
-                given += u64::from(take(&arena, name));
+                given += u64::from(!attacker::rests(began) && take(&arena, name));
             }
             given
         });

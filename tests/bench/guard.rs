@@ -39,12 +39,7 @@ fn main() {
     parameters::idle(Duration::from_secs(number("NODEGUARD_BENCH_IDLE", 60) as u64));
     drift(events);
     contest::cost(Duration::from_secs(number("NODEGUARD_BENCH_CONTEST", 10) as u64));
-    let mut entries = 1000;
-    while entries <= largest {
-        walks(entries);
-        entries *= 10;
-    }
-    memory();
+    growth(largest);
 }
 
 // ---- drift ----------------------------------------------------------------------------------
@@ -214,9 +209,44 @@ fn timed(runs: usize, mut before: impl FnMut(), mut run: impl FnMut()) -> f64 {
     times[times.len() / 2]
 }
 
-fn walks(entries: usize) {
+/// What a tree of some size takes.
+struct Walked {
+    entries: usize,
+    /// Milliseconds.
+    check: f64,
+    apply: f64,
+    /// Of the daemon, MiB.
+    resident: f64,
+    peak: f64,
+}
+
+/// From a thousand entries to `largest`, each ten times the one before.
+fn growth(largest: usize) {
+    let sizes = std::iter::successors(Some(1000), |n| Some(n * 10));
+    let walked: Vec<_> = sizes.take_while(|n| *n <= largest).map(walks).collect();
+    println!("growth (ms, and MiB of the daemon that repaired it while it ran; goals 4, 10)");
+    println!(
+        "  {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "entries", "check", "", "apply", "", "resident", "peak"
+    );
+    for (n, now) in walked.iter().enumerate() {
+        let before = &walked[n.saturating_sub(1)];
+        println!(
+            "  {:>9} {:>9.1} {:>8.1}x {:>9.1} {:>8.1}x {:>9.1} {:>9.1}",
+            now.entries,
+            now.check,
+            now.check / before.check,
+            now.apply,
+            now.apply / before.apply,
+            now.resident,
+            now.peak,
+        );
+    }
+}
+
+fn walks(entries: usize) -> Walked {
     // As an image, so that both are one process and nothing else.
-    let host = Host::server();
+    let mut host = Host::server();
     let root = host.at("/").to_str().unwrap().to_owned();
     let nodeguard = |command: &str| {
         let status = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
@@ -246,22 +276,33 @@ fn walks(entries: usize) {
     println!("  all wrong:  nodeguard apply {repair:>9.1}   chown -R        {chown_r:>9.1}");
     print_ratio("check against chown -R --from", check / from, Some(0.7));
     print_ratio("apply against chown -R", repair / chown_r, Some(1.0));
-}
 
-// ---- memory ---------------------------------------------------------------------------------
-
-fn memory() {
-    let mut host = Host::server();
-    make_tree(&host.at(ETCD), 100_000);
     host.start();
+    chown_all(&["0:0"]);
+    let begin = Instant::now();
+    let mut pending = vec![dir];
+    while let Some(path) = pending.pop() {
+        let is_right = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|m| (m.uid(), m.gid()) == (uid, gid))
+        };
+        while !is_right(&path) {
+            assert!(begin.elapsed() < REPAIR_LIMIT, "{} stays root's", path.display());
+            std::thread::yield_now();
+        }
+        let entries = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap());
+        pending.extend(entries.filter(|e| e.file_type().unwrap().is_dir()).map(|e| e.path()));
+    }
     let status = proc_file(host.pid(), "status");
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     };
-    println!("memory of the daemon after repairing 100,000 entries in 2,000 directories (MiB)");
-    println!("  resident {:.1}, peak {:.1}   (goals: 4, 10)", field("VmRSS:"), field("VmHWM:"));
+    let (resident, peak) = (field("VmRSS:"), field("VmHWM:"));
+    Walked { entries, check, apply: repair, resident, peak }
 }
+
+/// For the daemon to make a tree right that was made wrong under it.
+const REPAIR_LIMIT: Duration = Duration::from_secs(300);
 
 fn print_row(name: &str, l: &Latencies) {
     println!("  {name:<34} {:>9.0} {:>9.0} {:>9.0}", l.at(0.5), l.at(0.99), l.at(1.0));
