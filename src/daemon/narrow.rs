@@ -67,11 +67,20 @@ impl Daemon {
             // once: where our own change is undone by the file system, it makes the next event.
             self.look_soon(MENDING_PAUSE);
         }
-        let mut longest = LONGEST_QUIET;
-        let quiet = if matches!(from, Source::Tree) && self.tree_is_held() {
-            longest = LONGEST_QUIET_WHILE_HELD;
-            (took * 199).max(QUIET_WHILE_CONTESTED)
-        } else if self.held_back {
+        let quiet = self.quiet_after(from, hints, took);
+        let ear = match from {
+            Source::Host => &mut self.host,
+            Source::Tree => &mut self.tree,
+        };
+        ear.quiet = (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet);
+    }
+
+    /// How long no hints of a source are taken after a turn that took so long.
+    fn quiet_after(&mut self, from: Source, hints: &Hints, took: Duration) -> Duration {
+        if from == Source::Tree && self.tree_is_held() {
+            return (took * 199).clamp(QUIET_WHILE_CONTESTED, LONGEST_QUIET_WHILE_HELD);
+        }
+        let quiet = if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             // It is the wakeup that costs, more than the turn.
@@ -83,11 +92,7 @@ impl Daemon {
         } else {
             Duration::ZERO
         };
-        let ear = match from {
-            Source::Host => &mut self.host,
-            Source::Tree => &mut self.tree,
-        };
-        ear.quiet = (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet.min(longest));
+        quiet.min(LONGEST_QUIET)
     }
 
     /// Whether something is wrong that the tree's owner or an operator may be about to mend.
