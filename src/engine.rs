@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
 use crate::controls::etcd_data_dir;
+use crate::controls::overrides;
 use crate::controls::own_config;
 use crate::controls::rke2_config;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
@@ -211,13 +212,15 @@ impl Engine {
             controls.push(engine.control(id, mode, &mut changes, on_directory, judge));
         };
         control(self, ControlId::Rke2Config, mode, &mut |_, _, _| {
-            rke2_config::judge(&rke2_config::Facts {
+            let mut planned = rke2_config::judge(&rke2_config::Facts {
                 config: &node.config,
                 version: node.version.as_ref(),
                 role: node.role,
                 units: node.units,
                 place: node.place.as_ref(),
-            })
+            });
+            planned.extend(overrides::judge(&node.overrides));
+            planned
         });
         control(self, ControlId::Sysctl, mode, &mut |engine, _, _| {
             let own = &engine.settings.sysctl;

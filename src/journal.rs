@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, sysctl_path};
+use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, shown, sysctl_path};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -42,6 +42,8 @@ pub mod message_id {
     pub const FINDING: &str = "c7be608bb011498ebcce96b899cfcc8f";
     /// Somebody keeps undoing a correction, or stopped.
     pub const CONTESTED: &str = "318740df3b4e41deb32a887fd64cae42";
+    /// An override was asked for, taken back, used or not needed.
+    pub const OVERRIDE: &str = "46adfef77b164c3e8a724ba46a6e799f";
 }
 
 /// One entry.
@@ -53,8 +55,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(priority: Priority, message: impl Into<String>) -> Self {
-        Self { priority, message: message.into(), fields: Vec::new() }
+    /// The message is for people: journalctl hides one with control characters, and stderr may be
+    /// a terminal, so they are escaped; line breaks stay. Fields have the data as it is.
+    pub fn new(priority: Priority, message: impl AsRef<str>) -> Self {
+        let lines: Vec<_> =
+            message.as_ref().split('\n').map(|line| shown(Path::new(line))).collect();
+        Self { priority, message: lines.join("\n"), fields: Vec::new() }
+    }
+
+    /// What a person reads of it.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     #[must_use]
@@ -75,7 +86,8 @@ impl Entry {
         if let Some(writer) = writer {
             text += &format!("; {writer}");
         }
-        let mut entry = Self::new(Priority::Notice, text)
+        // One line, whatever lines the value has.
+        let mut entry = Self::new(Priority::Notice, shown(Path::new(&text)))
             .field("MESSAGE_ID", message_id::CORRECTED)
             .about(*control, code, subject)
             .field("NODEGUARD_ACTUAL", from)
@@ -140,6 +152,18 @@ impl Entry {
             Some(origin) => entry.field("NODEGUARD_ORIGIN", origin.to_string()),
             None => entry,
         }
+    }
+
+    /// About an operator's override: asked for, used, not needed.
+    pub fn overriding(priority: Priority, text: String, by: &str, reason: &str) -> Self {
+        Self::override_withdrawn(priority, text)
+            .field("NODEGUARD_OVERRIDE_BY", by)
+            .field("NODEGUARD_OVERRIDE_REASON", reason)
+    }
+
+    /// One that was taken back: nobody's any more.
+    pub fn override_withdrawn(priority: Priority, text: String) -> Self {
+        Self::new(priority, text).field("MESSAGE_ID", message_id::OVERRIDE)
     }
 
     /// The node's state changed. What is wrong has entries of its own; `ready` says what is right.
@@ -216,6 +240,11 @@ impl Journal {
             backlog: VecDeque::new(),
             lost: 0,
         })
+    }
+
+    /// journald wherever there is one, for what has to be on record although a person types it.
+    pub fn of_record() -> Option<Self> {
+        std::path::Path::new(SOCKET).exists().then(|| Self::to(SOCKET).ok()).flatten()
     }
 
     fn to(path: impl Into<PathBuf>) -> std::io::Result<Self> {
@@ -340,6 +369,8 @@ mod tests {
             Entry::corrected(&written),
             Entry::corrected(&nobody),
             Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
+            Entry::overriding(Priority::Error, "OVERRIDDEN by alice".into(), "alice", "a ticket"),
+            Entry::override_withdrawn(Priority::Notice, "it was taken back".into()),
         ];
         let text: Vec<_> = entries
             .iter()

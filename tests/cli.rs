@@ -377,6 +377,11 @@ fn a_file_that_sets_a_parameter_later_is_no_finding_where_the_policy_leaves_it_a
         image.run(&["apply", "--role", "server"]);
         let found: Vec<_> = findings(&image.check().1).into_iter().map(|f| f.0).collect();
         assert_eq!(found, codes, "{policy}");
+        let explained = image.run(&["explain", "kernel.panic", "--role", "server", "--json"]);
+        let answer: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+        let wanted = &answer["keys"][0]["wanted"];
+        assert_eq!(wanted["policy"], policy);
+        assert_eq!(wanted["policy_origin"]["line"], 2, "{wanted}");
     }
 }
 
@@ -396,6 +401,15 @@ fn the_own_configuration_of_an_image_is_never_read_through_a_link_out_of_it() {
 fn wrong_usage_and_a_missing_permission_have_codes_of_their_own() {
     assert_eq!(nodeguard(&["frobnicate"]).status.code(), Some(64));
     assert_eq!(nodeguard(&["gate"]).status.code(), Some(64), "a gate without a role");
+    let long = "x".repeat(201);
+    for reason in [&[][..], &["--reason", " "], &["--reason", "a\nb"], &["--reason", &long]] {
+        let output = nodeguard(&[&["override", "--role", "server"], reason].concat());
+        assert_eq!(output.status.code(), Some(64), "an override for {reason:?}");
+    }
+    for limit in ["0", "601", "-1", "x"] {
+        let output = nodeguard(&["gate", "--role", "server", "--limit", limit]);
+        assert_eq!(output.status.code(), Some(64), "a gate for {limit} s");
+    }
     assert_eq!(nodeguard(&["--version"]).status.code(), Some(0));
     let missing = nodeguard(&["check", "--root", "/no/such/directory"]);
     assert_eq!(missing.status.code(), Some(1));
@@ -406,7 +420,8 @@ fn wrong_usage_and_a_missing_permission_have_codes_of_their_own() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("nodeguard");
     fs::copy(env!("CARGO_BIN_EXE_nodeguard"), &program).unwrap();
-    for command in [&["apply"][..], &["run"], &["gate", "--role", "server"]] {
+    let overriding = &["override", "--role", "server", "--reason", "x"][..];
+    for command in [&["apply"][..], &["run"], &["gate", "--role", "server"], overriding] {
         let output = Command::new(&program).args(command).uid(65534).gid(65534).output().unwrap();
         assert_eq!(output.status.code(), Some(77), "{command:?}: {}", text(&output.stderr));
     }

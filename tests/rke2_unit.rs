@@ -170,3 +170,21 @@ fn files_beyond_the_limit_are_left_out() {
     let many: String = (0..10_000).map(|number| format!("A{number}=1\n")).collect();
     assert_eq!(env_file::parse("/e", many.as_bytes()).len(), 4096);
 }
+
+#[test]
+fn an_environment_is_taken_as_it_is() {
+    let origin = nodeguard::model::Origin::file("x");
+    let found = unit::assignments(["A=1", "B=x=y\n ", "=no", "none", "1C=no", "", "D="], &origin);
+    assert_eq!(pairs(&found), [("A", "1"), ("B", "x=y\n "), ("D", "")]);
+    let many: Vec<String> = (0..10_000).map(|number| format!("A{number}=1")).collect();
+    assert_eq!(unit::assignments(many.iter().map(String::as_str), &origin).len(), 4096);
+}
+
+#[test]
+fn the_variables_to_pass_are_names_and_an_empty_line_forgets_them() {
+    let names = |content: &str| -> Vec<String> {
+        service(content).passed.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names("[Service]\nPassEnvironment=A B=1 'C'\nPassEnvironment=D\n"), ["A", "C", "D"]);
+    assert_eq!(names("[Service]\nPassEnvironment=A\nPassEnvironment=\nPassEnvironment=B\n"), ["B"]);
+}

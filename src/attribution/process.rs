@@ -132,6 +132,8 @@ fn unit(text: &str) -> Option<String> {
     let line =
         text.lines().find(systemds).or_else(|| text.lines().find(|l| l.starts_with("0::")))?;
     let path = path(line)?;
+    // Of one that ended with its unit: the kernel says so behind the path.
+    let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
     let name = path.split('/').find(|name| !name.is_empty() && !name.ends_with(".slice"))?;
     // systemd puts a line before names that the kernel has another meaning for.
     let name = name.strip_prefix('_').unwrap_or(name);
@@ -157,6 +159,7 @@ mod tests {
                 "12:pids:/x\n1:name=systemd:/system.slice/cron.service\n0::/other\n",
                 Some("cron.service"),
             ),
+            ("0::/system.slice/a.service (deleted)\n", Some("a.service")),
             ("1:name=systemd:/\n0::/system.slice/a.service\n", None),
             (
                 "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-ab.scope\n",

@@ -2,7 +2,7 @@
 //! `nodeguard config`: nodeguard's own configuration as its files make it, and what is wrong with
 //! them.
 
-use super::{CliError, ConfigArgs, Exit, out, root};
+use super::{CliError, ConfigArgs, Exit, out, root, say};
 use crate::config::{self, Settings};
 use crate::controls::sysctl;
 use crate::host::own_config;
@@ -20,14 +20,12 @@ pub(super) fn run(args: &ConfigArgs) -> Result<Exit, CliError> {
         out(&settings::text(&sources, &effective));
     }
     for problem in &problems {
-        eprintln!("nodeguard: {}: {}", problem.origin, problem.message);
+        say(&format!("{}: {}", problem.origin, problem.message));
     }
     if problems.is_empty() {
         return Ok(Exit::Ok);
     }
-    eprintln!(
-        "nodeguard: until that is corrected a running service keeps its last whole configuration, \
-         and everything else uses the built-in one, shown here"
-    );
+    say("until that is corrected a running service keeps its last whole configuration, \
+         and everything else uses the built-in one, shown here");
     Ok(Exit::Fatal)
 }

@@ -30,14 +30,13 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
         .iter()
         .map(|key| {
             let name = key.dotted();
-            let want = held.iter().find(|want| want.key == name);
-            let want = want.map(|w| Wanted { value: w.value.clone(), source: w.source.clone() });
+            let want = held.iter().find(|want| want.key == name).map(wanted);
             let live = if engine.root().is_live() {
                 live(engine.proc_sys().read(&name))
             } else {
                 Live::NotLookedAt
             };
-            KeyAnswer::new(name, want, live, explainer.explain(key))
+            KeyAnswer { key: name, wanted: want, live, explanation: explainer.explain(key) }
         })
         .collect();
     let unread =
@@ -55,6 +54,15 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
         out(&explain::text(&answer));
     }
     Ok(Exit::Ok)
+}
+
+fn wanted(want: &sysctl::Wanted) -> Wanted {
+    Wanted {
+        value: want.value.clone(),
+        source: want.source.clone(),
+        policy: want.policy.value,
+        policy_origin: want.policy.origin.clone(),
+    }
 }
 
 fn live(value: sysctl::Live) -> Live {

@@ -1,45 +1,105 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `nodeguard gate`: whether RKE2 may start. It runs as `ExecStartPre` of RKE2's unit, so it asks
 //! for a fresh pass every time and what it prints is in RKE2's own status.
+//!
+//! RKE2's unit has no time limit of its own for this, so the gate has one as a whole: a question
+//! to the daemon with a limit, a look in a process of its own with a limit, and a thread that ends
+//! us where even that hangs.
 
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use super::{CliError, Exit, GateArgs, need_root, runtime, worst_first};
+use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
 use crate::bus::{BusAddress, client};
-use crate::engine::{Engine, Mode};
+use crate::controls::overrides::{CODES, Used, Word};
+use crate::host::command::CommandError;
 use crate::host::root::Root;
 use crate::host::runtime::write_gate_role;
+use crate::host::{gate_look, overrides};
+use crate::journal::{Entry, Journal, Priority};
 use crate::model::{Role, State};
 use crate::render::{self, View};
 use crate::service::Service;
 
-/// The daemon's pass may have to make an account first; what takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(10);
+/// The daemon's pass may have to make an account first; what takes longer hangs. Less where the
+/// whole gate has less: the look by itself needs its share.
+const ASKING: Duration = Duration::from_secs(10);
+
+/// Past the limit, for the last words.
+const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     need_root("gate")?;
     let role = Role::from(args.role);
+    let limit = Duration::from_secs(args.limit);
+    let end = Instant::now() + limit;
+    let _backstop = backstop(limit + GRACE);
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if let Err(e) = write_gate_role(&root, role) {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
     }
-    let view = match ask(role) {
-        Ok(view) => view,
-        Err(reason) => {
-            eprintln!("nodeguard: {reason}; the gate looks by itself");
-            let pass = Engine::new(root, Some(role)).pass(Mode::Apply, &mut |_, _| {});
-            render::parse(&render::json(&pass.report))?
+    let word = claim(&root, role);
+    let view = ask(role, ASKING.min(limit / 2)).or_else(|reason| {
+        say(&format!("{reason}; the gate looks by itself"));
+        look(&root, role, end)
+    });
+    let Some(word) = word else {
+        return Ok(match view {
+            Ok(view) => answer(&view),
+            Err(e) => unknown(&e),
+        });
+    };
+    Ok(match view {
+        Ok(view) if view.state() != State::Fatal => {
+            let text = format!("the override of {} was not needed and is used up", word.by);
+            record(Priority::Notice, text, &word);
+            answer(&view)
+        }
+        Ok(view) => {
+            print(&view);
+            let codes = overridden(&view, &word);
+            let_through(&root, role, word, codes)
+        }
+        Err(e) => {
+            record(Priority::Error, format!("overridden: {e}"), &word);
+            let_through(&root, role, word, vec!["not-looked-at".into()])
+        }
+    })
+}
+
+/// Ends this process when the sender has not been dropped by then.
+fn backstop(after: Duration) -> Option<mpsc::Sender<()>> {
+    let (alive, dropped) = mpsc::channel::<()>();
+    let wait = move || {
+        if dropped.recv_timeout(after) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // What hangs may be whoever reads our words: none here.
+            std::process::exit(Exit::TryAgain as i32);
         }
     };
-    Ok(answer(&view))
+    std::thread::Builder::new().spawn(wait).ok().map(|_| alive)
+}
+
+/// The operator's word for this start. Whatever becomes of it, RKE2 does not run from an earlier
+/// one any more.
+fn claim(root: &Root, role: Role) -> Option<Word> {
+    if let Err(e) = overrides::forget(root, role) {
+        say(&e.to_string());
+    }
+    match overrides::claim(root, role)? {
+        Ok(word) => Some(word),
+        Err(reason) => {
+            say(&format!("the override does not count: {reason}"));
+            None
+        }
+    }
 }
 
 /// A fresh pass of the daemon's, or why there is none.
-fn ask(role: Role) -> Result<View, String> {
+fn ask(role: Role, limit: Duration) -> Result<View, String> {
     let address = BusAddress::from_environment().map_err(|e| e.to_string())?;
     let runtime = runtime().map_err(|e| e.to_string())?;
-    let json = runtime.block_on(client::reconcile(&address, LIMIT)).map_err(|e| e.to_string())?;
+    let json = runtime.block_on(client::reconcile(&address, limit)).map_err(|e| e.to_string())?;
     let view = render::parse(&json).map_err(|e| format!("the daemon's report: {e}"))?;
     if view.role == role.as_str() {
         Ok(view)
@@ -48,23 +108,131 @@ fn ask(role: Role) -> Result<View, String> {
     }
 }
 
-fn answer(view: &View) -> Exit {
+/// Why the gate knows nothing of this node.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(
+        "the look at this node did not end within {0} s: something on the way hangs, such as a \
+         file system; RKE2 is not started now, systemd tries again by itself"
+    )]
+    Hangs(u64),
+    #[error(
+        "another gate's look at this node has not ended for {0} s (fuser -v {lock} tells whose); \
+         RKE2 is not started now, systemd tries again by itself",
+        lock = gate_look::LOCK
+    )]
+    Busy(u64),
+    #[error("the gate could not look at this node: {0}")]
+    Failed(String),
+}
+
+/// A pass of our own, in another process: what hangs in the kernel cannot be ended, only left.
+fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
+    let left = end.saturating_duration_since(Instant::now());
+    let ended = gate_look::run(root, role, left).map_err(|e| match e {
+        gate_look::LookError::Busy => LookError::Busy(left.as_secs()),
+        gate_look::LookError::Command(CommandError::Deadline { .. }) => {
+            LookError::Hangs(left.as_secs())
+        }
+        e => LookError::Failed(e.to_string()),
+    })?;
+    eprint!("{}", ended.errors);
+    render::parse(&ended.output)
+        .map_err(|e| LookError::Failed(format!("it ended with {} ({e})", ended.status)))
+}
+
+/// What is wrong, the worst first.
+fn print(view: &View) {
     for (_, finding) in worst_first(view) {
         if finding.severity != "note" {
             // To stderr, so that it stands in order with RKE2's own words.
             eprint!("{}", render::finding_text(finding, "nodeguard: "));
         }
     }
+}
+
+/// Without a look nothing was found wrong, and a gate that knows nothing is not open.
+fn unknown(error: &LookError) -> Exit {
+    say(&error.to_string());
+    shut(&error.to_string());
+    match error {
+        LookError::Hangs(_) | LookError::Busy(_) => Exit::TryAgain,
+        LookError::Failed(_) => Exit::Failure,
+    }
+}
+
+fn answer(view: &View) -> Exit {
+    print(view);
     if view.state() == State::Fatal {
         if let Some((_, worst)) = worst_first(view).first() {
-            // RKE2's unit lets us: its log lines are not shown while it waits for the next try.
-            let message = worst.message.replace('\n', "; ");
-            let origin = worst.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
-            Service::from_environment().status(&format!("nodeguard: {message}{origin}"));
+            shut(&render::finding_line(worst));
         }
-        eprintln!("nodeguard: RKE2 is not started: fix the above, systemd tries again by itself");
+        say("RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
-    eprintln!("nodeguard: this node is {}", view.headline());
+    say(&format!("this node is {}", view.headline()));
     Exit::Ok
+}
+
+/// RKE2's unit lets us: its log lines are not shown while it waits for the next try.
+fn shut(message: &str) {
+    let message = render::joined(message);
+    Service::from_environment().status(&format!("nodeguard: {message}"));
+}
+
+/// Whether RKE2's own chown can leave the tree through what a finding is about.
+fn leads_out(code: &str) -> bool {
+    [
+        "etcd-link-foreign",
+        "etcd-hardlink-foreign",
+        "etcd-path-unsafe",
+        "etcd-device",
+        "etcd-too-deep",
+        "etcd-dir-unreadable",
+    ]
+    .contains(&code)
+}
+
+/// Says each finding that is overridden, and gives their codes.
+fn overridden(view: &View, word: &Word) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for (_, finding) in worst_first(view).into_iter().filter(|(_, f)| f.severity == "fatal") {
+        let text = format!("overridden: {}: {}", finding.code, finding.message);
+        record(Priority::Error, render::joined(&text), word);
+        if !codes.contains(&finding.code) {
+            codes.push(finding.code.clone());
+        }
+    }
+    if codes.iter().any(|code| leads_out(code)) {
+        let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what \
+                    they lead to, anywhere on this host, will be etcd's";
+        record(Priority::Error, text.into(), word);
+    }
+    codes.truncate(CODES);
+    codes
+}
+
+/// RKE2 starts on the operator's word.
+fn let_through(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
+    let text = format!(
+        "OVERRIDDEN by {} ({}): RKE2 starts this once on a node that is fatal: {}",
+        word.by,
+        word.reason,
+        codes.join(", ")
+    );
+    record(Priority::Error, text.clone(), &word);
+    shut(&text);
+    if let Err(e) = overrides::remember(root, role, &Used { word, at: now(), codes }) {
+        say(&format!("{e}; `nodeguard status` will not tell of the override"));
+    }
+    Exit::Ok
+}
+
+/// In the journal with a priority and the fields, and in order with RKE2's own words.
+fn record(priority: Priority, text: String, word: &Word) {
+    say(&text);
+    let entry = Entry::overriding(priority, text, &word.by, &word.reason);
+    if let Some(mut journal) = Journal::of_record() {
+        journal.log(entry);
+    }
 }

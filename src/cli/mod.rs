@@ -7,6 +7,7 @@ mod config;
 mod explain;
 mod explain_rke2;
 mod gate;
+mod overrides;
 mod run;
 mod status;
 
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::controls::overrides::REASON_LIMIT;
 use crate::engine::Engine;
 use crate::host::HostError;
 use crate::host::root::Root;
@@ -27,7 +29,8 @@ use crate::render::View;
 #[command(name = "nodeguard", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 as it should be, 1 the program failed, 2 drift or something \
-                        that wants attention, 64 usage, 77 permission, 78 fatal misconfiguration."
+                        that wants attention, 64 usage, 75 the gate could not look in time, 77 permission, \
+                        78 fatal misconfiguration."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -44,6 +47,8 @@ enum Command {
     Apply(PassArgs),
     /// Let RKE2 start only on a node that is fit for it (its unit's ExecStartPre)
     Gate(GateArgs),
+    /// Let RKE2 start once although the node is fatal, within the next ten minutes
+    Override(OverrideArgs),
     /// Say what the guarding service knows
     Status(StatusArgs),
     /// Print nodeguard's own configuration, each value with the file and line that set it
@@ -70,6 +75,34 @@ struct GateArgs {
     /// What RKE2 is about to run as
     #[arg(long, value_enum)]
     role: RoleArg,
+    /// How long all of it may take, whatever hangs
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    limit: u64,
+}
+
+#[derive(Debug, Args)]
+struct OverrideArgs {
+    /// What RKE2 is to start as
+    #[arg(long, value_enum)]
+    role: RoleArg,
+    /// Why, for the journal and for whoever comes after you; at most 200 characters
+    #[arg(long, value_name = "TEXT", value_parser = reason, required_unless_present = "withdraw")]
+    reason: Option<String>,
+    /// Take back an override that was not used yet
+    #[arg(long, conflicts_with = "reason")]
+    withdraw: bool,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("expected a line of text".into());
+    }
+    if text.chars().count() > REASON_LIMIT {
+        return Err(format!("expected at most {REASON_LIMIT} characters"));
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +158,8 @@ pub enum Exit {
     /// Drift, or something else that wants attention.
     Drift = 2,
     Usage = 64,
+    /// The gate could not look in time: to be tried again.
+    TryAgain = 75,
     Permission = 77,
     /// Fatal misconfiguration.
     Fatal = 78,
@@ -180,12 +215,13 @@ pub fn main() -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Gate(args) => gate::run(&args),
+        Command::Override(args) => overrides::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(&args),
     };
     result.unwrap_or_else(|e| {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
             CliError::Key(_) => Exit::Usage,
@@ -228,9 +264,20 @@ fn out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// One line on stderr. What it quotes comes from files and from others.
+fn say(text: &str) {
+    eprintln!("nodeguard: {}", crate::render::line(text));
+}
+
 /// A runtime for one question or one daemon.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// The time for a person.
+fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    crate::render::utc(since.map_or(0, |since| since.as_secs()))
 }
 
 /// The fatal findings first, since `systemctl status` shows few lines.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `nodeguard run`: the daemon.
 
-use super::{CliError, Exit, need_root, runtime};
+use super::{CliError, Exit, need_root, runtime, say};
 use crate::bus::BusAddress;
 use crate::daemon;
 use crate::engine::Engine;
@@ -11,7 +11,7 @@ pub(super) fn run() -> Result<Exit, CliError> {
     need_root("run")?;
     // The bus is a window: a wrong address must not keep the guard from its work.
     let address = BusAddress::from_environment().unwrap_or_else(|e| {
-        eprintln!("nodeguard: {e}");
+        say(&e.to_string());
         BusAddress::System
     });
     let engine = Engine::new(Root::host()?, None);

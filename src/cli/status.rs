@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{CliError, Exit, PassArgs, StatusArgs, check, print, runtime};
+use super::{CliError, Exit, PassArgs, StatusArgs, check, print, runtime, say};
 use crate::bus::{BusAddress, client};
 
 /// Reading the last report takes a millisecond.
@@ -15,7 +15,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<Exit, CliError> {
     match runtime()?.block_on(client::get_report(&address, LIMIT)) {
         Ok(json) => print(&json, args.json),
         Err(e) => {
-            eprintln!("nodeguard: the service does not answer ({e}); looked at the node just now:");
+            say(&format!("the service does not answer ({e}); looked at the node just now:"));
             check::run(&PassArgs { json: args.json, root: None, role: None })
         }
     }

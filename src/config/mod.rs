@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::{Origin, shown};
 
 use fragment::Fragment;
@@ -39,6 +41,9 @@ pub const DROP_INS: [&str; 3] = [
 
 /// Of one file, in bytes.
 pub const MAX_FILE_SIZE: usize = 64 * 1024;
+
+/// Of all files together, in bytes.
+pub const MAX_SIZE: usize = 512 * 1024;
 
 /// Entries of one drop-in directory.
 pub const MAX_DROP_INS: usize = 128;
@@ -72,7 +77,8 @@ impl<T> Setting<T> {
 }
 
 /// What is done about one kernel parameter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// It is held at its value.
     #[default]
@@ -164,6 +170,7 @@ impl Problem {
 /// it. `fixed`: kernel parameters whose value is not the operator's to choose, with that value.
 pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
+    let mut more = 0;
     let mut settings = Settings::default();
     for source in sources {
         match &source.content {
@@ -180,17 +187,20 @@ pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, V
                 remedy: format!("correct {}, or take it away", source.path),
             }),
         }
+        more += problems.len().saturating_sub(MAX_PROBLEMS);
+        problems.truncate(MAX_PROBLEMS);
     }
     for (table, count) in
         [("policy", settings.sysctl.policy.len()), ("extra", settings.sysctl.extra.len())]
     {
         if count > MAX_KEYS {
             let origin = Origin::file(sources.last().map_or("", |source| source.path.as_str()));
-            let (actual, expected) = (format!("{count} keys"), format!("at most {MAX_KEYS}"));
+            let (actual, expected) =
+                (format!("more than {MAX_KEYS} keys"), format!("at most {MAX_KEYS}"));
             problems.push(Problem::wrong(origin, &format!("sysctl.{table}"), &actual, &expected));
         }
     }
-    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    more += problems.len().saturating_sub(MAX_PROBLEMS);
     problems.truncate(MAX_PROBLEMS);
     if let (Some(last), true) = (problems.last_mut(), more > 0) {
         last.message.push_str(&format!(" (and {more} more errors)"));
@@ -208,12 +218,20 @@ fn merge(settings: &mut Settings, fragment: Fragment) {
     set(&mut settings.attribution, fragment.attribution);
     set(&mut settings.etcd_account.uid, fragment.uid.map(Some));
     set(&mut settings.etcd_account.gid, fragment.gid.map(Some));
-    settings.sysctl.policy.extend(fragment.policy);
+    // One more than may be, so that it is seen that there are too many.
+    for (key, policy) in fragment.policy {
+        let known = settings.sysctl.policy.contains_key(&key);
+        if known || settings.sysctl.policy.len() <= MAX_KEYS {
+            settings.sysctl.policy.insert(key, policy);
+        }
+    }
     for (key, value) in fragment.extra {
+        let extra = &mut settings.sysctl.extra;
         // Another value in the place of the first: a later file changes what, not when.
-        match settings.sysctl.extra.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, old)) => *old = value,
-            None => settings.sysctl.extra.push((key, value)),
+        match extra.iter().position(|(known, _)| *known == key) {
+            Some(at) => extra[at].1 = value,
+            None if extra.len() <= MAX_KEYS => extra.push((key, value)),
+            None => {}
         }
     }
 }

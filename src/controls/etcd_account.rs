@@ -102,11 +102,16 @@ pub struct Former {
 }
 
 impl Former {
+    /// Each number from here, else from `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self { uid: self.uid.or(other.uid), gid: self.gid.or(other.gid) }
+    }
+
     /// With what a look saw of the account: the numbers to give it back when somebody deletes it.
     pub fn seen(self, facts: &Facts) -> Self {
         let uid = facts.user.as_ref().map(|user| user.uid).filter(|&uid| uid != 0);
         let gid = facts.group.as_ref().map(|group| group.gid).filter(|&gid| gid != 0);
-        Self { uid: uid.or(self.uid), gid: gid.or(self.gid) }
+        Self { uid, gid }.or(self)
     }
 }
 
@@ -196,8 +201,12 @@ fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
 }
 
 fn missing_user(facts: &Facts) -> Vec<Planned> {
-    let uid = ids::uid(facts);
-    let gid = if facts.group.is_some() { Ok(None) } else { ids::gid(facts) };
+    let (uid, gid) = match &facts.group {
+        None => (ids::uid(facts), ids::gid(facts)),
+        Some(group) => {
+            (ids::fit_for_a_primary_group(group).and_then(|()| ids::uid(facts)), Ok(None))
+        }
+    };
     let (uid, gid) = match (uid, gid) {
         (Ok(uid), Ok(gid)) => (uid, gid),
         // Both at once, and nothing is made: half an account would be there for the next pass.

@@ -5,7 +5,7 @@
 //! before, else whatever the tools choose. A number that somebody else has is never given, and no
 //! other one in its place; an account that exists is never renumbered.
 
-use super::etcd_account::{Facts, Holder, Kind, finding};
+use super::etcd_account::{Facts, GroupFacts, Holder, Kind, finding};
 use crate::config::Setting;
 use crate::model::{Finding, Origin, Planned, Severity};
 
@@ -39,6 +39,22 @@ pub(super) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     };
     let primary = primary.filter(|&gid| gid != 0 && holder(facts, Kind::Group, gid).is_none());
     Ok(wanted.or(primary).or(facts.former.gid))
+}
+
+/// A user that is made is put into the group that is there, unless that is root's: whatever is
+/// left to the group in etcd's data would be root's group's, and what is root's group's etcd's.
+pub(super) fn fit_for_a_primary_group(group: &GroupFacts) -> Result<(), Box<Refusal>> {
+    if group.gid != 0 {
+        return Ok(());
+    }
+    Err(Box::new(Refusal {
+        code: "etcd-user-missing",
+        expected: "a group etcd with an unprivileged gid".into(),
+        actual: "gid 0".into(),
+        origin: Some(Origin::at("/etc/group", group.line)),
+        reason: "the group etcd has gid 0, and root's group would be its primary group".into(),
+        remedy: format!("vigr: take line {} away; nodeguard makes user and group", group.line),
+    }))
 }
 
 /// What the operator, or a source besides the files, says. A number that cannot be had is an

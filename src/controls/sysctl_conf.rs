@@ -14,6 +14,11 @@ pub struct Entry {
     pub line: u32,
 }
 
+/// Kernel values are compared as words: the kernel prints tabs where an operator writes spaces.
+pub(super) fn same_value(a: &str, b: &str) -> bool {
+    a.split_whitespace().eq(b.split_whitespace())
+}
+
 /// All assignments of a file, in order, as systemd-sysctl reads them at boot.
 pub fn parse(text: &str) -> Vec<Entry> {
     sysctl_d::parse(text.as_bytes(), Loader::Systemd)

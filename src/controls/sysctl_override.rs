@@ -2,22 +2,27 @@
 //! Part of control `sysctl`: what defeats our drop-in at boot. Nothing here is mended: the files
 //! are the operator's, and the live values are set back before RKE2 starts all the same.
 
-use super::sysctl::{DROP_IN, Wanted};
-use crate::model::{ControlId, Finding, Origin, Planned, Severity};
+use std::path::Path;
+
+use super::sysctl::{DROP_IN, UNREAD, Wanted};
+use crate::model::{ControlId, Finding, Origin, Planned, Severity, shown};
 use crate::sysctl_d::{
     Assigned, Body, File, Key, Loader, Moment, Place, Resolution, Resolver, SetBy, Sources, Verdict,
 };
 
+/// Files that could not be read and are told one by one; the rest is counted.
+const UNREAD_TOLD: usize = 8;
+
 /// Findings for the keys whose wanted value a file that is read after our drop-in, the
-/// credential, or TuneD's profile takes away again.
+/// credential, or TuneD's profile takes away again, and for files that may do so.
 pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
     if masked(sources) {
         // Nothing of ours is there to be defeated.
         return Vec::new();
     }
+    let mut out = unread(&sources.unread);
     // With the files of /run: systemd-sysctl is run again whenever a package is upgraded.
     let resolver = Resolver::new(sources, Loader::Systemd, Moment::Now);
-    let mut out = Vec::new();
     for want in wanted {
         let Ok(key) = Key::parse(&want.key) else { continue };
         let by_file = by_file(&resolver.resolve(&key), want);
@@ -29,6 +34,35 @@ pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
         let by_tuned = by_tuned.filter(|tuned| !same(tuned));
         out.extend(by_file);
         out.extend(by_tuned);
+    }
+    out
+}
+
+/// What could not be read may defeat our drop-in as well.
+fn unread(files: &[(String, String)]) -> Vec<Planned> {
+    let finding = |subject: &str, actual: String, message: String| {
+        Planned::only(Finding {
+            control: ControlId::Sysctl,
+            code: UNREAD,
+            severity: Severity::Warning,
+            subject: subject.to_owned(),
+            expected: "a file that can be read".into(),
+            actual,
+            origin: Some(Origin::file(subject)),
+            message: format!(
+                "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
+                 sets the live values back"
+            ),
+            remedy: format!("correct {subject}, or take it away"),
+        })
+    };
+    let told = files.iter().take(UNREAD_TOLD).map(|(path, reason)| {
+        let path = shown(Path::new(path));
+        finding(&path, reason.clone(), format!("{path} cannot be used: {reason}"))
+    });
+    let mut out: Vec<_> = told.collect();
+    if let (Some(last), Some(more)) = (out.last_mut(), files.len().checked_sub(UNREAD_TOLD + 1)) {
+        last.finding.message += &format!(" (and {} more files)", more + 1);
     }
     out
 }
@@ -246,5 +280,24 @@ mod tests {
                 assert_eq!(planned.finding.subject, "vm.overcommit_memory");
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_warning_and_many_are_counted() {
+        let mut all = sources(&[OURS]);
+        all.unread =
+            (0..11).map(|n| (format!("/etc/sysctl.d/{n}.conf"), "is odd".into())).collect();
+        let got = judge(&all, &wanted());
+        assert_eq!(got.len(), UNREAD_TOLD);
+        let first = &got[0].finding;
+        assert_eq!((first.code, first.severity), (UNREAD, Severity::Warning));
+        assert_eq!(first.origin, Some(Origin::file("/etc/sysctl.d/0.conf")));
+        let said =
+            "/etc/sysctl.d/0.conf cannot be used: is odd; whether it sets a kernel parameter";
+        assert!(first.message.starts_with(said), "{first:?}");
+        assert!(got[7].finding.message.ends_with(" (and 3 more files)"), "{:?}", got[7]);
+        all.directories.clear();
+        all.directories = sources(&[(DROP_IN, "!mask")]).directories;
+        assert_eq!(judge(&all, &wanted()), [], "nothing of ours is there to be defeated");
     }
 }

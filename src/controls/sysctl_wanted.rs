@@ -2,8 +2,7 @@
 //! Which kernel parameters are wanted, at which value, by whom, and what is done about a wrong
 //! one: RKE2's own file, what RKE2 and its kubelet check for, and the operator's configuration.
 
-use super::sysctl::same_value;
-use super::sysctl_conf;
+use super::sysctl_conf::{self, same_value};
 use crate::config::{self, Policy, Setting};
 use crate::model::Origin;
 
@@ -44,6 +43,9 @@ pub const FIXED: [(&str, &str); 7] = [
     KUBELET[1],
     (PROTECTED_HARDLINKS, "1"),
 ];
+
+/// Parameters that are taken from RKE2's file. It has four.
+pub(super) const FROM_FILE: usize = 256;
 
 /// Why parameters beyond RKE2's four are held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,10 +92,9 @@ pub fn wanted(
     let (name, text) =
         source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
     let mut out: Vec<Wanted> = Vec::new();
-    for entry in sysctl_conf::parse(text) {
-        if plain_key(&entry.key) {
-            add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
-        }
+    for entry in sysctl_conf::parse(text).into_iter().filter(|e| plain_key(&e.key)).take(FROM_FILE)
+    {
+        add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
     }
     // RKE2 checks for these values whatever its file says, and whether it is whole or not.
     for entry in sysctl_conf::parse(BASELINE) {
@@ -121,6 +122,12 @@ pub fn wanted(
         }
     }
     out
+}
+
+/// How many lines of RKE2's file are more than are taken from it.
+pub(super) fn left_out(text: &str) -> usize {
+    let plain = sysctl_conf::parse(text).iter().filter(|entry| plain_key(&entry.key)).count();
+    plain.saturating_sub(FROM_FILE)
 }
 
 fn add(out: &mut Vec<Wanted>, key: String, value: String, source: Origin) {
@@ -172,6 +179,17 @@ mod tests {
         let wanted = wanted(None, everything, &Sysctl::default());
         let got: Vec<_> = wanted.iter().map(|w| (w.key.as_str(), w.value.as_str())).collect();
         assert_eq!(got, FIXED);
+    }
+
+    #[test]
+    fn of_rke2s_file_no_more_is_taken_than_anybody_writes_and_what_it_checks_is_held_all_the_same()
+    {
+        let text: String = (0..FROM_FILE + 9).map(|n| format!("vm.k{n}=1\n")).collect();
+        let keys = keys(&text, &Sysctl::default());
+        assert_eq!(keys.len(), FROM_FILE + 4);
+        assert_eq!(keys[FROM_FILE..][0], "vm.panic_on_oom");
+        assert_eq!(left_out(&text), 9);
+        assert_eq!(left_out("kernel.panic=10\n"), 0);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::{Daemon, LOOK_EVERY};
 use crate::config;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
 use crate::engine::Guard;
-use crate::host::runtime;
-use crate::model::{ControlId, Finding, Severity};
+use crate::host::{overrides, runtime};
+use crate::model::{ControlId, Finding, Role, Severity};
 use crate::sysctl_d::{self, Place};
 use crate::watch::{Hints, Interest, Watcher};
 
@@ -103,6 +103,10 @@ impl Daemon {
             Interest::file("/etc/group"),
             Interest::file(DROP_IN),
             Interest::file(runtime::ROLE),
+            Interest::file(overrides::token(Role::Server)),
+            Interest::file(overrides::note(Role::Server)),
+            Interest::file(overrides::token(Role::Agent)),
+            Interest::file(overrides::note(Role::Agent)),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
             Interest::bus(&self.bus_socket),

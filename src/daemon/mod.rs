@@ -167,7 +167,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(Why::Paced),
-            Event::Request(request) => daemon.answer(request),
+            Event::Request(request) => daemon.answer(queued(request, &mut requested).await),
             Event::Tick(Ok(())) => daemon.tick(),
             Event::Tick(Err(source)) => {
                 return Err(DaemonError::SetUp { what: "the clock", source });
@@ -191,6 +191,22 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     daemon.write_report();
     daemon.journal.flush();
     Ok(())
+}
+
+/// A request and all that wait behind it: one pass that begins now is fresh to all of them. Gates
+/// that give up and are started again would otherwise have the daemon make a pass for each, for
+/// ever behind.
+async fn queued(first: Request, requested: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+    /// Turns that it takes the bus's task to bring what lies in its socket.
+    const TURNS: usize = 16;
+    let mut requests = vec![first];
+    for _ in 0..TURNS {
+        while let Ok(request) = requested.try_recv() {
+            requests.push(request);
+        }
+        tokio::task::yield_now().await;
+    }
+    requests
 }
 
 struct Daemon {
@@ -240,17 +256,32 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn answer(&mut self, request: Request) {
-        // The caller may have gone; the pass was made all the same.
-        match request {
-            Request::Check(reply) => {
-                self.engine.hold(BTreeSet::new());
-                let pass = self.engine.pass(Mode::Check, &mut |_, _| {});
-                let _ = reply.send(Arc::new(pass.report));
+    /// At most two passes, one of each kind: the one that mends first.
+    fn answer(&mut self, requests: Vec<Request>) {
+        let mut checks = Vec::new();
+        let mut reconciles = Vec::new();
+        for request in requests {
+            match request {
+                Request::Check(reply) => checks.push(reply),
+                Request::Reconcile(reply) => reconciles.push(reply),
             }
-            Request::Reconcile(reply) => {
-                self.look(Why::Asked);
-                let _ = reply.send(self.report());
+        }
+        if !reconciles.is_empty() {
+            self.look(Why::Asked);
+            let report = self.report();
+            for reply in reconciles {
+                // The caller may have gone; the pass was made all the same.
+                let _ = reply.send(report.clone());
+            }
+        }
+        if !checks.is_empty() {
+            self.engine.hold(BTreeSet::new());
+            let service = &mut self.service;
+            let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
+            let recent = self.recent.iter().cloned().collect();
+            let report = Arc::new(Report { recent, ..pass.report });
+            for reply in checks {
+                let _ = reply.send(report.clone());
             }
         }
     }
@@ -363,5 +394,32 @@ impl Daemon {
             let text = "a changed configuration is in force; see `nodeguard config`";
             self.journal.log(Entry::new(Priority::Info, text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn requests_that_wait_are_taken_together_and_one_that_comes_later_is_not_lost() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (requests, mut requested) = mpsc::channel(bus::MAX_REQUESTS);
+            for n in 0..10 {
+                let (reply, _answer) = oneshot::channel();
+                let request =
+                    if n % 3 == 0 { Request::Check(reply) } else { Request::Reconcile(reply) };
+                requests.try_send(request).unwrap();
+            }
+            let first = requested.recv().await.unwrap();
+            assert_eq!(queued(first, &mut requested).await.len(), 10);
+
+            let (reply, _answer) = oneshot::channel();
+            requests.try_send(Request::Check(reply)).unwrap();
+            let first = requested.recv().await.unwrap();
+            assert_eq!(queued(first, &mut requested).await.len(), 1);
+        });
     }
 }

@@ -72,11 +72,11 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     }
 }
 
-/// Whether the database of an image can be written without a tool: it is in the image, and nobody
-/// has it locked.
-pub(super) fn is_ours_to_write(image: &Root) -> Result<(), String> {
+/// The database of an image, to be written without a tool: it is in the image, and nobody else
+/// changes it until the answer is dropped.
+pub(super) fn lock_image(image: &Root) -> Result<account_locks::Taken, String> {
     stays_inside(image)?;
-    account_locks::wait(image, Instant::now() + account_locks::PATIENCE)
+    account_locks::take(image, Instant::now() + account_locks::PATIENCE)
 }
 
 fn is_read_only(root: &Root) -> bool {
@@ -108,4 +108,25 @@ fn stays_inside(root: &Root) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_waits_longer_than_all_that_a_pass_may_wait_for() {
+        let unit = include_str!("../../systemd/nodeguard.service");
+        let seconds = |key: &str| {
+            let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            Duration::from_secs(value.trim_end_matches('s').parse().unwrap())
+        };
+        // A group, a user, and the user again or its primary group; a look before each round of
+        // actions and after each, of which there are at most four.
+        let pass = DEADLINE * 3
+            + super::super::elsewhere::DEADLINE * 5
+            + super::super::rke2_version::VERSION_LIMIT;
+        assert!(pass < seconds("WatchdogSec="), "{pass:?}");
+        assert!(pass < seconds("TimeoutStartSec="), "{pass:?}");
+    }
 }

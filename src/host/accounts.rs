@@ -4,10 +4,9 @@
 
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
 use super::HostError;
 use super::elsewhere::Asking;
+use super::home;
 use super::root::Root;
 use crate::config;
 use crate::controls::account_db::{
@@ -103,7 +102,7 @@ pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
         user,
         group,
         elsewhere,
-        former: former(root, &db, besides),
+        former: free(&db, besides.remembered.or(owner_of_the_data(root, besides.data_dir))),
         pinned,
         malformed: [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
             .into_iter()
@@ -114,6 +113,17 @@ pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
     };
     facts.holders = holders(&asking, &db, &facts);
     facts.elsewhere.silent = asking.met_silence();
+    if facts.elsewhere.silent {
+        // Somebody may have the numbers of the data whom nobody has told of; those that it had
+        // itself were its own.
+        facts.former = free(&db, besides.remembered);
+    }
+    let had = facts.former;
+    let held = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
+    facts.former = Former {
+        uid: had.uid.filter(|&uid| !held(Kind::User, uid)),
+        gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
+    };
     facts
 }
 
@@ -124,7 +134,7 @@ fn user_facts(root: &Root, db: &Accounts, user: &User) -> UserFacts {
         gid: user.gid,
         shell: user.shell.clone(),
         home: user.home.clone(),
-        home_exists: home_exists(root, Path::new(&user.home)),
+        home_exists: home::exists(root, Path::new(&user.home)),
         line: user.line,
         password: password(db, user),
         again: db.users.users_named(NAME).skip(1).map(|user| user.line).collect(),
@@ -151,21 +161,6 @@ fn broken(file: &'static str, line: &Malformed) -> Broken {
     Broken { file, line: line.line, reason: line.reason, ours: line.name == NAME }
 }
 
-/// Whether there is a directory where the account's home would be.
-fn home_exists(root: &Root, home: &Path) -> bool {
-    /// Looking for a name below such a mount would have it mounted, maybe over a network.
-    const AUTOFS: rustix::fs::FsWord = 0x0187;
-    if !home.is_absolute() || home == Path::new("/") {
-        return false;
-    }
-    let parent = home.parent().unwrap_or(Path::new("/"));
-    let automounted = root
-        .open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-        .and_then(rustix::fs::fstatfs)
-        .is_ok_and(|fs| fs.f_type == AUTOFS);
-    !automounted && root.is_directory_itself(home)
-}
-
 /// What the account's password lets one do; locked where nothing is known of it.
 fn password(db: &Accounts, user: &User) -> Password {
     match user.shadowed {
@@ -174,16 +169,20 @@ fn password(db: &Accounts, user: &User) -> Password {
     }
 }
 
-/// The numbers that the account had, as far as nobody else has got them: those it had when it was
-/// last seen, else those of etcd's data.
-fn former(root: &Root, db: &Accounts, besides: &Besides<'_>) -> Former {
+/// Those of etcd's data, where they are a system account's.
+fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
     /// Of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
     const SYSTEM: std::ops::RangeInclusive<u32> = 1..=999;
-    let owner = root.stat(&etcd_data_dir::etcd_dir(besides.data_dir)).ok();
-    let of_the_data = |id: Option<u32>| id.filter(|id| SYSTEM.contains(id));
-    let Former { uid, gid } = besides.remembered;
-    let uid = uid.or_else(|| of_the_data(owner.map(|owner| owner.st_uid)));
-    let gid = gid.or_else(|| of_the_data(owner.map(|owner| owner.st_gid)));
+    let owner = root.stat(&etcd_data_dir::etcd_dir(data_dir)).ok();
+    let of_a_system_account = |id: Option<u32>| id.filter(|id| SYSTEM.contains(id));
+    Former {
+        uid: of_a_system_account(owner.map(|owner| owner.st_uid)),
+        gid: of_a_system_account(owner.map(|owner| owner.st_gid)),
+    }
+}
+
+/// As far as nobody in the files has got them.
+fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
     Former {
         uid: uid.filter(|&uid| db.uid_is_free(uid)),
         gid: gid.filter(|&gid| db.gid_is_free(gid)),
@@ -196,7 +195,9 @@ fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
     if facts.user.is_none() {
         let pinned = facts.pinned.uid.as_ref().map(|uid| uid.value);
         let copied = facts.elsewhere.user.as_ref().map(|user| user.uid);
-        for id in [pinned, copied].into_iter().flatten() {
+        // Those it had come last, and are given only where nothing else is.
+        let former = facts.former.uid.filter(|_| pinned.or(copied).is_none());
+        for id in [pinned, copied, former].into_iter().flatten() {
             let mut found = db.users.users_with_uid(id).map(|user| Holder {
                 kind: Kind::User,
                 id,
@@ -211,7 +212,8 @@ fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
         let copied = facts.elsewhere.group.as_ref().map(|group| group.gid);
         let primary = facts.user.as_ref().map(|user| user.gid);
         let primary = primary.or(facts.elsewhere.user.as_ref().map(|user| user.gid));
-        for id in [pinned, copied, primary].into_iter().flatten() {
+        let former = facts.former.gid.filter(|_| pinned.or(copied).or(primary).is_none());
+        for id in [pinned, copied, primary, former].into_iter().flatten() {
             let mut found = db.groups.groups_with_gid(id).map(|group| Holder {
                 kind: Kind::Group,
                 id,

@@ -189,7 +189,13 @@ fn why_refused(e: Errno) -> &'static str {
         Errno::ROFS => {
             ": /proc/sys is read-only here, as in a container; it can be set on the host"
         }
-        Errno::PERM | Errno::ACCESS => ": not allowed, as in a container or under a lockdown",
+        Errno::PERM => {
+            ": it takes a right that the service has not, or it can be set only once in a boot, or \
+             not in a container or under a lockdown"
+        }
+        Errno::ACCESS => {
+            ": nobody here may write it, as where the kernel has it read-only or in a container"
+        }
         Errno::NOENT => ": it is gone",
         _ => "",
     }
@@ -199,9 +205,10 @@ fn why_refused(e: Errno) -> &'static str {
 /// refuses every group that only the image has.
 fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
     let failed = |reason: String| Outcome::Failed { reason };
-    if let Err(reason) = account::is_ours_to_write(root) {
-        return failed(reason);
-    }
+    let _lock = match account::lock_image(root) {
+        Ok(lock) => lock,
+        Err(reason) => return failed(reason),
+    };
     let path = Path::new("/etc/passwd");
     let content = match root.read(path, account_db::MAX_SIZE) {
         Ok(content) => content.unwrap_or_default(),

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,9 @@ use rustix::process::{Pid, Signal};
 
 /// Longer than anything we read from a program.
 const OUTPUT_LIMIT: u64 = 16 * 1024;
+
+/// But from ourselves, who print a report.
+const REPORT_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Why a program gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,26 +49,66 @@ pub(super) fn run<A: AsRef<OsStr>>(
     limit: Duration,
 ) -> Result<String, CommandError> {
     trusted(program)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    let ended = supervise(command, program, limit, OUTPUT_LIMIT)?;
+    if ended.status.success() {
+        return Ok(ended.output);
+    }
+    let words = ended.errors.trim().replace('\n', "; ");
+    Err(CommandError::Status { program: program.into(), status: ended.status, words })
+}
+
+/// How a program ended, and what it printed.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub output: String,
+    pub errors: String,
+}
+
+/// Runs this very program again, in a process of its own: a system call that never comes back
+/// holds up that one and not us, where it would hold up the end of a process with threads.
+/// `keeps` stays open in it for as long as it lives.
+pub fn run_ourselves(
+    arguments: &[&str],
+    keeps: Option<OwnedFd>,
+    limit: Duration,
+) -> Result<Ended, CommandError> {
+    // The link leads to the running program also where its file was replaced, as by an upgrade.
+    let program = Path::new("/proc/self/exe");
+    let mut command = Command::new(program);
+    command.arg0("nodeguard").args(arguments);
+    command.stdin(keeps.map_or_else(Stdio::null, Stdio::from));
+    supervise(command, program, limit, REPORT_LIMIT)
+}
+
+fn supervise(
+    mut command: Command,
+    program: &Path,
+    limit: Duration,
+    output_limit: u64,
+) -> Result<Ended, CommandError> {
     let start = |source| CommandError::Start { program: program.into(), source };
-    let child = Command::new(program)
-        .args(arguments)
+    let child = command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
         .current_dir("/")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // A group of its own: what it starts is ended with it.
         .process_group(0)
         .spawn()
         .map_err(start)?;
+    // What it was given is its own now.
+    drop(command);
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // Reading and waiting is done aside, and this thread waits for both, bounded: a program may
     // close its output and stay, or leave a child behind that keeps it open.
     let (sender, receiver) = mpsc::channel();
     let aside = std::thread::Builder::new().spawn(move || {
-        let _ = sender.send(outcome(child));
+        let _ = sender.send(outcome(child, output_limit));
     });
     let ended = aside.map_err(start).map(|_| receiver.recv_timeout(limit));
     if !matches!(ended, Ok(Ok(_)))
@@ -73,30 +117,25 @@ pub(super) fn run<A: AsRef<OsStr>>(
         // Without effect where it has ended meanwhile.
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
-    let (status, output, errors) = ended?
+    ended?
         .map_err(|_| CommandError::Deadline { program: program.into(), limit })?
-        .map_err(|source| CommandError::Wait { program: program.into(), source })?;
-    if status.success() {
-        return Ok(output);
-    }
-    let words = errors.trim().replace('\n', "; ");
-    Err(CommandError::Status { program: program.into(), status, words })
+        .map_err(|source| CommandError::Wait { program: program.into(), source })
 }
 
 /// Exit status, standard output and standard error, when all three have ended.
-fn outcome(mut child: Child) -> std::io::Result<(ExitStatus, String, String)> {
+fn outcome(mut child: Child, limit: u64) -> std::io::Result<Ended> {
     let errors = child.stderr.take();
-    let errors = std::thread::Builder::new().spawn(move || drain(errors))?;
-    let output = drain(child.stdout.take());
+    let errors = std::thread::Builder::new().spawn(move || drain(errors, OUTPUT_LIMIT))?;
+    let output = drain(child.stdout.take(), limit);
     let status = child.wait()?;
-    Ok((status, output, errors.join().unwrap_or_default()))
+    Ok(Ended { status, output, errors: errors.join().unwrap_or_default() })
 }
 
-fn drain(pipe: Option<impl Read>) -> String {
+fn drain(pipe: Option<impl Read>, limit: u64) -> String {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
         // What cannot be read is not shown; the exit status decides.
-        let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes);
+        let _ = (&mut pipe).take(limit).read_to_end(&mut bytes);
         // Beyond the limit it is thrown away, so that the program does not block on a full pipe.
         let _ = std::io::copy(&mut pipe, &mut std::io::sink());
     }

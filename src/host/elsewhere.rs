@@ -19,7 +19,7 @@ use crate::model::Origin;
 
 /// For all questions of one look: a directory server that does not answer must not hold up a pass,
 /// which looks a few times.
-const DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// More than any nsswitch.conf has.
 const SERVICES: usize = 8;

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::root::{Root, read_regular};
-use crate::config::{BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, Source, order};
+use crate::config::{BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, MAX_SIZE, Source, order};
 use crate::model::shown;
 
 /// All files that count, the least important first.
@@ -28,7 +28,20 @@ pub fn sources(root: &Root) -> Vec<Source> {
         }
     }
     out.extend(order(&listed).iter().filter_map(|path| source(root, path)));
-    out
+    limited(out)
+}
+
+/// Every pass reads them all, so there is an end to what they may hold together.
+fn limited(mut sources: Vec<Source>) -> Vec<Source> {
+    let mut left = MAX_SIZE;
+    for source in &mut sources {
+        let size = source.content.as_ref().map_or(0, Vec::len);
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => source.content = Err(format!("more than {MAX_SIZE} bytes in all such files")),
+        }
+    }
+    sources
 }
 
 /// What is at a path.
@@ -91,4 +104,20 @@ fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
     only_roots(root, path)?;
     read_regular(fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_too_much_together_are_not_believed_and_are_told() {
+        let file = |path: &str, size| Source { path: path.into(), content: Ok(vec![b'#'; size]) };
+        let half = MAX_SIZE / 2;
+        let got = limited(vec![file("a", half), file("b", half), file("c", 1), file("d", 0)]);
+        let told: Vec<_> = got.iter().map(|source| source.content.is_err()).collect();
+        assert_eq!(told, [false, false, true, false]);
+        let reason = got[2].content.as_ref().unwrap_err();
+        assert_eq!(reason, "more than 524288 bytes in all such files");
+    }
 }

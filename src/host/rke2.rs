@@ -12,6 +12,7 @@ use super::root::Root;
 use super::units::{self, Unit};
 use super::{HostError, data_dir_place, runtime};
 use crate::controls::data_dir_place::Place;
+use crate::controls::overrides;
 use crate::controls::rke2_config::Units;
 use crate::model::Role;
 use crate::rke2::unit::{self, Service};
@@ -33,6 +34,8 @@ pub struct Node {
     /// Where its data directory is; `None` for an image.
     pub place: Option<Place>,
     pub version: Option<Version>,
+    /// What an operator lets RKE2 do all the same.
+    pub overrides: overrides::Facts,
     /// Directories whose change may change any of this.
     pub watched: Vec<PathBuf>,
 }
@@ -64,7 +67,8 @@ pub fn observe(
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
     let place = data_dir_place::observe(root, &config);
-    Node { role, units, unit, inputs, config, place, version, watched }
+    let overrides = super::overrides::observe(root, role);
+    Node { role, units, unit, inputs, config, place, version, overrides, watched }
 }
 
 fn unit_name(role: Role) -> &'static str {

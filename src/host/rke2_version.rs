@@ -16,7 +16,7 @@ use crate::rke2::{self, staged_version};
 const BINARIES: [&str; 3] = ["/usr/bin/rke2", "/usr/local/bin/rke2", "/opt/rke2/bin/rke2"];
 
 /// `rke2 --version` prints two lines and ends.
-const VERSION_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// After a binary that gave no version it is asked again.
 const RETRY: Duration = Duration::from_secs(60);

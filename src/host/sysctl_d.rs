@@ -15,11 +15,16 @@ use crate::sysctl_d::{
     Sources, TUNED_MAIN, TunedSources,
 };
 
-/// systemd-sysctl gives up on a line of this length.
+/// Of one file, in bytes. What systemd-sysctl has a limit for is one line, and it is this one; a
+/// file larger than that is none that somebody wrote.
 const FILE_LIMIT: usize = 1 << 20;
 
-/// Of all files together. A distribution ships a dozen of some kilobytes.
+/// Of all files together, in bytes. A distribution ships a dozen of some kilobytes.
 const TOTAL_LIMIT: usize = 4 << 20;
+
+/// Lines of all files together, empty ones and comments left out. Each takes some 200 bytes once it
+/// is read, and every parameter is looked for in all of them.
+const LINES_LIMIT: usize = 16_384;
 
 /// Files in one directory.
 const FILES_LIMIT: usize = 1024;
@@ -42,7 +47,8 @@ const TUNED_ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/tuned.s
 
 /// Everything that decides about kernel parameters at boot, as it is now.
 pub fn observe(root: &Root) -> Sources {
-    let mut gathering = Gathering { root, left: TOTAL_LIMIT, unread: Vec::new() };
+    let mut gathering =
+        Gathering { root, left: TOTAL_LIMIT, lines: LINES_LIMIT, unread: Vec::new() };
     let mut directories = Vec::new();
     for place in Place::ALL {
         if place == Place::Lib && same_directory(root, Place::UsrLib, Place::Lib) {
@@ -72,6 +78,8 @@ struct Gathering<'r> {
     root: &'r Root,
     /// Bytes that may still be read.
     left: usize,
+    /// Lines that may still be read.
+    lines: usize,
     unread: Vec<(String, String)>,
 }
 
@@ -119,10 +127,7 @@ impl Gathering<'_> {
             Err(e) => self.refused(path, std::io::Error::from(e).to_string()),
             Ok(fd) if is_device(&fd) => Body::Masked,
             Ok(fd) => match read_regular(fd, Path::new(path), FILE_LIMIT.min(self.left)) {
-                Ok(text) => {
-                    self.left -= text.len();
-                    Body::Text(text)
-                }
+                Ok(text) => self.taken(path, text),
                 Err(HostError::TooLarge { .. }) if self.left < FILE_LIMIT => {
                     let reason = format!("more than {TOTAL_LIMIT} bytes in all such files");
                     self.refused(path, reason)
@@ -131,6 +136,17 @@ impl Gathering<'_> {
             },
         };
         Some(File { path: path.into(), link_to, body })
+    }
+
+    /// What was read counts, unless all files together have said too much by now.
+    fn taken(&mut self, path: &str, text: Vec<u8>) -> Body {
+        let lines = sysctl_d::count(&text);
+        if lines > self.lines {
+            return self.refused(path, format!("more than {LINES_LIMIT} lines in all such files"));
+        }
+        self.left -= text.len();
+        self.lines -= lines;
+        Body::Text(text)
     }
 
     fn refused(&mut self, path: &str, reason: String) -> Body {
@@ -282,6 +298,18 @@ mod tests {
         let sources = image.observe();
         let unread: Vec<&str> = sources.unread.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(unread, ["/etc/sysctl.d/0.conf", "/usr/lib/sysctl.d/5.conf"]);
+
+        let lines = "a.b=1\n# c\n\n".repeat(LINES_LIMIT / 2 + 1).into_bytes();
+        let image = Image::new(&[
+            ("etc/sysctl.d/1.conf", &lines),
+            ("etc/sysctl.d/2.conf", &lines),
+            ("usr/lib/sysctl.d/3.conf", b"a.b=1"),
+        ]);
+        let sources = image.observe();
+        let [(path, reason)] = &sources.unread[..] else { panic!("{:?}", sources.unread) };
+        assert!(path.starts_with("/etc/sysctl.d/"), "the one that was read last: {path}");
+        assert_eq!(reason, "more than 16384 lines in all such files");
+        assert_eq!(bodies(&sources)[2].1, Body::Text(b"a.b=1".to_vec()));
 
         let many = Image::new(&[("usr/lib/sysctl.d/5.conf", b"a.b=1")]);
         fs::create_dir_all(many.0.path().join("etc/sysctl.d")).unwrap();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `nodeguard explain` prints, for a person and as JSON.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::model::{Origin, shown};
+use super::terminal::line as escaped;
+use crate::config::Policy;
+use crate::model::Origin;
 use crate::sysctl_d::{Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
 
 /// The whole answer. The format is the one in the manual; a field that changes its meaning or
@@ -35,39 +35,8 @@ pub struct KeyAnswer {
     /// What nodeguard holds it at; null where it does not.
     pub wanted: Option<Wanted>,
     pub live: Live,
-    pub next_boot: Option<Assigned>,
-    pub excluded: Option<Origin>,
-    pub shadowed: Vec<Shadowed>,
-    pub now: Option<Assigned>,
-    pub sysctl_system: Option<Assigned>,
-    pub newer_sysctl_system: Option<Assigned>,
-    pub tuned: Option<Verdict>,
-}
-
-impl KeyAnswer {
-    pub fn new(key: String, wanted: Option<Wanted>, live: Live, explanation: Explanation) -> Self {
-        let Explanation {
-            next_boot,
-            excluded,
-            shadowed,
-            now,
-            sysctl_system,
-            newer_sysctl_system,
-            tuned,
-        } = explanation;
-        Self {
-            key,
-            wanted,
-            live,
-            next_boot,
-            excluded,
-            shadowed,
-            now,
-            sysctl_system,
-            newer_sysctl_system,
-            tuned,
-        }
-    }
+    #[serde(flatten)]
+    pub explanation: Explanation,
 }
 
 /// What a parameter should be, and who says so.
@@ -75,6 +44,34 @@ impl KeyAnswer {
 pub struct Wanted {
     pub value: String,
     pub source: Origin,
+    /// What is done about another value.
+    pub policy: Policy,
+    /// Who says so.
+    pub policy_origin: Origin,
+}
+
+impl Wanted {
+    /// `1 (baseline); policy "warn" (own.toml:4): reported, not set`
+    fn text(&self) -> String {
+        let mut out = format!("{} ({})", escaped(&self.value), place(&self.source));
+        let done = match self.policy {
+            Policy::Enforce => return out,
+            Policy::Warn => "reported, not set",
+            Policy::Ignore => "not set, and reported only where RKE2 would not start",
+        };
+        let (policy, origin) = (self.policy.as_str(), place(&self.policy_origin));
+        out += &format!("; policy \"{policy}\" ({origin}): {done}");
+        out
+    }
+
+    /// What becomes of another value after the next boot.
+    fn then(&self) -> String {
+        match self.policy {
+            Policy::Enforce => format!("; nodeguard.service then sets {}", escaped(&self.value)),
+            Policy::Warn => "; nodeguard.service then reports that".to_owned(),
+            Policy::Ignore => String::new(),
+        }
+    }
 }
 
 /// What it is in the running kernel.
@@ -116,47 +113,48 @@ pub fn text(answer: &Answer) -> String {
 }
 
 fn key_text(answer: &KeyAnswer) -> String {
+    let explanation = &answer.explanation;
     let mut out = format!("{}\n", escaped(&answer.key));
     let mut line = |label: &str, text: &str| out += &format!("  {label:<11} {text}\n");
     match &answer.wanted {
-        Some(Wanted { value, source }) => {
-            line("wanted:", &format!("{} ({})", escaped(value), escaped(&source.to_string())));
-        }
+        Some(wanted) => line("wanted:", &wanted.text()),
         None => line("wanted:", "nothing; nodeguard does not hold this parameter"),
     }
     match &answer.live {
         Live::Value { value } => line("live:", &escaped(value)),
         Live::Missing => line("live:", "this kernel has no such parameter"),
-        Live::Unreadable { reason } => line("live:", &format!("cannot be read: {reason}")),
+        Live::Unreadable { reason } => {
+            line("live:", &format!("cannot be read: {}", escaped(reason)))
+        }
         Live::NotLookedAt => {}
     }
-    let boot = match (&answer.next_boot, &answer.excluded) {
+    let boot = match (&explanation.next_boot, &explanation.excluded) {
         (Some(boot), _) => assigned(boot),
         (None, Some(by)) => format!("the kernel's default; excluded by {}", place(by)),
         (None, None) => "the kernel's default; no file sets it".to_owned(),
     };
     let mended = answer.wanted.as_ref().filter(|wanted| {
-        let value = answer.next_boot.as_ref().map(|boot| boot.value.as_str());
+        let value = explanation.next_boot.as_ref().map(|boot| boot.value.as_str());
         !value.unwrap_or_default().split_whitespace().eq(wanted.value.split_whitespace())
     });
-    let then = mended.map(|w| format!("; nodeguard.service then sets {}", escaped(&w.value)));
+    let then = mended.map(Wanted::then);
     line("next boot:", &format!("{boot}{}", then.unwrap_or_default()));
-    for shadowed in &answer.shadowed {
+    for shadowed in &explanation.shadowed {
         line("no effect:", &format!("{}: {}", assigned(&shadowed.assigned), why(shadowed)));
     }
-    if value(&answer.now) != value(&files_only(&answer.next_boot)) {
-        let now = answer.now.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.now) != value(&files_only(&explanation.next_boot)) {
+        let now = explanation.now.as_ref().map_or("nothing".into(), assigned);
         line("until then:", &format!("systemd-sysctl, run now, sets {now}"));
     }
-    if value(&answer.sysctl_system) != value(&answer.now) {
-        let by_hand = answer.sysctl_system.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.sysctl_system) != value(&explanation.now) {
+        let by_hand = explanation.sysctl_system.as_ref().map_or("nothing".into(), assigned);
         line("by hand:", &format!("`sysctl --system` sets {by_hand}"));
     }
-    if value(&answer.newer_sysctl_system) != value(&answer.sysctl_system) {
-        let by_hand = answer.newer_sysctl_system.as_ref().map_or("nothing".into(), assigned);
+    if value(&explanation.newer_sysctl_system) != value(&explanation.sysctl_system) {
+        let by_hand = explanation.newer_sysctl_system.as_ref().map_or("nothing".into(), assigned);
         line("by hand:", &format!("`sysctl --system` of a procps after 4.0.4 sets {by_hand}"));
     }
-    if let Some(verdict) = &answer.tuned {
+    if let Some(verdict) = &explanation.tuned {
         line("TuneD:", &tuned(verdict));
     }
     out
@@ -223,11 +221,6 @@ fn place(origin: &Origin) -> String {
     escaped(&origin.to_string())
 }
 
-/// Whoever writes these files must not write to the terminal.
-fn escaped(text: &str) -> String {
-    shown(Path::new(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,9 +233,14 @@ mod tests {
             let key = Key::parse(key).unwrap();
             let source = Origin::at("/usr/share/rke2/rke2-cis-sysctl.conf", 3);
             let held = key.dotted() == "kernel.panic";
-            let wanted = held.then(|| Wanted { value: "10".into(), source });
+            let wanted = held.then(|| Wanted {
+                value: "10".into(),
+                source,
+                policy: Policy::Enforce,
+                policy_origin: Origin::file("built-in default"),
+            });
             let live = if held { Live::Value { value: "10".into() } } else { Live::Missing };
-            KeyAnswer::new(key.dotted(), wanted, live, explainer.explain(&key))
+            KeyAnswer { key: key.dotted(), wanted, live, explanation: explainer.explain(&key) }
         };
         Answer {
             schema: Answer::SCHEMA,
@@ -295,6 +293,29 @@ mod tests {
     #[test]
     fn the_text_format_is_the_golden_one() {
         insta::assert_snapshot!("explain.txt", text(&answer(&everything(), &KEYS)));
+    }
+
+    #[test]
+    fn what_a_policy_leaves_alone_is_not_said_to_be_set() {
+        let own = Origin::at("/etc/nodeguard/nodeguard.toml", 4);
+        let sources = sources(&[("/etc/sysctl.d/99-a.conf", "kernel.panic=0")]);
+        let explained = |policy| {
+            let mut answer = answer(&sources, &["kernel.panic"]);
+            let wanted = answer.keys[0].wanted.as_mut().unwrap();
+            (wanted.policy, wanted.policy_origin) = (policy, own.clone());
+            text(&answer)
+        };
+        let warn = explained(Policy::Warn);
+        let said = "; policy \"warn\" (/etc/nodeguard/nodeguard.toml:4): reported, not set\n";
+        assert!(warn.contains(said), "{warn}");
+        assert!(warn.contains("99-a.conf:1); nodeguard.service then reports that\n"), "{warn}");
+        let ignore = explained(Policy::Ignore);
+        let said = ": not set, and reported only where RKE2 would not start\n";
+        assert!(ignore.contains(said), "{ignore}");
+        for text in [warn, ignore] {
+            assert!(!text.contains("then sets"), "{text}");
+        }
+        assert!(explained(Policy::Enforce).contains("nodeguard.service then sets 10\n"));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `nodeguard explain rke2` prints, for a person and as JSON.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::model::{Origin, shown};
+use super::terminal::line as escaped;
+use crate::model::Origin;
 use crate::rke2::explain::Value;
 
 /// RKE2 as this node would start it. The format is the one in the manual; a field that changes its
@@ -97,7 +96,7 @@ pub fn text(answer: &Answer) -> String {
     }
     line("profiles:", &answer.profiles.join(", "));
     let unit = &answer.unit;
-    line("unit:", &unit.name);
+    line("unit:", &escaped(&unit.name));
     for file in &unit.files {
         line("", &escaped(file));
     }
@@ -162,11 +161,6 @@ fn value_text(value: &Value) -> String {
 
 fn place(origin: Option<&Origin>) -> String {
     origin.map(|origin| format!(" ({})", escaped(&origin.to_string()))).unwrap_or_default()
-}
-
-/// Whoever writes these files must not write to the terminal.
-fn escaped(text: &str) -> String {
-    shown(Path::new(text))
 }
 
 #[cfg(test)]

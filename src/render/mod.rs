@@ -4,12 +4,15 @@
 pub mod explain;
 pub mod explain_rke2;
 pub mod settings;
+mod terminal;
 
 use std::fmt;
 
 use serde::Deserialize;
 
 use crate::model::{Report, Role, State, Writer};
+
+pub use terminal::{joined, line};
 
 /// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
 /// a newer nodeguard added are ignored.
@@ -108,7 +111,8 @@ impl View {
 pub fn text(view: &View) -> String {
     let mut out = format!("{}\n", view.headline());
     for control in &view.controls {
-        out += &format!("  {:<16} {:<9} {}\n", control.id, control.state, control.title);
+        let [id, state, title] = [&control.id, &control.state, &control.title].map(|t| line(t));
+        out += &format!("  {id:<16} {state:<9} {title}\n");
         for finding in &control.findings {
             out += &finding_text(finding, "    ");
         }
@@ -130,11 +134,12 @@ pub fn text(view: &View) -> String {
 
 fn correction_text(c: &CorrectionView) -> String {
     let writer = c.writer.as_ref().map(|writer| format!("; {writer}")).unwrap_or_default();
-    format!("{}: {} -> {} ({}){writer}\n", c.subject, c.from, c.to, c.code)
+    let text = format!("{}: {} -> {} ({}){writer}", c.subject, c.from, c.to, c.code);
+    format!("{}\n", line(&text))
 }
 
 /// Seconds since the epoch as `2026-11-22T08:42:35Z`.
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // In eras of 400 years that begin in March, so that the leap day is a year's last
     // (the Gregorian calendar repeats after 146,097 days; day 0 is 719,468 days into year 0).
@@ -159,21 +164,21 @@ impl View {
 
 fn headline(state: &str, role: &str, profile: &str, rke2_version: &str) -> String {
     let role = if role == Role::Unknown.as_str() { "role not known yet" } else { role };
-    let mut line = format!("{state}: {role}, ");
-    line += &if profile.is_empty() { "no profile".into() } else { format!("profile {profile}") };
+    let mut out = format!("{state}: {role}, ");
+    out += &if profile.is_empty() { "no profile".into() } else { format!("profile {profile}") };
     if !rke2_version.is_empty() {
-        line += &format!(", RKE2 {rke2_version}");
+        out += &format!(", RKE2 {rke2_version}");
     }
-    line
+    line(&out)
 }
 
 /// Three lines: what is wrong, where, what to do.
 pub fn finding_text(finding: &FindingView, indent: &str) -> String {
     // Line breaks in the message would break the indentation that shows what belongs together.
-    let lines = |text: &str| text.replace('\n', &format!("\n{indent}  "));
-    let mut out = format!("{indent}{}: {}\n", finding.severity, lines(&finding.message));
+    let lines = |text: &str| terminal::lines(text, &format!("{indent}    "));
+    let mut out = format!("{indent}{}: {}\n", line(&finding.severity), lines(&finding.message));
     if let Some(origin) = &finding.origin {
-        out += &format!("{indent}  where:  {origin}\n");
+        out += &format!("{indent}  where:  {}\n", line(&origin.to_string()));
     }
     if !finding.remedy.is_empty() {
         out += &format!("{indent}  remedy: {}\n", lines(&finding.remedy));
@@ -181,26 +186,35 @@ pub fn finding_text(finding: &FindingView, indent: &str) -> String {
     out
 }
 
+/// One line: what is wrong and where. For RKE2's own status.
+pub fn finding_line(finding: &FindingView) -> String {
+    message_line(&finding.message, finding.origin.as_ref())
+}
+
+fn message_line(message: &str, origin: Option<&impl fmt::Display>) -> String {
+    let origin = origin.map(|o| format!(" [{}]", line(&o.to_string()))).unwrap_or_default();
+    format!("{}{origin}", terminal::joined(message))
+}
+
 /// The line in `systemctl status`.
 pub fn status_line(report: &Report, corrections: u64) -> String {
     let Report { state, role, profile, rke2_version, .. } = report;
-    let mut line = headline(state.as_str(), role.as_str(), profile, rke2_version);
+    let mut out = headline(state.as_str(), role.as_str(), profile, rke2_version);
     let worst = report.findings().max_by_key(|f| f.severity);
     match worst {
         Some(finding) if report.state != State::Ready => {
-            let message = finding.message.replace('\n', "; ");
-            let origin = finding.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
-            line = format!("{}: {message}{origin}", report.state);
+            let message = message_line(&finding.message, finding.origin.as_ref());
+            out = format!("{}: {message}", report.state);
             let more = report.findings().filter(|f| f.severity == finding.severity).count() - 1;
             if more > 0 {
-                line += &format!(" (and {more} more: nodeguard status)");
+                out += &format!(" (and {more} more: nodeguard status)");
             }
         }
-        _ if corrections == 1 => line += "; 1 correction since start",
-        _ if corrections > 1 => line += &format!("; {corrections} corrections since start"),
+        _ if corrections == 1 => out += "; 1 correction since start",
+        _ if corrections > 1 => out += &format!("; {corrections} corrections since start"),
         _ => {}
     }
-    line
+    out
 }
 
 #[cfg(test)]

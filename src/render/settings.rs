@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::terminal::line as escaped;
 use crate::config::{Problem, Setting, Settings, Source, duration_text};
 use crate::model::Origin;
 
@@ -68,15 +69,19 @@ impl Rows {
         let mut out = String::new();
         for (line, origin) in &self.0 {
             match origin {
-                Some(origin) => out.push_str(&format!("{line:width$}  # {origin}\n")),
-                None => out.push_str(&format!("{line}\n")),
+                Some(origin) => {
+                    let (line, origin) = (escaped(line), escaped(origin));
+                    out.push_str(&format!("{line:width$}  # {origin}\n"));
+                }
+                None => out.push_str(&format!("{}\n", escaped(line))),
             }
         }
         out
     }
 }
 
-/// A TOML string. Nothing in a valid setting needs more than this; see `config`.
+/// A TOML string. Nothing in a valid setting needs more than this; see `config`. A control
+/// character that came all the same is escaped as every other.
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t"))
 }

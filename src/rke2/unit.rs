@@ -44,6 +44,8 @@ pub struct Service {
     pub environment: Vec<Variable>,
     /// In order; systemd reads them after `environment`, and they win over it.
     pub environment_files: Vec<EnvironmentFile>,
+    /// Names from `PassEnvironment=`: variables of systemd's own process.
+    pub passed: Vec<(String, Origin)>,
     /// From `UnsetEnvironment=`, applied last: names, or names with the value they must have.
     pub unset: Vec<String>,
 }
@@ -72,16 +74,38 @@ fn each_assignment(texts: &[UnitText], section: &str, then: &mut dyn FnMut(&str,
     }
 }
 
-/// The variables that systemd gives every service, from `DefaultEnvironment=` of its own
-/// configuration files in the order in which it reads them.
-pub fn default_environment(texts: &[UnitText]) -> Vec<Variable> {
-    let mut manager = Service::default();
-    each_assignment(texts, "Manager]", &mut |key, value, origin| {
-        if key == "DefaultEnvironment" {
-            manager.assign("", "Environment", value, origin);
-        }
-    });
-    manager.environment
+/// What systemd's own configuration files say of variables, given in the order in which it reads
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manager {
+    /// `DefaultEnvironment=`: every service gets them.
+    pub defaults: Vec<Variable>,
+    /// `ManagerEnvironment=`: systemd's own process has them, for `PassEnvironment=`.
+    pub own: Vec<Variable>,
+}
+
+/// Reads them.
+pub fn manager(texts: &[UnitText]) -> Manager {
+    let variables = |wanted: &str| {
+        let mut manager = Service::default();
+        each_assignment(texts, "Manager]", &mut |key, value, origin| {
+            if key == wanted {
+                manager.assign("", "Environment", value, origin);
+            }
+        });
+        manager.environment
+    };
+    Manager { defaults: variables("DefaultEnvironment"), own: variables("ManagerEnvironment") }
+}
+
+/// The variables of an environment as a process has it, `NAME=value` each.
+pub fn assignments<'a>(texts: impl IntoIterator<Item = &'a str>, origin: &Origin) -> Vec<Variable> {
+    let variable = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        let origin = origin.clone();
+        is_name(name).then(|| Variable { name: name.into(), value: value.into(), origin })
+    };
+    texts.into_iter().filter_map(variable).take(MAX_ITEMS).collect()
 }
 
 /// Takes out what `UnsetEnvironment=` names.
@@ -162,6 +186,13 @@ impl Service {
                         });
                     }
                 }
+            }
+            "PassEnvironment" if value.is_empty() => self.passed.clear(),
+            "PassEnvironment" => {
+                let room = MAX_ITEMS.saturating_sub(self.passed.len());
+                let names = words(value).into_iter().map(|word| expand(unit, &word));
+                let names = names.filter(|name| is_name(name)).take(room);
+                self.passed.extend(names.map(|name| (name, origin.clone())));
             }
             "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
             "UnsetEnvironment" => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything about one key, from all who have a say.
 
+use serde::Serialize;
+
 use super::key::Key;
 use super::resolve::{Assigned, Moment, Resolution, Resolver, Shadowed, Why};
 use super::tuned::Verdict;
@@ -18,8 +20,8 @@ pub struct Explainer<'a> {
     kernels: Option<Resolver<'a>>,
 }
 
-/// What decides about one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What decides about one key. Its fields are part of the JSON of `nodeguard explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// What holds when the next boot has run systemd-sysctl; `None`: the kernel's own default.
     pub next_boot: Option<Assigned>,

@@ -6,6 +6,10 @@ use super::Loader;
 /// Alternatives of braces that are tried.
 const ALTERNATIVES: usize = 256;
 
+/// Bytes that are looked at in taking braces apart: nested ones cost much on the way to each
+/// alternative.
+const WORK: usize = 256 * 1024;
+
 /// A longer pattern meets nothing: no path is that long.
 const LIMIT: usize = 4096;
 
@@ -16,10 +20,26 @@ pub(super) fn matches(pattern: &str, path: &str, loader: Loader) -> bool {
         Loader::Procps | Loader::NewerProcps => components(pattern, path),
         // systemd asks glob(3) for braces.
         Loader::Systemd => {
-            let mut budget = ALTERNATIVES;
+            if !begins_as(pattern, path) {
+                return false;
+            }
+            let mut budget = Budget { alternatives: ALTERNATIVES, work: WORK };
             expand(pattern, &mut budget).iter().any(|pattern| components(pattern, path))
         }
     }
+}
+
+/// Whether what stands before the first special character is the path's beginning: most patterns
+/// are done with by that.
+fn begins_as(pattern: &str, path: &str) -> bool {
+    let literal = pattern.split(['*', '?', '[', '{', '\\']).next().unwrap_or_default();
+    path.starts_with(literal)
+}
+
+/// What taking the braces of one pattern apart may still cost.
+struct Budget {
+    alternatives: usize,
+    work: usize,
 }
 
 /// fnmatch(3) without flags, where a `*` crosses slashes and meets a leading dot.
@@ -157,19 +177,17 @@ fn in_class(class: &str, c: char) -> bool {
 }
 
 /// The first brace with a partner is taken apart, then the others.
-fn expand(pattern: &str, budget: &mut usize) -> Vec<String> {
+fn expand(pattern: &str, budget: &mut Budget) -> Vec<String> {
+    if budget.alternatives == 0 || budget.work < pattern.len() {
+        return Vec::new();
+    }
+    budget.work -= pattern.len();
     let Some((open, close)) = brace(pattern) else {
-        if *budget == 0 {
-            return Vec::new();
-        }
-        *budget -= 1;
+        budget.alternatives -= 1;
         return vec![pattern.to_owned()];
     };
     let mut out = Vec::new();
     for alternative in alternatives(&pattern[open + 1..close]) {
-        if *budget == 0 {
-            break;
-        }
         let text = format!("{}{alternative}{}", &pattern[..open], &pattern[close + 1..]);
         out.extend(expand(&text, budget));
     }
@@ -283,5 +301,22 @@ mod tests {
         }
         let stars = format!("kernel/{}b", "*a".repeat(400));
         assert!(!matches(&stars, &format!("kernel/{}", "a".repeat(2000)), Loader::Systemd));
+    }
+
+    #[test]
+    fn what_braces_cost_is_bounded_and_those_that_people_write_are_taken_apart() {
+        let started = std::time::Instant::now();
+        // Each level doubles what is to be done, and none of them is an alternative yet.
+        let nested = format!("net/{}x{}", "{a,".repeat(1000), "}".repeat(1000));
+        assert!(!matches(&nested, "net/x", Loader::Systemd));
+        for _ in 0..64 {
+            let deep = format!("net/{}{}", "{".repeat(2000), "}".repeat(2000));
+            assert!(!matches(&deep, "net/x", Loader::Systemd));
+        }
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+        let wide = format!("net/{{{}x}}/y", "a,".repeat(200));
+        assert!(matches(&wide, "net/x/y", Loader::Systemd));
+        let both = "net/{ipv4,ipv6}/conf/{all,default,eth{0,1,2}}/{a,b}";
+        assert!(matches(both, "net/ipv6/conf/eth2/b", Loader::Systemd));
     }
 }

@@ -49,6 +49,15 @@ pub fn parse(text: &[u8], loader: Loader) -> Vec<Setting> {
     out
 }
 
+/// How many lines may say something, to any of the readers: what must be held in memory for a file.
+pub fn count(text: &[u8]) -> usize {
+    let says = |line: &&[u8]| {
+        let first = line.iter().find(|b| !b.is_ascii_whitespace());
+        first.is_some_and(|b| !b"#;".contains(b))
+    };
+    text.split(|b| b"\n\r\0".contains(b)).filter(says).count()
+}
+
 fn systemd(line: &str, number: u32) -> Option<Setting> {
     let space = [' ', '\t'];
     let line = line.trim_matches(space);

@@ -21,7 +21,7 @@ mod winner;
 
 pub use explain::{Explainer, Explanation};
 pub use key::{BadKey, Key};
-pub use line::{Setting, parse};
+pub use line::{Setting, count, parse};
 pub use resolve::{Assigned, Moment, Resolution, Resolver, SetBy, Shadowed, Why};
 pub use tuned::{
     PROFILE_DIRECTORIES, Sources as TunedSources, Verdict, includes, names, reapplies,

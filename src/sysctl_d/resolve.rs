@@ -170,6 +170,7 @@ impl<'a> Resolver<'a> {
         };
         let decisive = winner.or(excluded);
         let by = decisive.map(|at| bearing[at].origin());
+        let named = bearing.iter().any(|line| !line.setting.is_glob());
         let mut shadowed = Vec::new();
         for (at, line) in bearing.iter().enumerate() {
             let Some(assigned) = line.assigned() else { continue };
@@ -180,9 +181,7 @@ impl<'a> Resolver<'a> {
                 Some(by) if by.setting.value.is_none() => Why::Excluded,
                 Some(by) if line.setting.is_glob() && !by.setting.is_glob() => Why::Named,
                 // Of procps alone: a lone `-key` stops patterns and nothing else.
-                _ if line.setting.is_glob() && bearing.iter().any(|l| !l.setting.is_glob()) => {
-                    Why::Excluded
-                }
+                _ if line.setting.is_glob() && named => Why::Excluded,
                 _ => Why::Later,
             };
             shadowed.push(Shadowed { assigned, why, by: by.clone() });

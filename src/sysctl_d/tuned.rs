@@ -77,11 +77,10 @@ pub fn reapplies(main: &[u8]) -> bool {
 /// What TuneD does with `key`; `None` where there is no active profile.
 pub(super) fn verdict(all: &AllSources, key: &Key, moment: Moment) -> Option<Verdict> {
     let sources = all.tuned.as_ref().filter(|sources| !sources.profile.trim().is_empty())?;
-    let units = units(&sources.profiles);
+    let units = units(&sources.profiles, key);
     let sets = units
         .iter()
         .flat_map(|unit| &unit.options)
-        .filter(|option| path(&option.name) == key.path())
         .map(|option| option.assigned.clone())
         .next_back();
     let main = sources.main.as_ref().map(|file| file.text()).unwrap_or_default();
@@ -126,15 +125,27 @@ struct Unit {
     options: Vec<Parameter>,
 }
 
+impl Unit {
+    /// Another value in the place of the first one, as Python's dictionaries have it; where two
+    /// spellings mean one parameter, the later place wins.
+    fn set(&mut self, option: Parameter) {
+        match self.options.iter_mut().find(|known| known.name == option.name) {
+            Some(known) => *known = option,
+            None => self.options.push(option),
+        }
+    }
+}
+
 struct Parameter {
     name: String,
     assigned: Assigned,
 }
 
-/// The sections that are for the kernel parameters, merged over all profiles.
-fn units(profiles: &[File]) -> Vec<Unit> {
+/// The sections that are for the kernel parameters, merged over all profiles, with what they say
+/// of one key.
+fn units(profiles: &[File], key: &Key) -> Vec<Unit> {
     let mut merged: Vec<Unit> = Vec::new();
-    for unit in profiles.iter().flat_map(units_of) {
+    for unit in profiles.iter().flat_map(|file| units_of(file, key)) {
         match merged.iter_mut().find(|known| known.name == unit.name) {
             None => merged.push(unit),
             Some(known) if unit.replaces => *known = unit,
@@ -142,10 +153,7 @@ fn units(profiles: &[File]) -> Vec<Unit> {
                 // What the newer one does not say is at its default again.
                 (known.is_sysctl, known.enabled) = (unit.is_sysctl, unit.enabled);
                 known.options.retain(|option| !unit.dropped.contains(&option.name));
-                for option in unit.options {
-                    known.options.retain(|old| old.name != option.name);
-                    known.options.push(option);
-                }
+                unit.options.into_iter().for_each(|option| known.set(option));
             }
         }
     }
@@ -153,7 +161,7 @@ fn units(profiles: &[File]) -> Vec<Unit> {
     merged
 }
 
-fn units_of(file: &File) -> Vec<Unit> {
+fn units_of(file: &File, key: &Key) -> Vec<Unit> {
     let text = String::from_utf8_lossy(file.text());
     let mut units: Vec<Unit> = Vec::new();
     for IniOption { section, name, value, line } in options(&text) {
@@ -182,9 +190,9 @@ fn units_of(file: &File) -> Vec<Unit> {
             // The head of an empty section starts the plug-in all the same.
             "" | "priority" | "devices" | "devices_udev_regex" | "cpuinfo_regex"
             | "uname_regex" | "script_pre" | "script_post" => {}
+            name if path(name) != key.path() => {}
             name => {
-                unit.options.retain(|known| known.name != name);
-                unit.options.push(Parameter {
+                unit.set(Parameter {
                     name: name.to_owned(),
                     assigned: Assigned {
                         value: value.trim_matches('"').to_owned(),
@@ -352,6 +360,16 @@ mod tests {
                 [(PROFILE, "[sysctl]\nkernel.panic=1"), ("/etc/tuned/x/tuned.conf", second)];
             let verdict = verdict_of(&with_tuned(&[], "", &profiles));
             assert_eq!(value(&verdict.leaves), leaves, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_spellings_the_one_that_came_first_stays_first() {
+        let first = "[sysctl]\nkernel.panic=1\nkernel..panic=2";
+        for (second, leaves) in [("kernel.panic=3", "2"), ("kernel..panic=4", "4")] {
+            let second = format!("[sysctl]\n{second}");
+            let profiles = [(PROFILE, first), ("/etc/tuned/x/tuned.conf", second.as_str())];
+            assert_eq!(value(&verdict_of(&with_tuned(&[], "", &profiles)).leaves), leaves);
         }
     }
 

@@ -95,6 +95,7 @@ fn odd() -> Vec<State> {
     vec![
         group("uid 0").passwd("etcd:x:0:996:etcd user:/home/etcd:/sbin/nologin"),
         state("a group with gid 0").passwd(ALONE).group("etcd:x:0:"),
+        state("a group with gid 0, and no user").group("etcd:x:0:"),
         group("a login shell").passwd("etcd:x:997:996::/home/etcd:/bin/bash"),
         group("no shell, which is /bin/sh").passwd("etcd:x:997:996::/home/etcd:"),
         group("another shell that is none").passwd("etcd:x:997:996::/:/usr/bin/false"),
@@ -168,6 +169,14 @@ fn elsewhere() -> Vec<State> {
             r#"mkdir -p "$root/var/lib/extrausers"
 mkfifo "$root/var/lib/extrausers/passwd" "$root/var/lib/extrausers/group" 2>/dev/null || true"#,
         ),
+        nss("data of one that was, and NSS that does not answer").directory(DATA, 992, 991).enter(
+            r#"mkdir -p "$root/var/lib/extrausers"
+mkfifo "$root/var/lib/extrausers/passwd" "$root/var/lib/extrausers/group" 2>/dev/null || true"#,
+        ),
+        nss("data of one that was, whose numbers others in NSS have")
+            .directory(DATA, 992, 991)
+            .line(NET_USERS, "alice:*:992:100::/home/alice:/bin/sh")
+            .line(NET_GROUPS, "netdb:*:991:"),
         nss("the group in NSS only, and no user").line(NET_GROUPS, "etcd:x:602:"),
         nss("in NSS with a number that is taken")
             .line(NET_USERS, ENTRY)

@@ -2,6 +2,7 @@
 //! The real daemon on a host of its own: real inotify, real useradd, real D-Bus.
 
 mod contest;
+mod gate;
 mod host;
 mod own_config;
 mod writers;

@@ -50,6 +50,30 @@ fn a_writer_that_is_still_there_is_named_in_the_log_and_in_the_report() {
 }
 
 #[test]
+fn a_check_over_the_bus_tells_what_was_corrected_lately_as_every_report_does() {
+    let mut host = attributing();
+    host.start_bus();
+    host.start();
+    host.set_sysctl("kernel/panic", "0");
+    host.until("it is logged", |host| corrections(host, "kernel.panic").len() == 1);
+
+    let answer = host.inside(
+        "busctl --json=short call org.nodeguard.NodeGuard1 /org/nodeguard/NodeGuard1 \
+         org.nodeguard.NodeGuard1 Check",
+    );
+
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|e| {
+        panic!("{e}: {answer:?}");
+    });
+    let report = answer["data"][0].as_str().unwrap();
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert_eq!(report["corrections"], serde_json::json!([]), "it changes nothing");
+    let last = report["recent"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["subject"], "kernel.panic");
+    assert_eq!(last["writer"]["processes"][0]["pid"], std::process::id());
+}
+
+#[test]
 fn a_writer_that_ended_is_named_or_said_to_be_gone_and_never_taken_for_another() {
     let mut host = attributing();
     host.start();
@@ -140,6 +164,24 @@ fn without_the_capability_it_says_so_and_the_guard_is_as_quick() {
     let line = corrections(&host, "kernel.panic").remove(0);
     assert!(line.ends_with(&format!("writer unknown: {reason}")), "{line}");
     assert!(host.read("/run/nodeguard/report.json").contains("attribution-unavailable"));
+}
+
+#[test]
+fn one_capability_is_enough_for_name_and_unit_and_what_it_does_not_show_is_left_out() {
+    let mut host = attributing();
+    host.wrapped =
+        "setpriv --bounding-set -all,+sys_admin,+sys_chroot,+chown,+fowner,+dac_override";
+    host.start();
+
+    host.set_sysctl("kernel/panic", "0");
+
+    host.until("it is logged", |host| corrections(host, "kernel.panic").len() == 1);
+    let line = corrections(&host, "kernel.panic").remove(0);
+    let me = std::process::id();
+    let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+    assert!(line.contains(&format!("written by {}[{me}]", comm.trim())), "{line}");
+    let exe = std::env::current_exe().unwrap();
+    assert!(!line.contains(exe.to_str().unwrap()), "this test has every capability: {line}");
 }
 
 #[test]

@@ -262,9 +262,14 @@ fn unit_files(input: &[u8]) -> u64 {
         UnitText { path: "/d".into(), content: drop_in.clone() },
     ];
     let service = unit::parse("rke2-server.service", &texts);
-    let mut environment = unit::default_environment(&texts);
+    let mut environment = unit::manager(&texts).defaults;
     environment.extend(service.environment.clone());
     environment.extend(env_file::parse("/e", &env));
+    let asked = Origin::file("asked");
+    let assignments = String::from_utf8_lossy(&env);
+    for variable in unit::assignments(assignments.split('\0'), &asked) {
+        assert!(!variable.name.is_empty() && !variable.name.contains('='), "{variable:?}");
+    }
     unit::unset(&mut environment, &service.unset);
     for variable in &environment {
         for (path, content) in [("/u", &unit_file), ("/d", &drop_in), ("/e", &env)] {

@@ -155,12 +155,19 @@ fn there_is_a_limit_to_the_size_of_a_file_to_keys_and_to_what_is_told() {
     let table = |from| format!("[sysctl.extra]\n{}", keys(from).collect::<String>());
     assert_eq!(extra(&one(&table(0))).len(), 200);
     let problems = resolve(&[file("a", &table(0)), file("b", &table(100))]).unwrap_err();
-    assert_eq!(problems[0].message, "sysctl.extra is 300 keys, expected at most 256");
+    assert_eq!(problems[0].message, "sysctl.extra is more than 256 keys, expected at most 256");
+    let policies = |from: usize| (from..from + 200).map(|n| format!("vm.k{n} = 'warn'\n"));
+    let table = |from| format!("[sysctl.policy]\n{}", policies(from).collect::<String>());
+    let problems = resolve(&[file("a", &table(0)), file("b", &table(100))]).unwrap_err();
+    assert_eq!(problems[0].message, "sysctl.policy is more than 256 keys, expected at most 256");
 
     let wrong: String = (0..100).map(|n| format!("wrong-{n} = 1\n")).collect();
     let problems = resolve(&[file("f", &wrong)]).unwrap_err();
     assert_eq!(problems.len(), 32);
     assert!(problems[31].message.ends_with("(and 68 more errors)"), "{}", problems[31].message);
+    let problems = resolve(&[file("f", &wrong), file("g", &wrong)]).unwrap_err();
+    assert_eq!((problems.len(), problems[31].origin.file.as_str()), (32, "f"));
+    assert!(problems[31].message.ends_with("(and 168 more errors)"), "{}", problems[31].message);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Our reading of sysctl.d against the programs that read it at boot and by hand: systemd-sysctl
-//! and `sysctl --system` of bookworm, trixie and sid, on random layouts.
+//! and `sysctl --system` of bookworm, trixie and sid, and TuneD of trixie, on random layouts.
 //!
 //! Each program runs in a root of its own whose /proc/sys is a plain directory of plain files; it
 //! writes there, and every file is compared with our answer. The machine's own /proc is never
@@ -11,17 +11,18 @@
 
 mod layout;
 mod machine;
+mod tuned;
 
 use layout::{Chance, KEYS, Layout};
 use machine::Machine;
 use nodeguard::host::root::Root;
 use nodeguard::sysctl_d::{Body, Key, Loader, Moment, Place, Resolver, Sources};
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     number("NODEGUARD_SYSCTL_SEED")
         .unwrap_or_else(|| clock.as_nanos() as u64 ^ u64::from(std::process::id()))

@@ -64,7 +64,12 @@ for field in SYSCTL=/proc/sys/kernel/panic OLDVALUE=10 NEWVALUE=3 OURVALUE=10 OB
 done
 check_has "it is found by its unit" 'kernel.panic corrected: 3 -> 10' \
     "$(node journalctl -q -o cat OBJECT_SYSTEMD_UNIT=rogue-sleeper.service)"
-name="written by bash\[$pid\] \(/usr/bin/bash\) of rogue-sleeper.service"
+# OBJECT_EXE is journald's: the service has no right to look.
+check_has "the service has one capability more than without" cap_sys_admin \
+    "$(node systemctl show -P CapabilityBoundingSet nodeguard)"
+check_lacks "and not that of looking into processes" cap_sys_ptrace \
+    "$(node systemctl show -P CapabilityBoundingSet nodeguard)"
+name="written by bash\[$pid\] of rogue-sleeper.service"
 check_has "status names the writer" "kernel.panic: 3 -> 10 .*$name" "$(node nodeguard status)"
 signalled() { said '"DriftCorrected".*"writer".*rogue-sleeper.service' "$(node cat /root/signals)"; }
 check_soon "the signal names the writer" 5 signalled
@@ -96,6 +101,16 @@ check_soon "a correction is in the journal" 10 corrected
 check_has "who wrote the right value is not accused of the wrong one" \
     '^OBJECT_SYSTEMD_UNIT=rogue-last.service$' "$(entry)"
 check_lacks "nor the agent's own hand" 'nodeguard\[' "$(entry | grep ^MESSAGE=)"
+
+node_say "with a right more, the operator's choice"
+node_write /etc/systemd/system/nodeguard.service.d/zz-exe.conf <<<$'[Service]\nCapabilityBoundingSet=CAP_SYS_PTRACE'
+node_sh 'systemctl daemon-reload && systemctl restart nodeguard'
+check_soon "the node is ready" 20 state_is ready
+since=$(journal_now)
+node systemd-run -q --unit rogue-exe bash -c 'echo 3 >/proc/sys/kernel/panic; read -r _ <> <(:)'
+check_soon "a correction is in the journal" 5 corrected
+check_has "the program is named" 'written by bash\[[0-9]+\] \(/usr/bin/bash\) of rogue-exe.service' \
+    "$(entry | grep ^MESSAGE=)"
 figures=$(node /usr/local/lib/node/measure value /proc/sys/kernel/panic 10 0 30 2>&1)
 node_say "with attribution: kernel.panic=0 lasted $figures"
 p50=${figures#*p50_ms=}

@@ -138,6 +138,47 @@ LAYOUTS = {
     },
 }
 
+# Variables that no file has: systemd's own, and those it was told to give to all services.
+ASKED = {
+    "systemctl set-environment": (["RKE2_V=set", "RKE2_W=two words\tand ' \" $x \\", "OPTS=--a  --b"], {}),
+    "systemctl set-environment is weaker than Environment= and a file": (
+        ["RKE2_V=set", "RKE2_W=set", "RKE2_X=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": variable("line"), ENV: "RKE2_W=file\n"},
+    ),
+    "systemctl set-environment is taken away by UnsetEnvironment=": (
+        ["RKE2_V=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_V")},
+    ),
+    "PassEnvironment= of systemd's own variables": (
+        [],
+        {
+            f"{ETC}/{UNIT}.d/50.conf": service(
+                "PassEnvironment=container NONE\nExecStart=\n"
+                f"ExecStart={RECORD} server --in=${{container}} --no=${{NONE}}"
+            )
+        },
+    ),
+    "PassEnvironment= is stronger than set-environment": (
+        ["container=set"],
+        {
+            f"{ETC}/{UNIT}.d/50.conf": service(
+                f"PassEnvironment=container\nExecStart=\nExecStart={RECORD} server --in=${{container}}"
+            )
+        },
+    ),
+}
+
+# Whether systemd starts the service with this environment file, which it may not go without.
+FILES = {
+    "an environment file that is the null device": None,
+    "an environment file that is missing": "missing",
+    "an environment file that is a directory": "directory",
+    "an environment file with a NUL in it": b"RKE2_V=a\0b\n",
+    "an environment file with Latin-1 in a value": b"RKE2_V=caf\xe9\n",
+    "an environment file with Latin-1 in a comment": b"# caf\xe9\nRKE2_V=x\n",
+    "an environment file of two mebibytes": b"#" * (2 << 20) + b"\nRKE2_V=x\n",
+}
+
 
 def read(path):
     with open(path, "rb") as file:
@@ -199,6 +240,53 @@ def compare(name, layout):
                 os.unlink(path)
 
 
+def asked(name, given):
+    assignments, layout = given
+    try:
+        if assignments:
+            run("systemctl", "set-environment", *assignments)
+        return compare(name, layout)
+    finally:
+        names = [assignment.split("=", 1)[0] for assignment in assignments]
+        if names:
+            run("systemctl", "unset-environment", *names)
+
+
+def refusal(name, content):
+    """Fatal to nodeguard where and only where systemd does not start the service."""
+    drop_in, path = f"{ETC}/{UNIT}.d/50.conf", "/etc/layouts-file"
+    files = make({drop_in: service(f"EnvironmentFile={path}")}, BASE)
+    try:
+        if content is None:
+            os.symlink("/dev/null", path)
+        elif content == "directory":
+            os.mkdir(path)
+        elif content != "missing":
+            with open(path, "wb") as file:
+                file.write(content)
+        run("systemctl", "daemon-reload")
+        refused = subprocess.run(["systemctl", "start", UNIT], capture_output=True).returncode != 0
+        subprocess.run(["systemctl", "reset-failed", UNIT], capture_output=True)
+        told = subprocess.run(
+            ["nodeguard", "check", "--role", "server", "--json"], capture_output=True, text=True
+        ).stdout
+        codes = [
+            finding["code"]
+            for control in json.loads(told)["controls"]
+            for finding in control["findings"]
+            if finding["severity"] == "fatal"
+        ]
+        if refused == ("environment-file-missing" in codes):
+            return f"same {name}"
+        return f"differs {name}: systemd refuses: {refused}; fatal to nodeguard: {codes}"
+    finally:
+        for made in [*files, path]:
+            if os.path.isdir(made) and not os.path.islink(made):
+                os.rmdir(made)
+            elif os.path.lexists(made):
+                os.unlink(made)
+
+
 def main():
     with open(RECORD, "w") as file:
         file.write(
@@ -215,9 +303,12 @@ def main():
             f'    [ ! -d {GENERATED}/$kind ] || cp -r {GENERATED}/$kind/. "$1"\n    shift\ndone\n'
         )
     os.chmod(generator, 0o755)
-    for name, layout in LAYOUTS.items():
+    rows = [(compare, *row) for row in LAYOUTS.items()]
+    rows += [(asked, *row) for row in ASKED.items()]
+    rows += [(refusal, *row) for row in FILES.items()]
+    for look, name, given in rows:
         try:
-            print(compare(name, layout))
+            print(look(name, given))
         except (subprocess.CalledProcessError, OSError) as error:
             words = getattr(error, "stderr", "") or ""
             print(f"differs {name}: {error} {words}".replace("\n", " "))

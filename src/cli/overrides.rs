@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard override`: an operator's word that RKE2 may start once although the node is fatal.
+//!
+//! It has no place in a unit file: it is a command that leaves one file in /run, which the next
+//! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
+
+use super::{CliError, Exit, OverrideArgs, need_root, now, say};
+use crate::controls::overrides::LASTS;
+use crate::host::overrides;
+use crate::host::root::Root;
+use crate::journal::{Entry, Journal, Priority};
+use crate::model::Role;
+
+pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
+    need_root("override")?;
+    let role = Role::from(args.role);
+    let root = Root::host()?;
+    let minutes = LASTS / 60;
+    let Some(reason) = &args.reason else {
+        if !overrides::withdraw(&root, role)? {
+            say(&format!("there is no unused override for role {role}"));
+            return Ok(Exit::Ok);
+        }
+        let text = format!("the override for role {role} was taken back");
+        record(&text, Entry::override_withdrawn(Priority::Notice, text.clone()));
+        return Ok(Exit::Ok);
+    };
+    let word = overrides::ask(&root, role, reason, &now())?;
+    let text = format!(
+        "override: RKE2's next start as {role} within {minutes} minutes is let through, asked for \
+         by {}: {reason}",
+        word.by
+    );
+    record(&text, Entry::overriding(Priority::Warning, text.clone(), &word.by, reason));
+    eprintln!(
+        "nodeguard: now: systemctl restart rke2-{role}. What RKE2 itself refuses it still refuses; \
+         `nodeguard check` says what is overridden. Taken back with: nodeguard override --role \
+         {role} --withdraw"
+    );
+    Ok(Exit::Ok)
+}
+
+/// In the journal, and to whoever typed it.
+fn record(text: &str, entry: Entry) {
+    say(text);
+    if let Some(mut journal) = Journal::of_record() {
+        journal.log(entry);
+    }
+}

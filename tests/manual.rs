@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! nodeguard(8) names everything that scripts match on: codes of findings, fields of JSON and of
+//! the journal, members of the D-Bus interfaces. Read out of the source and the golden files, so
+//! that nothing can be added and not be told.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// One section of the manual, as plain words.
+fn section(name: &str) -> String {
+    let text = read("packaging/man/nodeguard.8").replace("\\-", "-");
+    let from = text.split(&format!("\n.SH {name}\n")).nth(1);
+    let section = from.unwrap_or_else(|| panic!("the manual has no section {name}"));
+    section.split("\n.SH ").next().unwrap().to_owned()
+}
+
+/// Everything in a text that can be a name.
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+        .map(|word| word.trim_matches('-').to_owned())
+        .collect()
+}
+
+fn not_in(section: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let told = words(section);
+    names.into_iter().filter(|name| !told.contains(name)).collect()
+}
+
+/// The Rust sources below a path, without comments and tests.
+fn code(path: &str) -> String {
+    let mut out = String::new();
+    let mut pending: Vec<PathBuf> = vec![repository().join(path)];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("\n#[cfg(test)]").next().unwrap();
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            lines.for_each(|line| {
+                out += line;
+                out.push('\n');
+            });
+        }
+    }
+    out
+}
+
+/// String literals that consist of these characters only.
+fn literals(code: &str, allowed: impl Fn(char) -> bool) -> BTreeSet<String> {
+    code.lines()
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(|text| !text.is_empty() && text.chars().all(&allowed))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The codes of findings: in the judgements and in the daemon nothing else is spelled like this,
+/// except the flags of RKE2 that they are about.
+fn codes() -> BTreeSet<String> {
+    const FLAGS: [&str; 5] =
+        ["data-dir", "disable-etcd", "etcd-arg", "protect-kernel-defaults", "wal-dir"];
+    let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
+    let mut found = literals(&(code("src/controls") + &code("src/daemon")), kebab);
+    found.retain(|word| word.contains('-') && !FLAGS.contains(&word.as_str()));
+    // The one code that is one word.
+    assert!(code("src/daemon").contains("CONTESTED: &str = \"contested\""));
+    found.insert("contested".into());
+    found
+}
+
+#[test]
+fn every_code_of_a_finding_is_in_the_manual_and_every_code_in_the_manual_is_one() {
+    let codes = codes();
+    assert!(codes.len() > 50 && codes.contains("sysctl-live"), "they were found: {codes:?}");
+    let told: BTreeSet<String> = section("FINDINGS")
+        .lines()
+        .filter_map(|line| line.strip_prefix(".BR "))
+        .filter(|line| line.ends_with(")\"") && line.contains(" \" ("))
+        .filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(codes.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not told");
+    assert_eq!(told.difference(&codes).collect::<Vec<_>>(), Vec::<&String>::new(), "no codes");
+}
+
+#[test]
+fn every_field_and_every_kind_of_entry_of_the_journal_is_in_the_manual() {
+    let upper = |c: char| c.is_ascii_uppercase() || c == '_';
+    let mut fields = literals(&code("src/journal.rs"), upper);
+    assert!(fields.contains("NODEGUARD_CODE") && fields.contains("OURVALUE"), "{fields:?}");
+    // What every entry of every program has, and a variable of systemd's.
+    for common in ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "JOURNAL_STREAM"] {
+        fields.remove(common);
+    }
+    // Read from the source as well: a kind of entry that is new must be in the manual.
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let ids = literals(&code("src/journal.rs"), hex);
+    let kinds: Vec<_> = ids.into_iter().filter(|id| id.len() == 32).collect();
+    assert!(kinds.len() > 3, "{kinds:?}");
+    fields.extend(kinds);
+    assert_eq!(not_in(&section("JOURNAL"), fields), Vec::<String>::new());
+}
+
+/// The names of fields, at any depth.
+fn keys(value: &serde_json::Value, out: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            out.insert(key.clone());
+            keys(value, out);
+        }),
+        serde_json::Value::Array(values) => values.iter().for_each(|value| keys(value, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_of_every_json_is_in_the_manual() {
+    for (snapshot, name, more) in [
+        (
+            "src/render/snapshots/nodeguard__render__tests__report.json.snap",
+            "JSON OF THE REPORT",
+            &["recent", "unknown"][..],
+        ),
+        (
+            "src/render/snapshots/nodeguard__render__explain__tests__explain.json.snap",
+            "JSON OF EXPLAIN",
+            &[],
+        ),
+        (
+            "src/render/snapshots/nodeguard__render__explain_rke2__tests__explain_rke2.json.snap",
+            "JSON OF EXPLAIN RKE2",
+            &[],
+        ),
+        (
+            "tests/own_config/snapshots/own_config__config.json.snap",
+            "JSON OF THE CONFIGURATION",
+            &["subject", "expected", "actual", "message", "remedy"],
+        ),
+    ] {
+        let text = read(snapshot);
+        // Behind the head of the file.
+        let json = text.splitn(3, "---\n").nth(2).unwrap();
+        let mut fields = BTreeSet::new();
+        keys(&serde_json::from_str(json).unwrap(), &mut fields);
+        assert!(fields.contains("schema"), "{snapshot}");
+        fields.extend(more.iter().map(|field| (*field).to_owned()));
+        assert_eq!(not_in(&section(name), fields), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn every_member_of_the_bus_interfaces_is_in_the_manual() {
+    let xml = read("packaging/dbus/org.nodeguard.NodeGuard1.xml");
+    let mut members = Vec::new();
+    for kind in ["<method name=\"", "<signal name=\"", "<property name=\""] {
+        let named = xml.split(kind).skip(1).filter_map(|rest| rest.split('"').next());
+        members.extend(named.map(str::to_owned));
+    }
+    assert!(members.len() > 15, "{members:?}");
+    assert_eq!(not_in(&section("D-BUS"), members), Vec::<String>::new());
+}
