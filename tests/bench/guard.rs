@@ -38,7 +38,7 @@ fn main() {
     parameters::drift(events);
     parameters::idle(Duration::from_secs(number("NODEGUARD_BENCH_IDLE", 60) as u64));
     drift(events);
-    contest::cost(Duration::from_secs(number("NODEGUARD_BENCH_CONTEST", 10) as u64));
+    contest::cost(Duration::from_secs(number("NODEGUARD_BENCH_CONTEST", 30) as u64));
     growth(largest);
 }
 
