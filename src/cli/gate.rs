@@ -101,11 +101,21 @@ fn ask(role: Role, limit: Duration) -> Result<View, String> {
     let runtime = runtime().map_err(|e| e.to_string())?;
     let json = runtime.block_on(client::reconcile(&address, limit)).map_err(|e| e.to_string())?;
     let view = render::parse(&json).map_err(|e| format!("the daemon's report: {e}"))?;
-    if view.role == role.as_str() {
-        Ok(view)
-    } else {
-        Err(format!("the daemon takes this node for {}, not {role}", view.role))
+    if view.role != role.as_str() {
+        return Err(format!("the daemon takes this node for {}, not {role}", view.role));
     }
+    // We have every right, which the daemon in its sandbox has not.
+    match unread(&view) {
+        Some(words) => Err(format!("the daemon does not know all that RKE2 gets: {words}")),
+        None => Ok(view),
+    }
+}
+
+/// What of systemd's own environment could not be read: a verdict without it may be about another
+/// configuration than RKE2's.
+fn unread(view: &View) -> Option<String> {
+    let mut findings = view.findings().map(|(_, finding)| finding);
+    findings.find(|finding| finding.code == "environment-unread").map(render::finding_line)
 }
 
 /// Why the gate knows nothing of this node.
@@ -122,6 +132,8 @@ enum LookError {
         lock = gate_look::LOCK
     )]
     Busy(u64),
+    #[error("{0}; RKE2 is not started now, systemd tries again by itself")]
+    Unread(String),
     #[error("the gate could not look at this node: {0}")]
     Failed(String),
 }
@@ -137,8 +149,13 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
         e => LookError::Failed(e.to_string()),
     })?;
     eprint!("{}", ended.errors);
-    render::parse(&ended.output)
-        .map_err(|e| LookError::Failed(format!("it ended with {} ({e})", ended.status)))
+    let view = render::parse(&ended.output)
+        .map_err(|e| LookError::Failed(format!("it ended with {} ({e})", ended.status)))?;
+    // What is fatal as it is stays so, whatever else RKE2 gets.
+    match unread(&view) {
+        Some(words) if view.state() != State::Fatal => Err(LookError::Unread(words)),
+        _ => Ok(view),
+    }
 }
 
 /// What is wrong, the worst first.
@@ -156,7 +173,7 @@ fn unknown(error: &LookError) -> Exit {
     say(&error.to_string());
     shut(&error.to_string());
     match error {
-        LookError::Hangs(_) | LookError::Busy(_) => Exit::TryAgain,
+        LookError::Hangs(_) | LookError::Busy(_) | LookError::Unread(_) => Exit::TryAgain,
         LookError::Failed(_) => Exit::Failure,
     }
 }

@@ -146,6 +146,14 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::BeyondLimits => {
             ("config-unread", Severity::Warning, format!("{edit}: expected {expected}"))
         }
+        ProblemKind::EnvironmentUnknown if key.is_some() => {
+            ("environment-unread", Severity::Warning, format!("{edit}: expected {expected}"))
+        }
+        ProblemKind::EnvironmentUnknown => (
+            "environment-unread",
+            Severity::Warning,
+            format!("see that `systemctl show-environment` answers: expected {expected}"),
+        ),
         ProblemKind::Remote => (
             "config-remote",
             Severity::Warning,
@@ -170,6 +178,9 @@ fn problem(problem: &Problem) -> Finding {
         ),
         ProblemKind::BeyondLimits => {
             format!("{origin} is beyond what nodeguard reads: {words}; RKE2 may read it")
+        }
+        ProblemKind::EnvironmentUnknown => {
+            format!("{words} ({origin}): what RKE2 gets from there is not known")
         }
         ProblemKind::Remote => {
             format!("{words}: nodeguard cannot tell what RKE2 will do with it ({origin})")
@@ -267,7 +278,13 @@ fn profile_missing(facts: &Facts<'_>, known: &[&str]) -> Option<Finding> {
         !matches!(problem.kind, ProblemKind::UnknownKey | ProblemKind::Misspelt)
             && problem.key.is_none()
     });
-    let caveat = if unread { " in the files that could be read" } else { "" };
+    let environment =
+        facts.config.problems.iter().any(|problem| problem.kind == ProblemKind::EnvironmentUnknown);
+    let caveat = match (environment, unread) {
+        (true, _) => " in what could be read",
+        (false, true) => " in the files that could be read",
+        (false, false) => "",
+    };
     Some(Finding {
         expected: known.join(", "),
         actual: if set.is_some() { "empty" } else { "not set" }.into(),

@@ -4,16 +4,18 @@
 //!
 //! One question over systemd's own socket, in D-Bus's format and without a bus: half a millisecond,
 //! where `systemctl show-environment` takes eight, and no dbus-daemon that could be stopped. Where
-//! there is no answer in time, the files alone count.
+//! systemd runs and does not answer in time, what it holds is not known, and that is said.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// systemd's socket for root.
-const SOCKET: &str = "/run/systemd/private";
+pub(super) const SOCKET: &str = "/run/systemd/private";
 
 /// For all of it. systemd answers nobody while it reloads its units.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -24,10 +26,30 @@ const MESSAGE_LIMIT: usize = 1 << 20;
 /// Messages before the answer: systemd tells everybody on this socket what happens to its units.
 const MESSAGES: usize = 1024;
 
-/// `NAME=value` each; `None` where systemd does not answer.
-pub(super) fn ask() -> Option<Vec<String>> {
-    let end = Instant::now() + LIMIT;
-    let mut line = Line { stream: connect()?, end, read: Vec::new() };
+/// `NAME=value` each, or why systemd did not tell; `None` where no systemd runs.
+pub(super) fn ask() -> Option<Result<Vec<String>, String>> {
+    ask_at(Path::new(SOCKET), LIMIT)
+}
+
+fn ask_at(socket: &Path, limit: Duration) -> Option<Result<Vec<String>, String>> {
+    let end = Instant::now() + limit;
+    let stream = match connect(socket) {
+        Ok(stream) => stream,
+        Err(Errno::NOENT) => return None,
+        Err(e) => return Some(Err(format!("cannot connect to {}: {e}", socket.display()))),
+    };
+    let answer = converse(Line { stream, end, read: Vec::new() });
+    Some(answer.ok_or_else(|| {
+        let socket = socket.display();
+        if Instant::now() < end {
+            format!("systemd's answer on {socket} is not what was expected")
+        } else {
+            format!("systemd did not answer on {socket} within {} s", limit.as_secs_f32())
+        }
+    }))
+}
+
+fn converse(mut line: Line) -> Option<Vec<String>> {
     // Authentication: that we are root, which the socket knows by itself.
     line.send(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n")?;
     if !line.take_line()?.starts_with(b"OK ") {
@@ -49,14 +71,13 @@ pub(super) fn ask() -> Option<Vec<String>> {
 }
 
 /// Not by std, which waits where systemd takes nobody on.
-fn connect() -> Option<UnixStream> {
+fn connect(socket: &Path) -> Result<UnixStream, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(SOCKET).ok()?).ok()?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false).ok()?;
-    Some(stream)
+    let address = SocketAddrUnix::new(socket)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &address)?;
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(UnixStream::from(socket))
 }
 
 struct Line {
@@ -80,7 +101,13 @@ impl Line {
     fn read_more(&mut self) -> Option<()> {
         self.stream.set_read_timeout(Some(self.left()?)).ok()?;
         let mut buffer = [0; 4096];
-        let read = self.stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        let read = match self.stream.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(read) => read,
+            // The kernel's clock is coarser than ours: whether it is over is asked above.
+            Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => return None,
+        };
         self.read.extend(&buffer[..read]);
         (self.read.len() <= 2 * MESSAGE_LIMIT).then_some(())
     }
@@ -217,6 +244,20 @@ mod tests {
         {
             assert_eq!(strings(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_systemd_that_does_not_answer_is_told_from_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("private");
+        let limit = Duration::from_millis(100);
+        assert_eq!(ask_at(&socket, limit), None, "no systemd runs");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let silent = ask_at(&socket, limit).unwrap().unwrap_err();
+        assert!(silent.contains("did not answer") && silent.contains("within 0.1 s"), "{silent}");
+        drop(listener);
+        let refused = ask_at(&socket, limit).unwrap().unwrap_err();
+        assert!(refused.contains("Connection refused"), "{refused}");
     }
 
     #[test]

@@ -50,8 +50,19 @@ pub struct Unit {
     pub defaults: Vec<Variable>,
     /// What `PassEnvironment=` takes from systemd's own process.
     pub passed: Vec<Variable>,
+    /// What of this could not be read.
+    pub unknown: Vec<Problem>,
+    /// The names that `PassEnvironment=` takes from where we cannot read, and the reason.
+    unread: Option<Unread>,
     /// Directories whose change may change this.
     pub directories: Vec<PathBuf>,
+}
+
+/// Variables of RKE2's that systemd has and that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unread {
+    variables: Vec<(String, Origin)>,
+    reason: String,
 }
 
 /// Whether a unit is there, enabled, running.
@@ -88,8 +99,8 @@ pub(super) fn read(root: &Root, name: &'static str) -> Unit {
     let texts: Vec<UnitText> = files.iter().filter_map(|path| text(root, path)).collect();
     let service = unit::parse(name, &texts);
     let mut manager = manager(root);
-    add_asked(root, &mut manager.defaults);
-    let passed = passed(root, &service, &manager.own);
+    let unknown = add_asked(root, &mut manager.defaults).err().into_iter().collect();
+    let (passed, unread) = passed(root, Path::new("/proc/1/environ"), &service, &manager.own);
     directories.extend(["/etc/systemd/system", "/run/systemd/system"].map(PathBuf::from));
     Unit {
         name,
@@ -97,6 +108,8 @@ pub(super) fn read(root: &Root, name: &'static str) -> Unit {
         files: texts.into_iter().map(|text| PathBuf::from(text.path)).collect(),
         defaults: manager.defaults,
         passed,
+        unknown,
+        unread,
         directories,
     }
 }
@@ -153,45 +166,91 @@ fn manager(root: &Root) -> Manager {
 }
 
 /// Adds what `systemctl set-environment` gave to all services.
-fn add_asked(root: &Root, defaults: &mut Vec<Variable>) {
+fn add_asked(root: &Root, defaults: &mut Vec<Variable>) -> Result<(), Problem> {
     // Only the systemd that runs this host can be asked.
     let asked = if root.is_live() { systemd_environment::ask() } else { None };
     let origin = Origin::file("systemctl set-environment");
-    for variable in unit::assignments(asked.iter().flatten().map(String::as_str), &origin) {
+    let asked = asked.unwrap_or_else(|| Ok(Vec::new())).map_err(|reason| Problem {
+        kind: ProblemKind::EnvironmentUnknown,
+        origin: origin.clone(),
+        key: None,
+        words: format!("systemd's own variables for all services cannot be read: {reason}"),
+        expected: format!("an answer of systemd's on {}", systemd_environment::SOCKET),
+    })?;
+    for variable in unit::assignments(asked.iter().map(String::as_str), &origin) {
         // What a file gives has its line already.
         let known = defaults.iter().rev().find(|known| known.name == variable.name);
         if known.is_none_or(|known| known.value != variable.value) {
             defaults.push(variable);
         }
     }
+    Ok(())
 }
 
 /// systemd's own variables that the service gets by name. Those it was started with are in /proc,
-/// those it gave itself in its configuration.
-fn passed(root: &Root, service: &Service, own: &[Variable]) -> Vec<Variable> {
+/// those it gave itself in its configuration. `environ` is the former's file.
+fn passed(
+    root: &Root,
+    environ: &Path,
+    service: &Service,
+    own: &[Variable],
+) -> (Vec<Variable>, Option<Unread>) {
     if service.passed.is_empty() || !root.is_live() {
-        return Vec::new();
+        return (Vec::new(), None);
     }
-    let path = "/proc/1/environ";
-    let content = root.read(Path::new(path), MAX_FILE_SIZE).ok().flatten().unwrap_or_default();
-    let content = String::from_utf8_lossy(&content);
-    let mut all = unit::assignments(content.split('\0'), &Origin::file(path));
+    // The kernel shows them to those only who have every right that systemd has.
+    let content = match root.read(environ, MAX_FILE_SIZE) {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err(format!("{}: {NO_SUCH_FILE}", environ.display())),
+        Err(e) => Err(e.to_string()),
+    };
+    let text = String::from_utf8_lossy(content.as_deref().unwrap_or_default()).into_owned();
+    let mut all = unit::assignments(text.split('\0'), &Origin::file(environ.display().to_string()));
     all.extend(own.iter().cloned());
-    service
-        .passed
+    let mut found = Vec::new();
+    let mut variables = Vec::new();
+    for (name, origin) in &service.passed {
+        match all.iter().rev().find(|variable| variable.name == *name) {
+            Some(variable) => {
+                found.push(Variable { origin: origin.clone(), ..variable.clone() });
+            }
+            None if name.starts_with("RKE2_") => variables.push((name.clone(), origin.clone())),
+            None => {}
+        }
+    }
+    let unread = content.err().filter(|_| !variables.is_empty());
+    (found, unread.map(|reason| Unread { variables, reason }))
+}
+
+/// Where one of the variables reaches RKE2: nothing that counts more sets it or takes it away.
+fn unread(unit: &Unit, set: &[Variable]) -> Option<Problem> {
+    let Unread { variables, reason } = unit.unread.as_ref()?;
+    let mut open: Vec<Variable> = variables
         .iter()
-        .filter_map(|(name, origin)| {
-            let variable = all.iter().rev().find(|variable| variable.name == *name)?;
-            Some(Variable { origin: origin.clone(), ..variable.clone() })
+        .filter(|(name, _)| !set.iter().any(|variable| variable.name == *name))
+        .map(|(name, origin)| Variable {
+            name: name.clone(),
+            value: String::new(),
+            origin: origin.clone(),
         })
-        .collect()
+        .collect();
+    unit::unset(&mut open, &unit.service.unset);
+    let names: Vec<_> = open.iter().map(|variable| variable.name.as_str()).collect();
+    Some(Problem {
+        kind: ProblemKind::EnvironmentUnknown,
+        origin: open.first()?.origin.clone(),
+        key: Some("PassEnvironment".into()),
+        words: format!("{} of systemd's own cannot be read: {reason}", names.join(", ")),
+        expected: "`Environment=` with the value in the place of `PassEnvironment=`".into(),
+    })
 }
 
 /// The environment that systemd gives the service, a later variable winning, and what keeps
 /// systemd from making it.
 pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Problem>) {
     let mut variables = [&unit.defaults[..], &unit.passed, &unit.service.environment].concat();
-    let mut problems = Vec::new();
+    let mut set = unit.service.environment.clone();
+    let mut problems = unit.unknown.clone();
     for file in &unit.service.environment_files {
         let paths = named(root, &file.path);
         if paths.is_empty() && !file.optional {
@@ -200,7 +259,10 @@ pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Probl
         for path in paths {
             let shown = path.display().to_string();
             match load(root, &path) {
-                Loaded::Variables(found) => variables.extend(found),
+                Loaded::Variables(found) => {
+                    set.extend(found.iter().cloned());
+                    variables.extend(found);
+                }
                 // It goes without a file that it may go without, whatever is wrong with it.
                 Loaded::Never(_) if file.optional => {}
                 Loaded::Never(reason) => problems.push(unloadable(file, &shown, reason)),
@@ -214,6 +276,7 @@ pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Probl
             }
         }
     }
+    problems.extend(unread(unit, &set));
     unit::unset(&mut variables, &unit.service.unset);
     (variables, problems)
 }
@@ -298,6 +361,8 @@ fn unloadable(file: &EnvironmentFile, path: &str, reason: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Role;
+    use crate::rke2::{Config, ConfigPath};
 
     #[test]
     fn a_unit_has_drop_ins_of_its_own_of_its_prefix_and_of_all_services() {
@@ -314,6 +379,39 @@ mod tests {
         ];
         assert!(order.is_sorted(), "{order:?}");
     }
+
+    #[test]
+    fn a_variable_of_rke2s_that_systemd_passes_and_that_cannot_be_read_is_a_problem() {
+        let root = Root::host().unwrap();
+        let missing = Path::new("/proc/1/there-is-no-such-file");
+        for (passes, more, own, told) in [
+            ("RKE2_CIS_PROFILE RKE2_X", "", "", Some("RKE2_CIS_PROFILE, RKE2_X of systemd's own")),
+            ("HTTP_PROXY", "", "", None),
+            ("RKE2_CIS_PROFILE", "Environment=RKE2_CIS_PROFILE=cis", "", None),
+            ("RKE2_CIS_PROFILE", "UnsetEnvironment=RKE2_CIS_PROFILE", "", None),
+            ("RKE2_CIS_PROFILE", "", "RKE2_CIS_PROFILE=cis", None),
+        ] {
+            let content = format!("[Service]\nPassEnvironment={passes}\n{more}\n").into_bytes();
+            let text = UnitText { path: "/etc/unit".into(), content };
+            let service = unit::parse("rke2-server.service", &[text]);
+            let own = unit::assignments([own], &Origin::file("/etc/systemd"));
+            let (passed, unread) = passed(&root, missing, &service, &own);
+            let (_, problems) =
+                environment(&root, &Unit { service, passed, unread, ..Unit::default() });
+            let words: Vec<_> = problems.iter().map(|problem| problem.words.as_str()).collect();
+            assert_eq!(words.len(), usize::from(told.is_some()), "{passes} {more}: {words:?}");
+            let path = ConfigPath::File { path: "/c".into(), origin: None };
+            let mut config = Config::unset(Role::Server, path);
+            config.problems = problems.clone();
+            assert_eq!(config.is_incomplete(), told.is_some(), "{passes} {more}");
+            if let Some(told) = told {
+                assert!(words[0].contains(told) && words[0].contains(NO_SUCH_FILE), "{words:?}");
+                assert_eq!(problems[0].kind, ProblemKind::EnvironmentUnknown);
+                assert_eq!(problems[0].origin, Origin::at("/etc/unit", 2));
+            }
+        }
+    }
+
     #[test]
     fn an_environment_file_that_only_we_do_not_read_is_not_taken_for_missing() {
         let dir = tempfile::tempdir().unwrap();

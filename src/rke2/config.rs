@@ -182,7 +182,10 @@ impl Config {
         self.problems.iter().any(|problem| {
             matches!(
                 problem.kind,
-                ProblemKind::InvalidYaml | ProblemKind::Unreadable | ProblemKind::BeyondLimits
+                ProblemKind::InvalidYaml
+                    | ProblemKind::Unreadable
+                    | ProblemKind::BeyondLimits
+                    | ProblemKind::EnvironmentUnknown
             )
         })
     }
@@ -247,6 +250,8 @@ pub enum ProblemKind {
     Ignored,
     /// RKE2 may start; the file is beyond our limits and was not looked at.
     BeyondLimits,
+    /// RKE2 may start; what systemd itself gives it could not be read.
+    EnvironmentUnknown,
     /// The configuration comes over the network; not fetched.
     Remote,
     /// RKE2 skips the key, which is close to one that matters.

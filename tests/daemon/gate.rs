@@ -78,6 +78,43 @@ fn one_gate_looks_at_a_time_and_the_other_waits_within_its_limit() {
 }
 
 #[test]
+fn a_daemon_that_cannot_read_what_systemd_passes_to_rke2_is_not_believed() {
+    let mut host = Host::server();
+    host.write(
+        "etc/systemd/system/rke2-server.service",
+        "[Service]\nPassEnvironment=RKE2_CIS_PROFILE\nExecStart=/usr/local/bin/rke2 server\n",
+    );
+    host.start_bus();
+    // As in its sandbox: the kernel shows systemd's environment to its equals only.
+    host.wrapped = "setpriv --bounding-set=-sys_ptrace";
+    host.start();
+    // The gate can read it. The machine's own may be closed to its root as well.
+    host.wrapped = "";
+    host.write("environ", "RKE2_CIS_PROFILE=cis\0");
+    host.write("enter", r#"mount --bind "$root/environ" "$root/proc/1/environ""#);
+    host.until("the daemon says what it cannot read", |host| {
+        host.read("run/nodeguard/report.json").contains("environment-unread")
+    });
+    let report = host.read("run/nodeguard/report.json");
+    assert!(report.contains("RKE2_CIS_PROFILE of systemd's own cannot be read"), "{report}");
+    assert!(report.contains("Permission denied"), "{report}");
+    let mut said = String::new();
+    host.until("the daemon is on the bus", |host| {
+        let gate = host.run(&GATE);
+        assert_eq!(gate.status.code(), Some(0), "{}", words(&gate));
+        said = words(&gate);
+        said.contains("the daemon does not know all that RKE2 gets")
+    });
+    assert!(said.contains("the gate looks by itself"), "{said}");
+
+    host.wrapped = "setpriv --bounding-set=-sys_ptrace";
+    fs::remove_file(host.at("enter")).unwrap();
+    let gate = host.run(&GATE);
+    assert_eq!(gate.status.code(), Some(75), "nobody could read it: {}", words(&gate));
+    assert!(words(&gate).contains("RKE2_CIS_PROFILE of systemd's own"), "{}", words(&gate));
+}
+
+#[test]
 fn gates_that_queue_get_one_pass_together() {
     const GATES: usize = 12;
     let mut host = Host::server();
