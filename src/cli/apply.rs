@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `nodeguard apply`: a pass that mends.
 
-use super::{CliError, Exit, PassArgs, engine, need_root, print};
+use std::time::Duration;
+
+use super::{ApplyArgs, CliError, Exit, engine, need_root, print};
 use crate::engine::Mode;
+use crate::host::command;
 use crate::render;
 
-pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
     need_root("apply")?;
-    let pass = engine(args)?.pass(Mode::Apply, &mut |_, _| {});
-    print(&render::json(&pass.report), args.json)
+    if let Some(within) = args.within {
+        command::end_within(Duration::from_millis(within));
+    }
+    let pass = engine(&args.pass)?.pass(Mode::Apply, &mut |_, _| {});
+    print(&render::json(&pass.report), args.pass.json)
 }

@@ -25,22 +25,29 @@ use crate::service::Service;
 /// whole gate has less: the look by itself needs its share.
 const ASKING: Duration = Duration::from_secs(10);
 
-/// Past the limit, for the last words.
+/// At the end of the limit, for the last words; less of a limit that is short.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Of the whole limit: how long until there has to be an answer, and the daemon's share of that.
+fn shares(limit: Duration) -> (Duration, Duration) {
+    let looking = limit - GRACE.min(limit / 3);
+    (looking, ASKING.min(looking / 2))
+}
 
 pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     need_root("gate")?;
     let role = Role::from(args.role);
     let limit = Duration::from_secs(args.limit);
-    let end = Instant::now() + limit;
-    let _backstop = backstop(limit + GRACE);
+    let (looking, asking) = shares(limit);
+    let end = Instant::now() + looking;
+    let _backstop = backstop(limit);
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if let Err(e) = write_gate_role(&root, role) {
         say(&e.to_string());
     }
     let word = claim(&root, role);
-    let view = ask(role, ASKING.min(limit / 2)).or_else(|reason| {
+    let view = ask(role, asking).or_else(|reason| {
         say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end)
     });
@@ -122,8 +129,9 @@ fn unread(view: &View) -> Option<String> {
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(
-        "the look at this node did not end within {0} s: something on the way hangs, such as a \
-         file system; RKE2 is not started now, systemd tries again by itself"
+        "the look at this node did not end within {0} s: a file system, a program it asked or a \
+         lock it waited for hangs, or the limit is too short for this node (--limit); RKE2 is not \
+         started now, systemd tries again by itself"
     )]
     Hangs(u64),
     #[error(
@@ -143,7 +151,8 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
     let left = end.saturating_duration_since(Instant::now());
     let ended = gate_look::run(root, role, left).map_err(|e| match e {
         gate_look::LookError::Busy => LookError::Busy(left.as_secs()),
-        gate_look::LookError::Command(CommandError::Deadline { .. }) => {
+        gate_look::LookError::Command(CommandError::Deadline { errors, .. }) => {
+            eprint!("{errors}");
             LookError::Hangs(left.as_secs())
         }
         e => LookError::Failed(e.to_string()),
@@ -251,5 +260,21 @@ fn record(priority: Priority, text: String, word: &Word) {
     let entry = Entry::overriding(priority, text, &word.by, &word.reason);
     if let Some(mut journal) = Journal::of_record() {
         journal.log(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_there_before_the_limit_and_the_daemon_gets_half_of_the_time_at_most() {
+        for seconds in 1..=600 {
+            let limit = Duration::from_secs(seconds);
+            let (looking, asking) = shares(limit);
+            assert!(looking >= limit / 2 && looking < limit, "{seconds}: {looking:?}");
+            assert!(seconds < 3 || limit - looking == GRACE, "{seconds}: {looking:?}");
+            assert!(asking <= looking / 2 && asking <= ASKING, "{seconds}: {asking:?}");
+        }
     }
 }

@@ -44,7 +44,7 @@ enum Command {
     /// Look at the node and change nothing
     Check(PassArgs),
     /// Look at the node once and mend what is wrong
-    Apply(PassArgs),
+    Apply(ApplyArgs),
     /// Let RKE2 start only on a node that is fit for it (its unit's ExecStartPre)
     Gate(GateArgs),
     /// Let RKE2 start once although the node is fatal, within the next ten minutes
@@ -68,6 +68,15 @@ struct PassArgs {
     /// What RKE2 runs as; by default what its enabled unit says
     #[arg(long, value_enum)]
     role: Option<RoleArg>,
+}
+
+#[derive(Debug, Args)]
+struct ApplyArgs {
+    #[command(flatten)]
+    pass: PassArgs,
+    /// When it is ended from outside: for the gate, which starts it
+    #[arg(long, value_name = "MILLISECONDS", hide = true)]
+    within: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal};
@@ -18,6 +18,21 @@ const OUTPUT_LIMIT: u64 = 16 * 1024;
 
 /// But from ourselves, who print a report.
 const REPORT_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// When whoever started this process ends it. The group that is killed then is ours alone: what
+/// we started has groups of its own, and ends before.
+static END: OnceLock<Instant> = OnceLock::new();
+
+/// Everything that is started from now on ends before this process is ended, in `within`.
+pub fn end_within(within: Duration) {
+    // The first one counts: nothing sets it twice.
+    let _ = END.set(Instant::now() + within.saturating_sub(Duration::from_secs(1).min(within / 4)));
+}
+
+/// Half of what is left at most, so that after a program that hangs there is time for the next.
+fn in_time(limit: Duration, left: Option<Duration>) -> Duration {
+    left.map_or(limit, |left| limit.min(left / 2))
+}
 
 /// Why a program gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +45,13 @@ pub enum CommandError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} did not end within {} s and was killed", .program.display(), .limit.as_secs())]
-    Deadline { program: PathBuf, limit: Duration },
+    #[error("{} did not end within {} s and was killed", .program.display(), seconds(.limit))]
+    Deadline {
+        program: PathBuf,
+        limit: Duration,
+        /// What it had said on standard error.
+        errors: String,
+    },
     #[error("{} failed ({status}): {words}", .program.display())]
     Status { program: PathBuf, status: ExitStatus, words: String },
     #[error("cannot wait for {}: {source}", .program.display())]
@@ -42,6 +62,12 @@ pub enum CommandError {
     },
 }
 
+/// In whole seconds, but what is shorter as it is.
+fn seconds(limit: &Duration) -> f64 {
+    let tenths = (limit.as_secs_f64() * 10.0).floor() / 10.0;
+    if tenths < 10.0 { tenths } else { tenths.floor() }
+}
+
 /// Runs `program` with a clean environment and gives what it printed on standard output.
 pub(super) fn run<A: AsRef<OsStr>>(
     program: &Path,
@@ -49,6 +75,13 @@ pub(super) fn run<A: AsRef<OsStr>>(
     limit: Duration,
 ) -> Result<String, CommandError> {
     trusted(program)?;
+    let left = END.get().map(|end| end.saturating_duration_since(Instant::now()));
+    let limit = in_time(limit, left);
+    if limit.is_zero() {
+        // Killed as soon as it is started, an account tool would leave its lock behind.
+        let errors = String::new();
+        return Err(CommandError::Deadline { program: program.into(), limit, errors });
+    }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     let ended = supervise(command, program, limit, OUTPUT_LIMIT)?;
@@ -107,8 +140,10 @@ fn supervise(
     // Reading and waiting is done aside, and this thread waits for both, bounded: a program may
     // close its output and stay, or leave a child behind that keeps it open.
     let (sender, receiver) = mpsc::channel();
+    let errors = Arc::new(Mutex::new(Vec::new()));
+    let said = Arc::clone(&errors);
     let aside = std::thread::Builder::new().spawn(move || {
-        let _ = sender.send(outcome(child, output_limit));
+        let _ = sender.send(outcome(child, output_limit, &said));
     });
     let ended = aside.map_err(start).map(|_| receiver.recv_timeout(limit));
     if !matches!(ended, Ok(Ok(_)))
@@ -118,28 +153,41 @@ fn supervise(
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     ended?
-        .map_err(|_| CommandError::Deadline { program: program.into(), limit })?
+        .map_err(|_| CommandError::Deadline {
+            program: program.into(),
+            limit,
+            errors: text(&errors),
+        })?
         .map_err(|source| CommandError::Wait { program: program.into(), source })
 }
 
 /// Exit status, standard output and standard error, when all three have ended.
-fn outcome(mut child: Child, limit: u64) -> std::io::Result<Ended> {
-    let errors = child.stderr.take();
-    let errors = std::thread::Builder::new().spawn(move || drain(errors, OUTPUT_LIMIT))?;
-    let output = drain(child.stdout.take(), limit);
+fn outcome(mut child: Child, limit: u64, errors: &Arc<Mutex<Vec<u8>>>) -> std::io::Result<Ended> {
+    let (pipe, said) = (child.stderr.take(), Arc::clone(errors));
+    let aside = std::thread::Builder::new().spawn(move || drain(pipe, OUTPUT_LIMIT, &said))?;
+    let output = Mutex::new(Vec::new());
+    drain(child.stdout.take(), limit, &output);
     let status = child.wait()?;
-    Ok(Ended { status, output, errors: errors.join().unwrap_or_default() })
+    // A thread that failed has left what it had.
+    let _ = aside.join();
+    Ok(Ended { status, output: text(&output), errors: text(errors) })
 }
 
-fn drain(pipe: Option<impl Read>, limit: u64) -> String {
-    let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        // What cannot be read is not shown; the exit status decides.
-        let _ = (&mut pipe).take(limit).read_to_end(&mut bytes);
+fn text(bytes: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// What is read is in `bytes` at once, for who does not wait for the end.
+fn drain(pipe: Option<impl Read>, limit: u64, bytes: &Mutex<Vec<u8>>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = [0; 4096];
+    // What cannot be read is not shown; the exit status decides.
+    while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+        let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(bytes.len());
         // Beyond the limit it is thrown away, so that the program does not block on a full pipe.
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        bytes.extend(&buffer[..read.min(room)]);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Refuses a program that somebody besides root could have put there.
@@ -180,6 +228,23 @@ mod tests {
             let result = run(Path::new("/bin/sh"), ["-c", script], Duration::from_millis(200));
             assert!(matches!(result, Err(CommandError::Deadline { .. })), "{script}: {result:?}");
             assert!(begin.elapsed() < Duration::from_secs(10), "{script}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_said_before_it_was_given_up_is_known() {
+        let script = "echo it stands at the lake >&2; exec sleep 1000";
+        let result = run(Path::new("/bin/sh"), ["-c", script], Duration::from_secs(2));
+        let Err(CommandError::Deadline { errors, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(errors, "it stands at the lake\n");
+    }
+
+    #[test]
+    fn of_the_time_that_is_left_a_program_gets_half_at_most() {
+        let limit = Duration::from_secs(10);
+        for (left, expected) in [(None, 10), (Some(30), 10), (Some(6), 3), (Some(0), 0)] {
+            let left = left.map(Duration::from_secs);
+            assert_eq!(in_time(limit, left), Duration::from_secs(expected), "{left:?}");
         }
     }
 

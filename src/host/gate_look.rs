@@ -31,7 +31,9 @@ pub fn run(root: &Root, role: Role, limit: Duration) -> Result<Ended, LookError>
     let end = Instant::now() + limit;
     let lock = lock(root, limit)?;
     let left = end.saturating_duration_since(Instant::now());
-    let arguments = ["apply", "--json", "--role", role.as_str()];
+    // It ends what it starts before it is ended itself.
+    let within = left.as_millis().to_string();
+    let arguments = ["apply", "--json", "--role", role.as_str(), "--within", &within];
     Ok(command::run_ourselves(&arguments, lock, left)?)
 }
 
