@@ -5,12 +5,16 @@
 //! send is non-blocking, what journald does not take is kept up to a limit, and what exceeds
 //! that is counted and said when it is back.
 
+mod record;
+
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, shown, sysctl_path};
+
+pub use record::{Record, Unrecorded};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -240,11 +244,6 @@ impl Journal {
             backlog: VecDeque::new(),
             lost: 0,
         })
-    }
-
-    /// journald wherever there is one, for what has to be on record although a person types it.
-    pub fn of_record() -> Option<Self> {
-        std::path::Path::new(SOCKET).exists().then(|| Self::to(SOCKET).ok()).flatten()
     }
 
     fn to(path: impl Into<PathBuf>) -> std::io::Result<Self> {

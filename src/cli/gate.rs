@@ -16,7 +16,7 @@ use crate::host::command::CommandError;
 use crate::host::root::Root;
 use crate::host::runtime::write_gate_role;
 use crate::host::{gate_look, overrides};
-use crate::journal::{Entry, Journal, Priority};
+use crate::journal::{Entry, Priority, Record};
 use crate::model::{Role, State};
 use crate::render::{self, View};
 use crate::service::Service;
@@ -27,6 +27,9 @@ const ASKING: Duration = Duration::from_secs(10);
 
 /// At the end of the limit, for the last words; less of a limit that is short.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// For everything about an override that has to be in the journal.
+const RECORDING: Duration = Duration::from_secs(1);
 
 /// Of the whole limit: how long until there has to be an answer, and the daemon's share of that.
 fn shares(limit: Duration) -> (Duration, Duration) {
@@ -39,7 +42,8 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let role = Role::from(args.role);
     let limit = Duration::from_secs(args.limit);
     let (looking, asking) = shares(limit);
-    let end = Instant::now() + looking;
+    let began = Instant::now();
+    let end = began + looking;
     let _backstop = backstop(limit);
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
@@ -53,24 +57,32 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     });
     let Some(word) = word else {
         return Ok(match view {
-            Ok(view) => answer(&view),
+            Ok(view) => answer(&root, role, &view),
             Err(e) => unknown(&e),
         });
     };
+    // Of what is left for the last words, so that a journal that hangs shuts nobody's gate.
+    let left = (began + limit).saturating_duration_since(Instant::now());
+    let journal = Record::within(RECORDING.min(left / 2));
+    let record = |priority, text, word: &Word| record(&journal, priority, text, word);
     Ok(match view {
         Ok(view) if view.state() != State::Fatal => {
             let text = format!("the override of {} was not needed and is used up", word.by);
             record(Priority::Notice, text, &word);
-            answer(&view)
+            answer(&root, role, &view)
         }
         Ok(view) => {
             print(&view);
-            let codes = overridden(&view, &word);
-            let_through(&root, role, word, codes)
+            let codes = overridden(&journal, &view, &word);
+            let_through(&journal, &root, role, word, codes)
         }
         Err(e) => {
             record(Priority::Error, format!("overridden: {e}"), &word);
-            let_through(&root, role, word, vec!["not-looked-at".into()])
+            if role == Role::Server {
+                // Nobody knows what is in there.
+                warn_of_links(&journal, &word);
+            }
+            let_through(&journal, &root, role, word, vec!["not-looked-at".into()])
         }
     })
 }
@@ -87,12 +99,8 @@ fn backstop(after: Duration) -> Option<mpsc::Sender<()>> {
     std::thread::Builder::new().spawn(wait).ok().map(|_| alive)
 }
 
-/// The operator's word for this start. Whatever becomes of it, RKE2 does not run from an earlier
-/// one any more.
+/// The operator's word for this start.
 fn claim(root: &Root, role: Role) -> Option<Word> {
-    if let Err(e) = overrides::forget(root, role) {
-        say(&e.to_string());
-    }
     match overrides::claim(root, role)? {
         Ok(word) => Some(word),
         Err(reason) => {
@@ -170,7 +178,8 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
 /// What is wrong, the worst first.
 fn print(view: &View) {
     for (_, finding) in worst_first(view) {
-        if finding.severity != "note" {
+        // Of the start before this one; whether that is over is decided here.
+        if finding.severity != "note" && finding.code != "override-used" {
             // To stderr, so that it stands in order with RKE2's own words.
             eprint!("{}", render::finding_text(finding, "nodeguard: "));
         }
@@ -187,7 +196,7 @@ fn unknown(error: &LookError) -> Exit {
     }
 }
 
-fn answer(view: &View) -> Exit {
+fn answer(root: &Root, role: Role, view: &View) -> Exit {
     print(view);
     if view.state() == State::Fatal {
         if let Some((_, worst)) = worst_first(view).first() {
@@ -197,6 +206,12 @@ fn answer(view: &View) -> Exit {
         return Exit::Fatal;
     }
     say(&format!("this node is {}", view.headline()));
+    // Not where RKE2 does not start: it may be running from that one, with a gate run by hand.
+    match overrides::forget(root, role) {
+        Ok(true) => say("the start by an override is over: this one needs none"),
+        Ok(false) => {}
+        Err(e) => say(&e.to_string()),
+    }
     Exit::Ok
 }
 
@@ -220,34 +235,39 @@ fn leads_out(code: &str) -> bool {
 }
 
 /// Says each finding that is overridden, and gives their codes.
-fn overridden(view: &View, word: &Word) -> Vec<String> {
+fn overridden(journal: &Record, view: &View, word: &Word) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
     for (_, finding) in worst_first(view).into_iter().filter(|(_, f)| f.severity == "fatal") {
         let text = format!("overridden: {}: {}", finding.code, finding.message);
-        record(Priority::Error, render::joined(&text), word);
+        record(journal, Priority::Error, render::joined(&text), word);
         if !codes.contains(&finding.code) {
             codes.push(finding.code.clone());
         }
     }
     if codes.iter().any(|code| leads_out(code)) {
-        let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what \
-                    they lead to, anywhere on this host, will be etcd's";
-        record(Priority::Error, text.into(), word);
+        warn_of_links(journal, word);
     }
     codes.truncate(CODES);
     codes
 }
 
+fn warn_of_links(journal: &Record, word: &Word) {
+    let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what they \
+                lead to, anywhere on this host, will be etcd's";
+    record(journal, Priority::Error, text.into(), word);
+}
+
 /// RKE2 starts on the operator's word.
-fn let_through(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
+fn let_through(journal: &Record, root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
     let text = format!(
         "OVERRIDDEN by {} ({}): RKE2 starts this once on a node that is fatal: {}",
         word.by,
         word.reason,
         codes.join(", ")
     );
-    record(Priority::Error, text.clone(), &word);
+    record(journal, Priority::Error, text.clone(), &word);
     shut(&text);
+    // In the place of the note of an earlier one.
     if let Err(e) = overrides::remember(root, role, &Used { word, at: now(), codes }) {
         say(&format!("{e}; `nodeguard status` will not tell of the override"));
     }
@@ -255,11 +275,12 @@ fn let_through(root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit 
 }
 
 /// In the journal with a priority and the fields, and in order with RKE2's own words.
-fn record(priority: Priority, text: String, word: &Word) {
+fn record(journal: &Record, priority: Priority, text: String, word: &Word) {
     say(&text);
     let entry = Entry::overriding(priority, text, &word.by, &word.reason);
-    if let Some(mut journal) = Journal::of_record() {
-        journal.log(entry);
+    if let Err(e) = journal.log(&entry) {
+        // The operator's word was on record when it was given.
+        say(&format!("{e}; this is not on record"));
     }
 }
 

@@ -203,6 +203,8 @@ enum CliError {
     Bus(#[from] crate::bus::BadBusAddress),
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    #[error("{0}; see `systemctl status systemd-journald`")]
+    Unrecorded(#[from] crate::journal::Unrecorded),
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
     #[error("the report is not readable: {0}")]

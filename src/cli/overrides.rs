@@ -4,12 +4,17 @@
 //! It has no place in a unit file: it is a command that leaves one file in /run, which the next
 //! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
 
+use std::time::Duration;
+
 use super::{CliError, Exit, OverrideArgs, need_root, now, say};
 use crate::controls::overrides::LASTS;
 use crate::host::overrides;
 use crate::host::root::Root;
-use crate::journal::{Entry, Journal, Priority};
+use crate::journal::{Entry, Priority, Record, Unrecorded};
 use crate::model::Role;
+
+/// For the entry of the journal.
+const RECORDING: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
     need_root("override")?;
@@ -22,7 +27,8 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
             return Ok(Exit::Ok);
         }
         let text = format!("the override for role {role} was taken back");
-        record(&text, Entry::override_withdrawn(Priority::Notice, text.clone()));
+        say(&text);
+        record(&Entry::override_withdrawn(Priority::Notice, text))?;
         return Ok(Exit::Ok);
     };
     let word = overrides::ask(&root, role, reason, &now())?;
@@ -31,7 +37,14 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
          by {}: {reason}",
         word.by
     );
-    record(&text, Entry::overriding(Priority::Warning, text.clone(), &word.by, reason));
+    let entry = Entry::overriding(Priority::Warning, text.clone(), &word.by, reason);
+    if let Err(e) = record(&entry) {
+        // Nobody starts RKE2 on a word that nobody can find afterwards.
+        overrides::withdraw(&root, role)?;
+        say("the override is taken back: it could not be put on record");
+        return Err(e.into());
+    }
+    say(&text);
     eprintln!(
         "nodeguard: now: systemctl restart rke2-{role}. What RKE2 itself refuses it still refuses; \
          `nodeguard check` says what is overridden. Taken back with: nodeguard override --role \
@@ -40,10 +53,6 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// In the journal, and to whoever typed it.
-fn record(text: &str, entry: Entry) {
-    say(text);
-    if let Some(mut journal) = Journal::of_record() {
-        journal.log(entry);
-    }
+fn record(entry: &Entry) -> Result<(), Unrecorded> {
+    Record::within(RECORDING).log(entry)
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -199,11 +200,11 @@ fn an_override_lets_one_start_through_says_so_everywhere_and_is_used_up() {
         let asked = host.run(&["override", "--role", "server", "--reason", "the vendor waits"]);
         assert_eq!(asked.status.code(), Some(0), "{asked:?}");
         assert_eq!(words(&asked).matches("the vendor waits").count(), 1, "{asked:?}");
-        let check = || {
+        let check = |host: &Host| {
             let output = host.run(&["check", "--json", "--role", "server"]);
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
-        assert!(check().contains("\"override-pending\""), "{}", check());
+        assert!(check(&host).contains("\"override-pending\""), "{}", check(&host));
         let agent = host.run(&["gate", "--role", "agent"]);
         assert_eq!(agent.status.code(), Some(78), "another role's gate: {}", words(&agent));
 
@@ -213,7 +214,7 @@ fn an_override_lets_one_start_through_says_so_everywhere_and_is_used_up() {
         assert!(said.contains("invalid value provided for --profile flag"), "{said}");
         assert!(said.contains("overridden: profile-invalid"), "{said}");
         assert!(said.contains("OVERRIDDEN by") && said.contains("the vendor waits"), "{said}");
-        let found = check();
+        let found = check(&host);
         assert!(found.contains("\"override-used\""), "{found}");
         assert!(!found.contains("\"override-pending\""), "{found}");
         if with_daemon {
@@ -225,10 +226,41 @@ fn an_override_lets_one_start_through_says_so_everywhere_and_is_used_up() {
 
         let gate = host.run(&GATE);
         assert_eq!(gate.status.code(), Some(78), "the next start: {}", words(&gate));
-        let output = host.run(&["check", "--json", "--role", "server"]);
-        let found = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(!found.contains("override"), "{found}");
+        assert!(
+            check(&host).contains("\"override-used\""),
+            "RKE2 still runs from it: {}",
+            check(&host)
+        );
+        host.write(CONFIG, "profile: cis\n");
+        let gate = host.run(&GATE);
+        assert_eq!(gate.status.code(), Some(0), "{}", words(&gate));
+        assert!(words(&gate).contains("the start by an override is over"), "{}", words(&gate));
+        assert!(!words(&gate).contains("RKE2 runs from a start"), "{}", words(&gate));
+        assert!(!check(&host).contains("override"), "{}", check(&host));
     }
+}
+
+#[test]
+fn an_override_that_cannot_be_put_on_record_is_none() {
+    let host = Host::server();
+    host.write(CONFIG, "profile: cis-1.99\n");
+    let ask = ["override", "--role", "server", "--reason", "in case"];
+    assert_eq!(host.run(&ask).status.code(), Some(0), "before journald stands still");
+    fs::create_dir_all(host.at("run/systemd/journal")).unwrap();
+    let socket = host.at("run/systemd/journal/socket");
+    let _journald = UnixDatagram::bind(&socket).unwrap();
+    let flood = UnixDatagram::unbound().unwrap();
+    flood.set_nonblocking(true).unwrap();
+    while flood.send_to(b"x", &socket).is_ok() {}
+    let gate = host.run(&GATE);
+    assert_eq!(gate.status.code(), Some(0), "the word is good: {}", words(&gate));
+    assert!(words(&gate).contains("this is not on record"), "{}", words(&gate));
+
+    let asked = host.run(&ask);
+    assert_eq!(asked.status.code(), Some(1), "{}", words(&asked));
+    assert!(words(&asked).contains("did not take the entry"), "{}", words(&asked));
+    assert!(!host.at("run/nodeguard/override-server").exists(), "{}", words(&asked));
+    assert_eq!(host.run(&GATE).status.code(), Some(78));
 }
 
 #[test]
@@ -282,6 +314,7 @@ fn an_override_opens_the_gate_where_nothing_can_be_looked_at() {
     let (code, said) = gate_within(&host, "1");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("OVERRIDDEN by") && said.contains("not-looked-at"), "{said}");
+    assert!(said.contains("what they lead to, anywhere on this host, will be etcd's"), "{said}");
     let (code, said) = gate_within(&host, "1");
     assert_eq!(code, Some(75), "{said}");
 }

@@ -58,7 +58,7 @@ node mkdir -p "$DATA_DIR/server/db/etcd/old"
 node systemd-run --quiet --unit=hang -p Type=notify -p NotifyAccess=all \
     -p ExecStopPost="/bin/umount -l $DATA_DIR/server" /root/hang "$DATA_DIR/server"
 ended "a file system that hangs" 75 8 "$(gate 8)"
-check_has "it says so" 'something on the way hangs' "$(node cat /tmp/gate)"
+check_has "it says so" 'a file system, a program it asked' "$(node cat /tmp/gate)"
 ended "the next gate" 75 4 "$(gate 4)"
 check_has "which makes no second process that nobody can end" 'another gate.s look' \
     "$(node cat /tmp/gate)"
