@@ -40,7 +40,8 @@ nspawn_start() {
         exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory="$root" \
             --boot --register=no --keep-unit --machine="$name" --private-network \
             --private-users=1879048192:65536 --private-users-ownership=chown \
-            --link-journal=no --resolv-conf=off --timezone=off --settings=no --console=pipe
+            --link-journal=no --resolv-conf=off --timezone=off --settings=no --console=pipe \
+            ${NSPAWN_SETENV:+--setenv="$NSPAWN_SETENV"}
         ' bash "$name" "$NODE_DIR/root" "${cgroups[@]}" \
         >"$NODE_DIR/console" 2>&1 </dev/null &
     NODE_PID=$!
