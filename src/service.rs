@@ -26,6 +26,8 @@ pub struct Service {
     /// The watchdog's limit.
     watchdog: Option<Duration>,
     pinged: Option<Instant>,
+    /// READY was sent.
+    started: bool,
 }
 
 impl Service {
@@ -39,11 +41,13 @@ impl Service {
             status: String::new(),
             watchdog: number("WATCHDOG_USEC").filter(|_| ours).map(Duration::from_micros),
             pinged: None,
+            started: false,
         }
     }
 
     /// The first pass has ended, whatever it found.
     pub fn ready(&mut self) {
+        self.started = true;
         self.send("READY=1".into());
     }
 
@@ -68,9 +72,13 @@ impl Service {
     /// turns feeds the watchdog.
     pub fn turned(&mut self) {
         let due = self.pinged.is_none_or(|at| at.elapsed() >= PING_EVERY);
-        if self.watchdog.is_some() && due {
+        if let (Some(limit), true) = (self.watchdog, due) {
             self.pinged = Some(Instant::now());
             self.send("WATCHDOG=1".into());
+            if !self.started {
+                // A first pass over a large tree may take longer than a start usually may.
+                self.send(format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros()));
+            }
         }
     }
 
@@ -116,6 +124,7 @@ mod tests {
             status: String::new(),
             watchdog: Some(Duration::from_secs(30)),
             pinged: None,
+            started: false,
         }
     }
 
@@ -160,6 +169,17 @@ mod tests {
         while let Ok(n) = manager.recv(&mut buffer) {
             got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
         }
-        assert_eq!(got, ["STATUS=fatal: one READY=1", "WATCHDOG=1"]);
+        assert_eq!(
+            got,
+            ["STATUS=fatal: one READY=1", "WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"]
+        );
+        service.ready();
+        service.pinged = None;
+        service.turned();
+        let mut got = Vec::new();
+        while let Ok(n) = manager.recv(&mut buffer) {
+            got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+        }
+        assert_eq!(got, ["READY=1", "WATCHDOG=1"], "it has started");
     }
 }

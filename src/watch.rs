@@ -61,6 +61,8 @@ pub struct Entry {
     pub below: PathBuf,
     /// It is a directory that came: what is in it has raised no event.
     pub whole: bool,
+    /// It was not there before.
+    pub came: bool,
 }
 
 /// Where to look again.
@@ -381,7 +383,8 @@ fn note(
         What::Tree { below } => {
             let below = name.map_or_else(|| below.clone(), |name| below.join(name));
             let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-            let entry = Entry { below, whole: came && events.contains(ReadFlags::ISDIR) };
+            let whole = came && events.contains(ReadFlags::ISDIR);
+            let entry = Entry { below, whole, came };
             if hints.entries.len() <= ENTRY_LIMIT {
                 hints.entries.insert(entry);
             }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Daemon;
+use super::listen::{Source, source_of};
 use crate::bus::Notice;
-use crate::controls::sysctl::DROP_IN;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
 use crate::model::{ControlId, Correction, Finding, Object, Severity, Writer, shown};
@@ -163,10 +163,9 @@ impl Daemon {
 }
 
 fn control_of(object: &Object) -> ControlId {
-    match object {
-        Object::Parameter(_) => ControlId::Sysctl,
-        Object::File(path) if path == Path::new(DROP_IN) => ControlId::Sysctl,
-        Object::File(_) | Object::Tree(_) => ControlId::EtcdDataDir,
+    match source_of(object) {
+        Source::Host => ControlId::Sysctl,
+        Source::Tree => ControlId::EtcdDataDir,
     }
 }
 

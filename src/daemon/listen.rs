@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the daemon listens to: which files, directories and mounts, and whether it may miss some.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -8,9 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use super::{Daemon, LOOK_EVERY};
 use crate::config;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
-use crate::engine::Guard;
 use crate::host::{overrides, runtime};
-use crate::model::{ControlId, Finding, Role, Severity};
+use crate::model::{ControlId, Finding, Object, Role, Severity};
 use crate::sysctl_d::{self, Place};
 use crate::watch::{Hints, Interest, Watcher};
 
@@ -25,16 +25,44 @@ pub(super) enum Source {
     Tree,
 }
 
+/// Where events of an object come from.
+pub(super) fn source_of(object: &Object) -> Source {
+    match object {
+        Object::Parameter(_) => Source::Host,
+        Object::File(path) if path == Path::new(DROP_IN) => Source::Host,
+        Object::File(_) | Object::Tree(_) => Source::Tree,
+    }
+}
+
 /// A source of hints.
 pub(super) struct Ear {
     pub(super) watcher: Watcher,
     /// Until then none are taken: the last ones were about something contested, say.
     pub(super) quiet: Option<Instant>,
+    /// Processor time that its turns may still take at once.
+    left: Duration,
+    /// When that was counted.
+    filled: Instant,
 }
+
+/// Processor time that the turns of a source may take at once, and the share of a processor that
+/// they may take for long: events that change nothing, or a little of many things, are no contest.
+const BUDGET: Duration = Duration::from_millis(500);
+const SHARE: u32 = 10;
 
 impl Ear {
     pub(super) fn new() -> Self {
-        Self { watcher: Watcher::new(), quiet: None }
+        Self { watcher: Watcher::new(), quiet: None, left: BUDGET, filled: Instant::now() }
+    }
+
+    /// After a turn that took so much processor time: how long the next one has to wait for it.
+    pub(super) fn spend(&mut self, worked: Duration) -> Duration {
+        let now = Instant::now();
+        let flown_in = (now - self.filled) / SHARE;
+        self.filled = now;
+        let left = (self.left + flown_in).min(BUDGET);
+        self.left = left.saturating_sub(worked);
+        worked.saturating_sub(left) * (SHARE - 1)
     }
 
     /// Cancellation safe.
@@ -52,7 +80,7 @@ impl Daemon {
     /// the tree matters.
     pub(super) fn mounts_changed(&mut self) {
         if self.way() != self.way {
-            self.look_soon(Duration::ZERO);
+            self.look_soon(Source::Host, Duration::ZERO);
         }
     }
 
@@ -125,13 +153,14 @@ impl Daemon {
                 Interest::file(path)
             });
         }
+        if let Some(guard) = &self.watch.guard {
+            interests.extend([&guard.dir, &guard.tls_dir].map(Interest::file));
+        }
         interests
     }
 
     /// The same of what may be etcd's.
     pub(super) fn interests_in_the_tree(&self) -> Vec<Interest> {
-        let guard = self.watch.guard.as_ref();
-        let interests = |g: &Guard| vec![Interest::file(&g.dir), Interest::directory(&g.tls_dir)];
-        guard.map(interests).unwrap_or_default()
+        self.watch.guard.iter().map(|guard| Interest::directory(&guard.tls_dir)).collect()
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use clock::Clock;
-use listen::{Ear, Source};
+use listen::{Ear, Source, source_of};
 use quota::Quota;
 
 use crate::attribution::Attribution;
@@ -39,8 +39,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 
 /// Passes asked for by events may take at most a tenth of a processor: after one that kept it busy
 /// for `t`, the next waits `9 t`, but never longer than this. And half of the time at most, where
-/// they wait for a disk or for others on a busy machine.
+/// they wait for a disk or for others on a busy machine. Those that events of the tree ask for may
+/// wait longer: how long a look at it takes is up to who fills it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(60);
 
 /// While something is contested that takes whole passes to look at, at most half a hundredth: what
 /// the events cost comes on top.
@@ -116,6 +118,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         settings: Settings::default(),
         due: None,
         rested: Instant::now(),
+        tree_rested: Instant::now(),
         rest: FIRST_REST,
         looked: Instant::now(),
         unwritten: false,
@@ -129,7 +132,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         quota: Quota::default(),
         recent: VecDeque::new(),
         held_back: false,
-        wasted: Duration::ZERO,
     };
     daemon.look(Why::Asked);
     daemon.service.ready();
@@ -224,8 +226,9 @@ struct Daemon {
     settings: Settings,
     /// When a pass that was put off is to run.
     due: Option<Instant>,
-    /// Before this no event starts a whole pass.
+    /// Before this no event starts a whole pass; and no event of the tree before the other.
     rested: Instant,
+    tree_rested: Instant,
     /// The pause before that, at least.
     rest: Duration,
     /// When the last whole pass ended.
@@ -240,8 +243,6 @@ struct Daemon {
     way: Vec<(u64, u64)>,
     /// One of the hints of this turn was about something contested.
     held_back: bool,
-    /// What looking at right directories took in this turn.
-    wasted: Duration,
     /// A contest began or ended since the last whole pass.
     unreported: bool,
     /// Who writes kernel parameters, where the operator wants that said.
@@ -294,8 +295,12 @@ impl Daemon {
     }
 
     /// A whole pass, `after` the last one at the earliest.
-    fn look_soon(&mut self, after: Duration) {
-        let at = self.rested.max(self.looked + after);
+    fn look_soon(&mut self, from: Source, after: Duration) {
+        let rested = match from {
+            Source::Host => self.rested,
+            Source::Tree => self.tree_rested,
+        };
+        let at = rested.max(self.looked + after);
         if Instant::now() >= at {
             self.look(Why::Paced);
         } else {
@@ -347,12 +352,19 @@ impl Daemon {
         self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
         let took = self.looked - began;
         let worked = clock::worked().saturating_sub(worked);
-        let pause = if self.pacing.contested().any(|object| !self.is_followed(object)) {
-            took.max(worked * 199).min(LONGEST_CONTESTED_PAUSE)
-        } else {
-            took.max(worked * 9).min(LONGEST_PAUSE)
+        let pause = |contested: bool, longest: Duration| {
+            let busy = took.max(worked * 9).min(longest);
+            let held = took.max(worked * 199).min(LONGEST_CONTESTED_PAUSE);
+            if contested { busy.max(held) } else { busy }
         };
-        self.rested = self.looked + pause.max(self.rest);
+        let (host, tree) = self.pacing.contested().fold((false, false), |(host, tree), object| {
+            match source_of(object) {
+                Source::Host => (host || !self.is_followed(object), tree),
+                Source::Tree => (host, true),
+            }
+        });
+        self.rested = self.looked + pause(host, LONGEST_PAUSE).max(self.rest);
+        self.tree_rested = self.looked + pause(tree, LONGEST_TREE_PAUSE).max(self.rest);
         if !settled {
             // Not all of it is watched yet.
             self.due = Some(self.rested);

@@ -8,7 +8,7 @@ use tokio::time;
 
 use super::contest::CONTESTED;
 use super::listen::Source;
-use super::{Daemon, LOOK_EVERY, Why};
+use super::{Daemon, LOOK_EVERY, Why, clock};
 use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
 use crate::model::{Correction, Finding, Object, Severity, State, join};
@@ -20,8 +20,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 
 /// Events that change nothing are taken less often, since each costs a wakeup: those of an object
 /// that is contested, and those that ask for a whole pass which was put off already. After a turn
-/// that took `t`, the next is `99 t` later; after one that looked at right directories, which
-/// somebody may move about for ever, `9 t`, where what else was done in it does not count.
+/// that took `t`, the next is `99 t` later. All others have a budget (`listen.rs`).
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
@@ -40,13 +39,14 @@ impl Daemon {
         if hints.bus {
             self.bus_wake.notify_one();
         }
-        let began = Instant::now();
+        let (began, worked) = (Instant::now(), clock::worked());
         let mut look = hints.look;
+        let mut came = false;
         let mut corrections = Vec::new();
         self.held_back = false;
-        self.wasted = Duration::ZERO;
         self.engine.hold(self.pacing.held(began));
         for key in &hints.sysctls {
+            self.standing_stirs(key);
             look |= !self.mend_sysctl(key, &mut corrections);
         }
         for entry in &hints.entries {
@@ -54,24 +54,32 @@ impl Daemon {
                 look = true;
                 break;
             }
+            let held_back = std::mem::take(&mut self.held_back);
             look |= !self.mend_entry(&entry.below, entry.whole, &mut corrections);
+            came |= self.held_back && entry.came;
+            self.held_back |= held_back;
         }
         self.corrected(corrections);
         look |= self.blinded_by() != self.blind.as_deref();
         // Without a whole pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
+        let worked = hints.took + clock::worked().saturating_sub(worked);
         if look {
-            self.look_soon(Duration::ZERO);
+            self.look_soon(from, Duration::ZERO);
+        } else if came {
+            // What came may be anything, a link say, which is nobody's to contest.
+            self.look_soon(from, MENDING_PAUSE);
         } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
             // Whatever happens in the tree of a node that is not ready may be its mending. Not at
             // once: where our own change is undone by the file system, it makes the next event.
-            self.look_soon(MENDING_PAUSE);
+            self.look_soon(from, MENDING_PAUSE);
         }
         let quiet = self.quiet_after(from, hints, took);
         let ear = match from {
             Source::Host => &mut self.host,
             Source::Tree => &mut self.tree,
         };
+        let quiet = quiet.max(ear.spend(worked).min(LONGEST_QUIET));
         ear.quiet = (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet);
     }
 
@@ -86,9 +94,6 @@ impl Daemon {
             // It is the wakeup that costs, more than the turn.
             let contested = self.pacing.contested().next().is_some();
             (took * 99).max(if contested { QUIET_WHILE_CONTESTED } else { SHORTEST_QUIET })
-        } else if !self.wasted.is_zero() {
-            // The events of it are part of what it costs; what was mended in the same turn is not.
-            (hints.took + self.wasted) * 9
         } else {
             Duration::ZERO
         };
@@ -128,14 +133,16 @@ impl Daemon {
         corrections: &[Correction],
     ) -> bool {
         let key = want.key.as_str();
+        // Before a pass sees it as well.
+        let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
-            self.look_soon(STANDING_PAUSE);
+            self.look_soon(Source::Host, STANDING_PAUSE);
         }
         self.hold_back();
         let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
-        let change = if self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual)) {
+        let change = if changed {
             // Dear: each time costs a whole pass.
             self.pacing.corrected(&object, Cost::Pass, now)
         } else {
@@ -175,14 +182,10 @@ impl Daemon {
             Verdict::HoldBack => return self.hold_back(),
             Verdict::Crowded => return false,
         }
-        let began = Instant::now();
         let watcher = &mut self.tree.watcher;
         let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
-        if whole && matches!(narrow, Narrow::Right | Narrow::Beyond) {
-            self.wasted += began.elapsed();
-        }
         self.settled(&object, narrow, corrections)
     }
 

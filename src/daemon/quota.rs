@@ -9,44 +9,65 @@ use std::time::{Duration, Instant};
 const LINES: u64 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Subjects that are counted apart.
-const SUBJECTS: usize = 256;
-const OTHERS: &str = "other entries";
+/// Files that are counted apart, and the lines of all of them together: they are another user's,
+/// and whoever can make any number of them wrong must hide nothing else.
+const FILES: usize = 256;
+const LINES_OF_FILES: u64 = 240;
+const OTHERS: &str = "other files";
+
+/// Subjects that are named with their counts when a period is over.
+const MOST: usize = 8;
 
 /// What was told lately.
 #[derive(Debug, Default)]
 pub(super) struct Quota {
     subjects: HashMap<String, Count>,
+    files: Option<Count>,
 }
 
 #[derive(Debug)]
 struct Count {
     since: Instant,
     corrections: u64,
+    /// Those that got no line.
+    untold: u64,
 }
 
 impl Quota {
-    /// Whether one more correction of `subject` gets a line of its own.
-    pub(super) fn take(&mut self, subject: &str, now: Instant) -> bool {
-        let full = self.subjects.len() >= SUBJECTS && !self.subjects.contains_key(subject);
+    /// Whether one more correction of `subject` gets a line of its own; `file`: of an entry of the
+    /// guarded tree.
+    pub(super) fn take(&mut self, subject: &str, file: bool, now: Instant) -> bool {
+        let fresh = || Count { since: now, corrections: 0, untold: 0 };
+        let full = file && self.subjects.len() >= FILES && !self.subjects.contains_key(subject);
         let subject = if full { OTHERS } else { subject };
-        let fresh = Count { since: now, corrections: 0 };
-        let count = self.subjects.entry(subject.to_owned()).or_insert(fresh);
+        let count = self.subjects.entry(subject.to_owned()).or_insert_with(fresh);
         count.corrections += 1;
-        count.corrections <= LINES
+        let mut told = count.corrections <= LINES;
+        if file && told {
+            let files = self.files.get_or_insert_with(fresh);
+            files.corrections += 1;
+            told = files.corrections <= LINES_OF_FILES;
+        }
+        count.untold += u64::from(!told);
+        told
     }
 
     /// The subjects whose period is over, and how many of their corrections got no line.
     pub(super) fn over(&mut self, now: Instant) -> Vec<(String, u64)> {
+        let goes_on = |count: &Count| now.saturating_duration_since(count.since) < PERIOD;
+        self.files = self.files.take().filter(goes_on);
         let mut over = Vec::new();
         self.subjects.retain(|subject, count| {
-            let goes_on = now.saturating_duration_since(count.since) < PERIOD;
-            if !goes_on && count.corrections > LINES {
-                over.push((subject.clone(), count.corrections - LINES));
+            if !goes_on(count) && count.untold > 0 {
+                over.push((subject.clone(), count.untold));
             }
-            goes_on
+            goes_on(count)
         });
-        over.sort();
+        over.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+        if over.len() > MOST {
+            let rest = over.split_off(MOST).iter().map(|(_, untold)| untold).sum();
+            over.push((OTHERS.to_owned(), rest));
+        }
         over
     }
 }
@@ -69,7 +90,7 @@ mod tests {
                 lines += 1;
                 rest += more;
             }
-            lines += u64::from(quota.take("kernel.panic", now));
+            lines += u64::from(quota.take("kernel.panic", false, now));
         }
         assert!((600..=610).contains(&lines), "{lines}");
         assert!((2100..=2400).contains(&rest), "{rest}");
@@ -81,20 +102,23 @@ mod tests {
         let mut quota = Quota::default();
         for n in 0..1000 {
             let now = start + Duration::from_secs(2) * n;
-            assert!(quota.take("kernel.panic", now));
+            assert!(quota.take("kernel.panic", false, now));
             assert_eq!(quota.over(now), []);
         }
     }
 
     #[test]
-    fn any_number_of_subjects_takes_bounded_memory_and_few_lines() {
+    fn any_number_of_files_takes_bounded_memory_and_few_lines_and_hides_no_parameter() {
         let now = Instant::now();
         let mut quota = Quota::default();
-        let lines = (0..100_000).filter(|n| quota.take(&format!("{n}"), now)).count();
-        assert_eq!(lines, SUBJECTS + 60);
-        assert_eq!(quota.subjects.len(), SUBJECTS + 1);
+        let lines = (0..100_000).filter(|n| quota.take(&format!("{n}"), true, now)).count();
+        assert_eq!(lines as u64, LINES_OF_FILES);
+        assert_eq!(quota.subjects.len(), FILES + 1);
+        assert!((0..LINES).all(|_| quota.take("kernel.panic", false, now)));
+        assert!(!quota.take("kernel.panic", false, now));
         let over = quota.over(now + PERIOD);
-        assert_eq!(over, [(OTHERS.to_owned(), 100_000 - SUBJECTS as u64 - LINES)]);
+        assert_eq!(over.len(), MOST + 1, "{over:?}");
+        assert_eq!(over.iter().map(|(_, n)| n).sum::<u64>(), 100_000 - LINES_OF_FILES + 1);
         assert!(quota.subjects.is_empty());
     }
 }

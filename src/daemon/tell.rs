@@ -8,7 +8,7 @@ use super::Daemon;
 use crate::bus::{self, BusStatus, Notice};
 use crate::host::runtime;
 use crate::journal::{Entry, Priority};
-use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
+use crate::model::{ControlId, Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::render;
 
 /// Corrections of one turn that are logged one by one; the rest is one line.
@@ -44,7 +44,9 @@ impl Daemon {
     pub(super) fn log_corrections(&mut self, corrections: &[Correction]) {
         let mut logged = 0;
         for correction in corrections {
-            if !self.quota.take(&correction.subject, Instant::now()) {
+            let file = matches!(correction.object, Some(Object::File(_) | Object::Tree(_)))
+                && correction.control == ControlId::EtcdDataDir;
+            if !self.quota.take(&correction.subject, file, Instant::now()) {
                 continue;
             }
             logged += 1;

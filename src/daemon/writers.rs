@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::Daemon;
 use crate::controls::sysctl::{self, Wanted};
 use crate::engine::Narrow;
-use crate::model::{ControlId, Correction, Finding, Report, Severity, Writer};
+use crate::model::{ControlId, Correction, Finding, Object, Report, Severity, Writer};
+use crate::pacing::Verdict;
 
 /// The subject of the finding that writers cannot be named.
 const SUBJECT: &str = "attribution";
@@ -22,6 +23,8 @@ pub(super) struct Standing {
     value: String,
     /// Who made it so, if it was seen changing.
     writer: Option<Writer>,
+    /// Somebody wrote it while nobody looked: it counts as changed, whatever it is now.
+    stirred: bool,
 }
 
 impl Daemon {
@@ -64,14 +67,22 @@ impl Daemon {
     /// Whether a kernel parameter that is not written is another than it was.
     pub(super) fn saw_standing(&mut self, key: &str, value: &str) -> bool {
         let before = self.standing.get(key);
-        if before.is_some_and(|standing| standing.value == value) {
+        if before.is_some_and(|standing| standing.value == value && !standing.stirred) {
             return false;
         }
         let changed = before.is_some();
         let writer =
             changed.then(|| Some(self.attribution.as_mut()?.writer(key, Instant::now()))).flatten();
-        self.standing.insert(key.to_owned(), Standing { value: value.to_owned(), writer });
+        let standing = Standing { value: value.to_owned(), writer, stirred: false };
+        self.standing.insert(key.to_owned(), standing);
         changed
+    }
+
+    /// An event of one that is contested, and so not looked at now.
+    pub(super) fn standing_stirs(&mut self, key: &str) {
+        let Some(standing) = self.standing.get_mut(key) else { return };
+        let object = Object::Parameter(key.to_owned());
+        standing.stirred |= self.pacing.verdict(&object, Instant::now()) == Verdict::HoldBack;
     }
 
     /// The findings about what is not written tell who made it so.

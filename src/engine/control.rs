@@ -60,7 +60,7 @@ impl Engine {
                 if planned.iter().all(|p| p.actions.is_empty()) {
                     break;
                 }
-                let (attempts, trees) = self.attempt(&planned, on_directory);
+                let (attempts, trees) = self.attempt(&planned, u64::MAX, on_directory);
                 let sight = match trees {
                     Some(Trees { before, after }) => {
                         planned = judge(self, Sight::Before(before), on_directory);
@@ -111,10 +111,11 @@ impl Engine {
         }
     }
 
-    /// Runs each planned action once, however many findings ask for it.
+    /// Runs each planned action once, however many findings ask for it; of a tree, on `limit` entries.
     pub(super) fn attempt(
         &mut self,
         planned: &[Planned],
+        limit: u64,
         on_directory: OnDirectory<'_>,
     ) -> (Vec<(Action, Outcome)>, Option<Trees>) {
         let mut done: Vec<(Action, Outcome)> = Vec::new();
@@ -122,7 +123,8 @@ impl Engine {
         for action in planned.iter().flat_map(|p| &p.actions) {
             if !done.iter().any(|(known, _)| known == action) {
                 let Self { root, proc_sys, held, .. } = self;
-                let ran = apply::run(&mut Hand { root, proc_sys, held, on_directory }, action);
+                let mut hand = Hand { root, proc_sys, held, limit, on_directory };
+                let ran = apply::run(&mut hand, action);
                 trees = trees.or(ran.trees);
                 done.push((action.clone(), ran.outcome));
             }

@@ -115,7 +115,7 @@ impl Engine {
         if planned.iter().any(|p| p.actions.is_empty()) {
             return Narrow::Beyond;
         }
-        let (attempts, trees) = self.attempt(&planned, on_directory);
+        let (attempts, trees) = self.attempt(&planned, SUBTREE, on_directory);
         let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
         let after = weighty(judge(self, sight, on_directory));
         if !after.is_empty() {

@@ -26,6 +26,8 @@ pub struct Hand<'a> {
     pub proc_sys: &'a mut ProcSys,
     /// Contested, and not to be touched now.
     pub held: &'a BTreeSet<Object>,
+    /// Entries of a tree after which owning it ends.
+    pub limit: u64,
     /// For the directories of a tree, as it is owned.
     pub on_directory: OnDirectory<'a>,
 }
@@ -119,7 +121,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
         }
         Action::OwnTree { base, below, owner } => {
             let spared = spared(hand.held, base);
-            let look = Look { spared: &spared, ..Look::whole(*owner) };
+            let look = Look { spared: &spared, limit: hand.limit, ..Look::whole(*owner) };
             let owned = tree::own(root, base, below, look, hand.on_directory);
             trees = owned.trees;
             owned.outcome

@@ -235,6 +235,10 @@ impl Visitor for Owning<'_> {
         self.last_was_wrong
     }
 
+    fn enough(&self) -> bool {
+        self.trees.before.entries >= self.look.limit
+    }
+
     /// What is changed is what was looked at, and not what has its name by then.
     fn changes(&self, inode: Inode) -> bool {
         let wanted = self.look.rule.wanted(inode.is_directory(), inode.mode);

@@ -22,6 +22,9 @@ pub const DEPTH_LIMIT: usize = 16;
 /// Directories found and not yet entered, in all open levels together; etcd makes two.
 pub const WIDTH_LIMIT: usize = 50_000;
 
+/// Entries of one directory from one sign of life to the next.
+const SIGN_OF_LIFE: u64 = 4096;
+
 /// Called for every directory of a walk ([`Visitor::directory`]). Gives the path below the top.
 pub type OnDirectory<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &Path);
 
@@ -90,7 +93,7 @@ pub(super) enum Met<'a> {
 /// Told of what a walk meets.
 pub(super) trait Visitor {
     /// A directory, before its entries are read: the place to set a watch, so that nothing made
-    /// later is missed.
+    /// later is missed. Again now and then while it is read, if it is large: a sign of life.
     fn directory(&mut self, dir: BorrowedFd<'_>, below: &Path);
 
     fn met(&mut self, met: Met<'_>);
@@ -276,8 +279,19 @@ pub(super) fn walk(
             .and_then(|fd| Ok((examine(&fd)?, fd)));
         let ((its_mount, inode), fd) = match opened {
             Ok(opened) => opened,
-            // Gone or swapped meanwhile: the event of that is still to come.
-            Err(Errno::NOENT | Errno::STALE | Errno::LOOP | Errno::NOTDIR) => continue,
+            // Gone meanwhile.
+            Err(Errno::NOENT | Errno::STALE) => continue,
+            // Swapped for something else, maybe again and again: it is what it is now.
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                if let Ok((inode, Some((fd, its_mount)))) = look_open(&level.fd, &name)
+                    && !inode.is_directory()
+                {
+                    let (parent, open) = (level.fd.as_fd(), Some((&fd, its_mount)));
+                    let (mount, dir) = (level.mount, &level.below);
+                    visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
+                }
+                continue;
+            }
             Err(e) => {
                 visitor.met(Met::Stop(&below, Oddity::Unreadable { reason: e.to_string() }));
                 continue;
@@ -287,6 +301,15 @@ pub(super) fn walk(
             visitor.met(Met::Stop(&below, Oddity::Mount));
             continue;
         };
+        let mut inode = inode;
+        if mount != level.mount {
+            // Of what is mounted here the parent's watch tells nothing: watched first, then looked at.
+            visitor.directory(fd.as_fd(), &below);
+            match examine(&fd) {
+                Ok((_, now)) => inode = now,
+                Err(_) => continue,
+            }
+        }
         let (parent, dir, open) = (level.fd.as_fd(), &level.below, Some((&fd, mount)));
         visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
         if depth >= DEPTH_LIMIT {
@@ -309,6 +332,7 @@ fn read_level(
     visitor: &mut dyn Visitor,
 ) -> Level {
     let mut pending = Vec::new();
+    let mut read = 0u64;
     let mut entries = RawDir::new(&fd, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = match entry {
@@ -323,6 +347,10 @@ fn read_level(
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
+        }
+        read += 1;
+        if read.is_multiple_of(SIGN_OF_LIFE) {
+            visitor.directory(fd.as_fd(), &below);
         }
         if visitor.enough() {
             break;

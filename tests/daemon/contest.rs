@@ -348,3 +348,28 @@ fn a_rival_too_slow_for_a_contest_does_not_fill_the_journal() {
     assert_eq!(log.matches("kernel.panic corrected").count(), 60, "{log}");
     assert!(!log.contains("is contested"), "{log}");
 }
+
+#[test]
+fn events_of_what_is_right_cost_a_part_of_a_processor_only() {
+    let mut host = Host::server();
+    host.start();
+    host.make_data_dir();
+    let etcd = host.etcd().unwrap();
+    host.until("guarded", |host| host.owner(&format!("{ETCD}/member/snap/db")) == Some(etcd));
+    host.until("ready", |host| host.status().starts_with("ready"));
+    let mode = |file: &str, mode| {
+        fs::set_permissions(host.at(ETCD).join(file), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
+    // Two files in turn, or the kernel would make one event of all.
+    while begin.elapsed() < Duration::from_secs(6) {
+        for bits in [0o600, 0o640] {
+            mode("member/snap/db", bits);
+            mode("member/wal/0.wal", bits);
+        }
+    }
+    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    println!("figure: CPU while right files raise events, debug build: {share:.1} %");
+    assert!(share < 32.0, "{share} % of a processor, in a debug build");
+    assert!(!host.log().contains("contested"), "{}", host.log());
+}

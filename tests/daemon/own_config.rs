@@ -102,6 +102,32 @@ fn who_sets_a_warned_parameter_without_end_keeps_neither_processor_nor_journal_b
 }
 
 #[test]
+fn a_contest_over_a_warned_parameter_lasts_as_long_as_the_rival() {
+    let mut host = configured(
+        "[sysctl]\nextra = { vm.swappiness = 10 }\npolicy = { vm.swappiness = \"warn\" }\n",
+    );
+    host.start();
+    let mut change = |host: &mut Host, value: u32| {
+        host.set_sysctl("vm/swappiness", &(20 + value % 2).to_string());
+        std::thread::sleep(Duration::from_millis(170));
+    };
+    let begin = Instant::now();
+    let mut n = 0;
+    while !host.log().contains("somebody keeps changing vm.swappiness") {
+        change(&mut host, n);
+        n += 1;
+        assert!(begin.elapsed() < Duration::from_secs(20), "{}", host.log());
+    }
+    // Two values in turn: whoever looks now and then sees the same one as often as not.
+    for n in 0..40 {
+        change(&mut host, n);
+    }
+    assert!(!host.log().contains("no longer contested"), "{}", host.log());
+    host.set_sysctl("vm/swappiness", "10");
+    host.until("the end of it", |host| host.log().contains("no longer contested"));
+}
+
+#[test]
 fn who_sets_a_warned_parameter_is_named() {
     let mut host = configured(
         "attribution = true
