@@ -107,7 +107,7 @@ fn a_contest_over_a_warned_parameter_lasts_as_long_as_the_rival() {
         "[sysctl]\nextra = { vm.swappiness = 10 }\npolicy = { vm.swappiness = \"warn\" }\n",
     );
     host.start();
-    let mut change = |host: &mut Host, value: u32| {
+    let change = |host: &mut Host, value: u32| {
         host.set_sysctl("vm/swappiness", &(20 + value % 2).to_string());
         std::thread::sleep(Duration::from_millis(170));
     };
