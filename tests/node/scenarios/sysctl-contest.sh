@@ -56,7 +56,7 @@ poll-interval = "1s"
 vm.swappiness = 300
 kernel.kexec_load_disabled = 0
 kernel.unprivileged_bpf_disabled = 0
-fs.file-nr = "1 2 3"
+kernel.ngroups_max = 1
 vm.compact_memory = 1
 vm.dirty_ratio = 21
 vm.no_such_parameter = 1
@@ -67,7 +67,7 @@ refused() { # refused KEY WORDS
 refused vm.swappiness 'Invalid argument \(os error 22\)'
 refused kernel.kexec_load_disabled 'Invalid argument \(os error 22\)'
 refused kernel.unprivileged_bpf_disabled 'Operation not permitted \(os error 1\)'
-refused fs.file-nr 'Permission denied \(os error 13\)'
+refused kernel.ngroups_max 'Permission denied \(os error 13\)'
 refused vm.compact_memory 'cannot be read: Permission denied \(os error 13\)'
 check_soon "vm.no_such_parameter: there is none" 10 \
     agent_journal_has 'warning: this kernel has no parameter vm.no_such_parameter' "$since"
