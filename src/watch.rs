@@ -128,11 +128,27 @@ enum What {
     Sysctl { key: String },
 }
 
+#[derive(Debug)]
+enum Instance {
+    Listening(AsyncFd<OwnedFd>),
+    /// Not looked at: else every event would wake us, only to be left alone.
+    Resting(OwnedFd),
+}
+
+impl Instance {
+    fn fd(&self) -> &OwnedFd {
+        match self {
+            Self::Listening(fd) => fd.get_ref(),
+            Self::Resting(fd) => fd,
+        }
+    }
+}
+
 /// One inotify instance.
 #[derive(Debug)]
 pub struct Watcher {
     /// `None`: the kernel has no instance left for us; tried again at each arming.
-    inotify: Option<AsyncFd<OwnedFd>>,
+    inotify: Option<Instance>,
     targets: HashMap<i32, Target>,
     /// Of the guarded tree, in this arming and since.
     tree_watches: usize,
@@ -173,7 +189,7 @@ impl Watcher {
         self.full = false;
         if self.inotify.is_none() {
             match open() {
-                Ok(inotify) => self.inotify = Some(inotify),
+                Ok(inotify) => self.inotify = Some(Instance::Listening(inotify)),
                 Err(e) => {
                     let hint = "raise fs.inotify.max_user_instances if it is the limit";
                     self.blind = Some(format!("no inotify: {e}; {hint}"));
@@ -260,7 +276,7 @@ impl Watcher {
     fn remove(&self, wd: i32) {
         if let Some(inotify) = &self.inotify {
             // The kernel may have dropped it with its inode already.
-            let _ = inotify::remove_watch(inotify.get_ref(), wd);
+            let _ = inotify::remove_watch(inotify.fd(), wd);
         }
     }
 
@@ -271,7 +287,7 @@ impl Watcher {
 
     fn add(&self, path: &Path, flags: WatchFlags) -> Result<i32, Errno> {
         match &self.inotify {
-            Some(inotify) => inotify::add_watch(inotify.get_ref(), path, flags),
+            Some(inotify) => inotify::add_watch(inotify.fd(), path, flags),
             // Said once, in `begin`.
             None => Err(Errno::NOENT),
         }
@@ -300,11 +316,30 @@ impl Watcher {
         self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
     }
 
+    /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
+    pub fn rest(&mut self) {
+        self.inotify = self.inotify.take().map(|instance| match instance {
+            Instance::Listening(fd) => Instance::Resting(fd.into_inner()),
+            resting => resting,
+        });
+    }
+
+    fn listen(&mut self) -> std::io::Result<()> {
+        self.inotify = match self.inotify.take() {
+            Some(Instance::Resting(fd)) => Some(Instance::Listening(listening(fd)?)),
+            other => other,
+        };
+        Ok(())
+    }
+
     /// Waits for events and reads what is there. Cancellation safe.
     pub async fn hints(&mut self) -> std::io::Result<Hints> {
+        self.listen()?;
         let mut hints = Hints::default();
         let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
-        let Some(inotify) = &self.inotify else { return std::future::pending().await };
+        let Some(Instance::Listening(inotify)) = &self.inotify else {
+            return std::future::pending().await;
+        };
         let mut guard = inotify.readable().await?;
         let began = Instant::now();
         let mut gone = Vec::new();
@@ -345,7 +380,10 @@ impl Watcher {
 }
 
 fn open() -> std::io::Result<AsyncFd<OwnedFd>> {
-    let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    listening(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)
+}
+
+fn listening(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // `register` is the same, unsafe because of types that lend out another descriptor on the next
     // call or close it early. An OwnedFd does neither.
     #[allow(deprecated)]

@@ -68,6 +68,7 @@ impl Ear {
     /// Cancellation safe.
     pub(super) async fn hints(&mut self) -> std::io::Result<Hints> {
         if let Some(until) = self.quiet {
+            self.watcher.rest();
             sleep_until(until).await;
             self.quiet = None;
         }

@@ -44,8 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(60);
 
-/// While something is contested that takes whole passes to look at, at most half a hundredth: what
-/// the events cost comes on top.
+/// While something is contested that takes whole passes to look at, at most a third of a hundredth:
+/// what the events cost comes on top.
 const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where events ask for one pass after the other, the pause between them doubles from the first to
@@ -119,6 +119,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         due: None,
         rested: Instant::now(),
         tree_rested: Instant::now(),
+        held_pause: Duration::ZERO,
         rest: FIRST_REST,
         looked: Instant::now(),
         unwritten: false,
@@ -229,6 +230,8 @@ struct Daemon {
     /// Before this no event starts a whole pass; and no event of the tree before the other.
     rested: Instant,
     tree_rested: Instant,
+    /// What the last pass would have to rest for if it was for something contested.
+    held_pause: Duration,
     /// The pause before that, at least.
     rest: Duration,
     /// When the last whole pass ended.
@@ -347,28 +350,7 @@ impl Daemon {
         self.tree.watcher.finish();
         self.saw_settings();
         self.looked = Instant::now();
-        // As soon as it might: it was waited for.
-        let waited_for = began < self.rested + FIRST_REST;
-        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
         let took = self.looked - began;
-        let worked = clock::worked().saturating_sub(worked);
-        let pause = |contested: bool, longest: Duration| {
-            let busy = took.max(worked * 9).min(longest);
-            let held = took.max(worked * 199).min(LONGEST_CONTESTED_PAUSE);
-            if contested { busy.max(held) } else { busy }
-        };
-        let (host, tree) = self.pacing.contested().fold((false, false), |(host, tree), object| {
-            match source_of(object) {
-                Source::Host => (host || !self.is_followed(object), tree),
-                Source::Tree => (host, true),
-            }
-        });
-        self.rested = self.looked + pause(host, LONGEST_PAUSE).max(self.rest);
-        self.tree_rested = self.looked + pause(tree, LONGEST_TREE_PAUSE).max(self.rest);
-        if !settled {
-            // Not all of it is watched yet.
-            self.due = Some(self.rested);
-        }
         if let Some(mut report) = last {
             self.looked_at_all(&mut report, &mut corrections);
             self.log_corrections(&corrections);
@@ -378,7 +360,34 @@ impl Daemon {
             self.passed(took, &due, &corrections, undone);
         }
         self.write_report();
+        self.rest_after(began, took, clock::worked().saturating_sub(worked));
+        if !settled {
+            // Not all of it is watched yet.
+            self.due = Some(self.rested);
+        }
         self.service.turned();
+    }
+
+    /// When events may ask for the next whole pass, after one that took so long and kept a processor
+    /// busy for so long.
+    fn rest_after(&mut self, began: Instant, took: Duration, worked: Duration) {
+        // As soon as it might: it was waited for.
+        let waited_for = began < self.rested + FIRST_REST;
+        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
+        let pause = |contested: bool, longest: Duration| {
+            let busy = took.max(worked * 9).min(longest);
+            let held = took.max(worked * 299).min(LONGEST_CONTESTED_PAUSE);
+            if contested { busy.max(held) } else { busy }
+        };
+        let contested = |from| {
+            let mut objects = self.pacing.contested();
+            objects.any(|object| source_of(object) == from && !self.is_followed(object))
+        };
+        let host = pause(contested(Source::Host), LONGEST_PAUSE);
+        let tree = pause(contested(Source::Tree), LONGEST_TREE_PAUSE);
+        self.rested = self.looked + host.max(self.rest);
+        self.tree_rested = self.looked + tree.max(self.rest);
+        self.held_pause = pause(true, LONGEST_PAUSE);
     }
 
     fn watched_pass(&mut self) -> Pass {

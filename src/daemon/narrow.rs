@@ -23,9 +23,12 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 /// that took `t`, the next is `99 t` later. All others have a budget (`listen.rs`).
 const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
-const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(25);
+const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(40);
+/// While something is contested and a pass is due, which these events only ask for once more.
+const QUIET_WHILE_DUE: Duration = Duration::from_millis(100);
 /// While all of the tree is contested its events tell nothing: who contests it fills their queue in
 /// a second, and to read that takes 10 ms.
+const QUIET_WHILE_HELD: Duration = Duration::from_millis(250);
 const LONGEST_QUIET_WHILE_HELD: Duration = Duration::from_secs(5);
 
 /// Between whole passes that only tell about what is not written.
@@ -68,7 +71,7 @@ impl Daemon {
             self.look_soon(from, Duration::ZERO);
         } else if came {
             // What came may be anything, a link say, which is nobody's to contest.
-            self.look_soon(from, MENDING_PAUSE);
+            self.look_soon(from, MENDING_PAUSE.max(self.held_pause));
         } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
             // Whatever happens in the tree of a node that is not ready may be its mending. Not at
             // once: where our own change is undone by the file system, it makes the next event.
@@ -86,14 +89,14 @@ impl Daemon {
     /// How long no hints of a source are taken after a turn that took so long.
     fn quiet_after(&mut self, from: Source, hints: &Hints, took: Duration) -> Duration {
         if from == Source::Tree && self.tree_is_held() {
-            return (took * 199).clamp(QUIET_WHILE_CONTESTED, LONGEST_QUIET_WHILE_HELD);
+            return (took * 199).clamp(QUIET_WHILE_HELD, LONGEST_QUIET_WHILE_HELD);
         }
         let quiet = if self.held_back {
             (took * 99).max(QUIET_WHILE_CONTESTED)
         } else if self.due.is_some() && hints.is_only_for_a_look() {
             // It is the wakeup that costs, more than the turn.
             let contested = self.pacing.contested().next().is_some();
-            (took * 99).max(if contested { QUIET_WHILE_CONTESTED } else { SHORTEST_QUIET })
+            (took * 99).max(if contested { QUIET_WHILE_DUE } else { SHORTEST_QUIET })
         } else {
             Duration::ZERO
         };

