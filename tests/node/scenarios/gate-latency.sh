@@ -31,6 +31,15 @@ measure() { # measure NAME GOAL
 }
 
 measure "asking the daemon" "20 ms"
+# Whatever it is doing just then: starting, looking, on the way to the bus, or gone.
+# shellcheck disable=SC2016 # expanded in the node
+opened=$(node_sh 'for _ in $(seq 15); do systemctl restart nodeguard; done &
+    opened=0 shut=0
+    while kill -0 $! 2>/dev/null; do
+        if nodeguard gate --role server >/dev/null 2>&1; then opened=$((opened + 1)); else shut=$((shut + 1)); fi
+    done
+    wait; echo "$opened opened, $shut shut"')
+check_has "while the daemon is restarted every gate opens" '^[1-9][0-9]+ opened, 0 shut$' "$opened"
 node systemctl stop nodeguard
 measure "no daemon, looking by itself" "20 ms"
 node systemctl stop dbus.service dbus.socket
