@@ -17,8 +17,10 @@ const BURST: f64 = 200.0;
 const REFILL: f64 = 10.0;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// A contested tree is looked at again after so many times what the last such pass took.
+/// A contested tree is looked at again after so many times what the last such pass took, but soon:
+/// a long restore by root is taken for a contest, and is over by then.
 const TREE_PAUSE: u32 = 300;
+const LONGEST_FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// How long a tree may need whole passes without a pause before it is contested: a restore by root
@@ -137,7 +139,7 @@ impl Pacing {
         bucket.filled = now;
         let enough = if cost == Cost::Pass { tokens } else { 1.0 };
         let least = match cost {
-            Cost::Tree { took } => (took * TREE_PAUSE).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            Cost::Tree { took } => (took * TREE_PAUSE).clamp(FIRST_PAUSE, LONGEST_FIRST_PAUSE),
             Cost::Narrow | Cost::Pass => FIRST_PAUSE,
         };
         match &mut bucket.contest {
@@ -266,11 +268,11 @@ mod tests {
         let mut now = Instant::now();
         let mut pacing = Pacing::default();
         let tree = Object::Tree("/d".into());
-        let took = Duration::from_millis(50);
+        let took = Duration::from_millis(20);
         while pacing.corrected(&tree, Cost::Tree { took }, now) != Change::Began {
             now += Duration::from_millis(500);
         }
-        for seconds in [15, 30, 60] {
+        for seconds in [6, 12, 24] {
             assert_eq!(pacing.verdict(&tree, after(now, seconds as f64 - 0.1)), Verdict::HoldBack);
             now = after(now, f64::from(seconds));
             assert_eq!(pacing.due(now), std::slice::from_ref(&tree));

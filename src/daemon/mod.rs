@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// they wait for a disk or for others on a busy machine. Those that events of the tree ask for may
 /// wait longer: how long a look at it takes is up to who fills it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(20);
 
 /// While something is contested that takes whole passes to look at, at most a third of a hundredth:
 /// what the events cost comes on top.
