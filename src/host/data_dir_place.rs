@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::mountinfo;
 use super::root::Root;
 use crate::controls::data_dir_place::{FileSystem, Labels, Place};
 use crate::controls::etcd_data_dir;
@@ -18,9 +19,6 @@ const SELINUX: &str = "/etc/selinux";
 /// The rules of a whole distribution are well below.
 const RULES_LIMIT: usize = 8 << 20;
 
-/// A host with thousands of pods has some ten thousand mounts.
-const MOUNTS_LIMIT: usize = 64 << 20;
-
 /// `None` for an image: neither its disk nor its kernel is that of the node.
 pub(super) fn observe(root: &Root, config: &Config) -> Option<Place> {
     if !root.is_live() {
@@ -31,7 +29,7 @@ pub(super) fn observe(root: &Root, config: &Config) -> Option<Place> {
         return Some(Place::default());
     }
     let mut file_systems = Vec::new();
-    if let Some(mounts) = read(root, "/proc/self/mountinfo", MOUNTS_LIMIT) {
+    if let Some(mounts) = read(root, mountinfo::PATH, mountinfo::LIMIT) {
         for dir in [data_dir.clone(), etcd_data_dir::etcd_dir(data_dir)] {
             let found = file_system(root, dir, &mounts);
             file_systems.extend(found.filter(|fs| !file_systems.iter().any(|f| same(f, fs))));
@@ -64,14 +62,9 @@ fn file_system(root: &Root, mut path: PathBuf, mounts: &str) -> Option<FileSyste
 
 /// Type and state of a file system, if a line of mountinfo is about the device.
 fn mounted(line: &str, device: &str) -> Option<(String, bool)> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    if mount.split(' ').nth(2)? != device {
-        return None;
-    }
-    let mut words = file_system.split(' ');
-    let kind = words.next()?;
-    let read_only = words.nth(1)?.split(',').any(|option| option == "ro");
-    Some((kind.to_owned(), read_only))
+    let line = mountinfo::parse(line).filter(|line| line.device == device)?;
+    let read_only = line.options?.split(',').any(|option| option == "ro");
+    Some((line.kind?.to_owned(), read_only))
 }
 
 fn labels(root: &Root) -> Labels {

@@ -5,10 +5,8 @@
 
 use std::path::Path;
 
+use super::mountinfo;
 use super::root::Root;
-
-/// A host with thousands of pods has some ten thousand mounts.
-const MOUNTS_LIMIT: usize = 64 << 20;
 
 /// File systems that need nobody else for an answer.
 const LOCAL: [&str; 13] = [
@@ -22,7 +20,7 @@ pub(super) fn exists(root: &Root, home: &Path) -> bool {
         return false;
     }
     if root.is_live() {
-        let mounts = root.read(Path::new("/proc/self/mountinfo"), MOUNTS_LIMIT).ok().flatten();
+        let mounts = root.read(Path::new(mountinfo::PATH), mountinfo::LIMIT).ok().flatten();
         if !mounts.is_some_and(|mounts| is_local(home, &String::from_utf8_lossy(&mounts))) {
             return false;
         }
@@ -38,19 +36,12 @@ pub(super) fn exists(root: &Root, home: &Path) -> bool {
 fn is_local(path: &Path, mounts: &str) -> bool {
     // Where a blank would be escaped in mountinfo, nothing is compared.
     let plain = path.to_str().is_some_and(|path| !path.contains([' ', '\t', '\n', '\\']));
-    let on_the_way = |line: &&str| {
-        let point = line.split(' ').nth(4);
-        point.is_some_and(|point| path.starts_with(point))
-    };
-    let kind = |line: &str| {
-        let (_, file_system) = line.split_once(" - ")?;
-        file_system.split(' ').next().map(str::to_owned)
-    };
     plain
         && mounts
             .lines()
-            .filter(on_the_way)
-            .all(|line| kind(line).is_some_and(|kind| LOCAL.contains(&kind.as_str())))
+            .filter_map(mountinfo::parse)
+            .filter(|line| path.starts_with(line.point))
+            .all(|line| line.kind.is_some_and(|kind| LOCAL.contains(&kind)))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
-use super::walk::{ENTRY, Inode, Seen};
+use super::inode::Inode;
+use super::walk::{ENTRY, Seen};
 use crate::controls::etcd_data_dir::octal;
 use crate::model::{ModeRule, Owner};
 

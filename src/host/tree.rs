@@ -17,11 +17,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::inode::{Inode, examine, mount_at};
 use super::mend::{self, mend};
 use super::root::Root;
-use super::walk::{
-    self, Inode, Met, OnDirectory, Seen, Visitor, examine, find_entry, last_name, mount_at,
-};
+use super::walk::{self, Met, OnDirectory, Seen, Visitor, find_entry, last_name};
 use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, octal};
 use crate::model::{ModeRule, Outcome, Owner, shown};
 

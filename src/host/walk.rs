@@ -3,17 +3,16 @@
 //! descriptor, never through a link, never into a bind mount, to a limited depth.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, Statx, StatxFlags};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::inode::{Inode, Mount, enter, examine, mount_of};
 use super::root::{Root, stat_entry};
 use crate::controls::etcd_data_dir::Oddity;
-use crate::model::Owner;
 
 /// Levels below the top that are entered; etcd makes two. Each open level holds a descriptor, and
 /// a deep tree costs the daemon memory for the paths it watches.
@@ -27,35 +26,6 @@ const SIGN_OF_LIFE: u64 = 4096;
 
 /// Called for every directory of a walk ([`Visitor::directory`]). Gives the path below the top.
 pub type OnDirectory<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &Path);
-
-/// Device and mount: what tells one mount from another.
-pub(super) type Mount = (u64, u64);
-
-/// What is looked at in an inode.
-#[derive(Clone, Copy)]
-pub(super) struct Inode {
-    pub(super) owner: Owner,
-    pub(super) kind: FileType,
-    /// Permission bits.
-    pub(super) mode: u32,
-    pub(super) links: u64,
-}
-
-impl Inode {
-    #[allow(clippy::useless_conversion)] // `st_nlink` is 32 bits wide on some architectures
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            owner: Owner { uid: stat.st_uid, gid: stat.st_gid },
-            kind: FileType::from_raw_mode(stat.st_mode),
-            mode: stat.st_mode & 0o7777,
-            links: u64::from(stat.st_nlink),
-        }
-    }
-
-    pub(super) fn is_directory(self) -> bool {
-        self.kind == FileType::Directory
-    }
-}
 
 /// An entry as a walk met it.
 #[derive(Clone, Copy)]
@@ -283,7 +253,7 @@ pub(super) fn walk(
             Err(Errno::NOENT | Errno::STALE) => continue,
             // Swapped for something else, maybe again and again: it is what it is now.
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                if let Ok((inode, Some((fd, its_mount)))) = look_open(&level.fd, &name)
+                if let Ok((inode, (fd, its_mount))) = look_open(&level.fd, &name)
                     && !inode.is_directory()
                 {
                     let (parent, open) = (level.fd.as_fd(), Some((&fd, its_mount)));
@@ -364,12 +334,13 @@ fn read_level(
             pending.push(name.to_owned());
             continue;
         }
+        let open = || look_open(&fd, name).map(|(inode, open)| (inode, Some(open)));
         let looked = if visitor.opens() {
-            look_open(&fd, name)
+            open()
         } else {
-            stat_entry(&fd, name).map(|stat| Inode::of(&stat)).and_then(|inode| {
-                if visitor.changes(inode) { look_open(&fd, name) } else { Ok((inode, None)) }
-            })
+            stat_entry(&fd, name)
+                .map(|stat| Inode::of(&stat))
+                .and_then(|inode| if visitor.changes(inode) { open() } else { Ok((inode, None)) })
         };
         match looked {
             Ok((inode, _)) if inode.is_directory() => {
@@ -391,83 +362,8 @@ fn read_level(
 }
 
 /// Opens an entry, whatever it is and a link itself, and looks at what was opened.
-fn look_open(dir: &OwnedFd, name: &CStr) -> Result<(Inode, Option<(OwnedFd, Mount)>), Errno> {
+fn look_open(dir: &OwnedFd, name: &CStr) -> Result<(Inode, (OwnedFd, Mount)), Errno> {
     let fd = rustix::fs::openat(dir, name, ENTRY, Mode::empty())?;
     let (mount, inode) = examine(&fd)?;
-    Ok((inode, Some((fd, mount))))
-}
-
-/// The mount to go on in, on the way from a directory on `from` to one on `to`: a file system of
-/// its own that is mounted there is entered (only root mounts), a bind mount is not, since what it
-/// shows has another place where it belongs.
-fn enter(from: Mount, to: Mount) -> Option<Mount> {
-    if from == to {
-        return Some(from);
-    }
-    // Without the mount's number nothing is known about it.
-    let (device, number) = to;
-    (device != from.0 && number != 0 && shows_a_whole_filesystem(number)).then_some(to)
-}
-
-/// Whether a mount shows a file system from its root, and one that root alone can have mounted:
-/// fusermount is set-uid. Read anew each time: it is rare.
-fn shows_a_whole_filesystem(number: u64) -> bool {
-    let Ok(file) = std::fs::File::open("/proc/self/mountinfo") else { return false };
-    // proc(5): number, parent's number, device, root, mount point, options … - type …
-    std::io::BufReader::new(file).split(b'\n').map_while(Result::ok).any(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let its_number = fields.next().and_then(|field| std::str::from_utf8(field).ok());
-        let its_root = fields.nth(2);
-        let its_type = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
-        its_number.and_then(|n| n.parse().ok()) == Some(number)
-            && its_root == Some(b"/")
-            && !its_type.starts_with(b"fuse")
-    })
-}
-
-/// The mount an open file is on: its device, and on kernels that say so (5.8) the mount itself,
-/// which tells a bind mount of the same device.
-pub(super) fn mount_of(fd: &OwnedFd) -> Result<Mount, Errno> {
-    Ok(examine(fd)?.0)
-}
-
-/// The mount an open file is on, and the file: one system call where the kernel has statx (4.11).
-pub(super) fn examine(fd: &OwnedFd) -> Result<(Mount, Inode), Errno> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-    match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask) {
-        Ok(stat) => {
-            let inode = Inode {
-                owner: Owner { uid: stat.stx_uid, gid: stat.stx_gid },
-                kind: FileType::from_raw_mode(u32::from(stat.stx_mode)),
-                mode: u32::from(stat.stx_mode) & 0o7777,
-                links: u64::from(stat.stx_nlink),
-            };
-            Ok((mount(&stat), inode))
-        }
-        Err(Errno::NOSYS) => {
-            let stat = rustix::fs::fstat(fd)?;
-            Ok(((device(&stat), 0), Inode::of(&stat)))
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// The mount an entry of a directory is on, a link itself.
-pub(super) fn mount_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Mount, Errno> {
-    match rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID) {
-        Ok(stat) => Ok(mount(&stat)),
-        Err(Errno::NOSYS) => Ok((device(&stat_entry(dir, name)?), 0)),
-        Err(e) => Err(e),
-    }
-}
-
-fn mount(stat: &Statx) -> Mount {
-    let device = (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor);
-    let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    (device, if known { stat.stx_mnt_id } else { 0 })
-}
-
-fn device(stat: &Stat) -> u64 {
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    (u64::from(major) << 32) | u64::from(minor)
+    Ok((inode, (fd, mount)))
 }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A line of /proc/self/mountinfo (proc(5)).
+
+pub(super) const PATH: &str = "/proc/self/mountinfo";
+
+/// Of all of it, in bytes. A host with thousands of pods has some ten thousand mounts.
+pub(super) const LIMIT: usize = 64 << 20;
+
+/// One mount. Blanks in names are octal escapes, as the kernel writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) number: u64,
+    /// `major:minor`
+    pub(super) device: &'a str,
+    /// What of the file system is mounted.
+    pub(super) root: &'a str,
+    /// Where.
+    pub(super) point: &'a str,
+    /// The file system's type; `None` where the line is cut.
+    pub(super) kind: Option<&'a str>,
+    /// The file system's own options, not those of the mount.
+    pub(super) options: Option<&'a str>,
+}
+
+pub(super) fn parse(line: &str) -> Option<Line<'_>> {
+    let (mount, file_system) = match line.split_once(" - ") {
+        Some((mount, file_system)) => (mount, Some(file_system)),
+        None => (line, None),
+    };
+    let mut words = mount.split(' ');
+    let number = words.next()?.parse().ok()?;
+    // The second is the number of the mount that it is on.
+    let (device, root, point) = (words.nth(1)?, words.next()?, words.next()?);
+    // Type, source, options.
+    let mut words = file_system.into_iter().flat_map(|words| words.split(' '));
+    let kind = words.next();
+    Some(Line { number, device, root, point, kind, options: words.nth(1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_apart_and_a_cut_one_as_far_as_it_goes() {
+        let line =
+            "36 35 98:0 /sub /d rw,noatime shared:5 master:1 - ext4 /dev/x rw,errors=remount-ro";
+        let cut = Line {
+            number: 36,
+            device: "98:0",
+            root: "/sub",
+            point: "/d",
+            kind: None,
+            options: None,
+        };
+        let whole = Line { kind: Some("ext4"), options: Some("rw,errors=remount-ro"), ..cut };
+        assert_eq!(parse(line), Some(whole));
+        assert_eq!(parse("36 35 98:0 /sub /d rw"), Some(cut));
+        for broken in ["", "36 35 98:0 /sub", "x 35 98:0 /sub /d rw - ext4 /dev/x rw"] {
+            assert_eq!(parse(broken), None, "{broken:?}");
+        }
+    }
+}
