@@ -323,7 +323,7 @@ impl Engine {
     ) -> Report {
         let state = State::of(controls.iter().flat_map(|c| &c.findings));
         Report {
-            time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            time: now(),
             root: self.root.path().display().to_string(),
             state,
             role: node.role,
@@ -334,4 +334,9 @@ impl Engine {
             ..Report::starting()
         }
     }
+}
+
+/// The time of a report: seconds since the epoch.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -28,9 +28,6 @@ const ASKING: Duration = Duration::from_secs(10);
 /// At the end of the limit, for the last words; less of a limit that is short.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// For everything about an override that has to be in the journal.
-const RECORDING: Duration = Duration::from_secs(1);
-
 /// Of the whole limit: how long until there has to be an answer, and the daemon's share of that.
 fn shares(limit: Duration) -> (Duration, Duration) {
     let looking = limit - GRACE.min(limit / 3);
@@ -63,7 +60,7 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     };
     // Of what is left for the last words, so that a journal that hangs shuts nobody's gate.
     let left = (began + limit).saturating_duration_since(Instant::now());
-    let journal = Record::within(RECORDING.min(left / 2));
+    let journal = Record::within(Record::LIMIT.min(left / 2));
     let record = |priority, text, word: &Word| record(&journal, priority, text, word);
     Ok(match view {
         Ok(view) if view.state() != State::Fatal => {

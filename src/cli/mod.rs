@@ -287,8 +287,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 /// The time for a person.
 fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    crate::render::utc(since.map_or(0, |since| since.as_secs()))
+    crate::render::utc(crate::engine::now())
 }
 
 /// The fatal findings first, since `systemctl status` shows few lines.

@@ -4,17 +4,12 @@
 //! It has no place in a unit file: it is a command that leaves one file in /run, which the next
 //! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
 
-use std::time::Duration;
-
 use super::{CliError, Exit, OverrideArgs, need_root, now, say};
 use crate::controls::overrides::LASTS;
 use crate::host::overrides;
 use crate::host::root::Root;
 use crate::journal::{Entry, Priority, Record, Unrecorded};
 use crate::model::Role;
-
-/// For the entry of the journal.
-const RECORDING: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
     need_root("override")?;
@@ -54,5 +49,5 @@ pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
 }
 
 fn record(entry: &Entry) -> Result<(), Unrecorded> {
-    Record::within(RECORDING).log(entry)
+    Record::within(Record::LIMIT).log(entry)
 }

@@ -46,14 +46,15 @@ impl Daemon {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.
                 let last = last.or_else(|| self.corrected_lately(object));
-                let found = self.wrong(object);
-                let found = found.as_ref().map(|f| (f.expected.as_str(), f.actual.as_str()));
-                let values = last.map(|c| (c.to.as_str(), c.from.as_str())).or(found);
-                let (ours, theirs) = values.unwrap_or(("", ""));
+                let values = last.map(|c| (c.to.clone(), c.from.clone()));
+                let found = || self.wrong(object).map(|f| (f.expected, f.actual));
+                let (ours, theirs) = values.or_else(found).unwrap_or_default();
                 let writer = last.and_then(|c| c.writer.clone());
-                let finding = contested(control, &subject, ours, theirs, writer.as_ref());
-                let finding =
-                    if self.is_left_alone(object) { left_alone(finding) } else { finding };
+                let message = match self.is_left_alone(object) {
+                    true => left_alone(&subject, &theirs),
+                    false => undone(&subject, &ours, &theirs, writer.as_ref()),
+                };
+                let finding = contested(control, &subject, ours, theirs, message);
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject,
@@ -180,35 +181,35 @@ fn cost(object: &Object, took: Duration) -> Cost {
 fn contested(
     control: ControlId,
     subject: &str,
-    ours: &str,
-    theirs: &str,
-    writer: Option<&Writer>,
+    ours: String,
+    theirs: String,
+    message: String,
 ) -> Finding {
-    let who = writer.map(|writer| format!(" (the last time {writer})")).unwrap_or_default();
     Finding {
         control,
         code: CONTESTED,
         severity: Severity::Warning,
         subject: subject.to_owned(),
-        expected: ours.to_owned(),
-        actual: theirs.to_owned(),
+        expected: ours,
+        actual: theirs,
         origin: None,
-        message: format!(
-            "{subject} is contested: somebody keeps setting it from {ours} to {theirs}{who}; it is \
-             corrected less and less often"
-        ),
+        message,
         remedy: "find out which other program manages it, and stop one of the two".into(),
     }
 }
 
+fn undone(subject: &str, ours: &str, theirs: &str, writer: Option<&Writer>) -> String {
+    let who = writer.map(|writer| format!(" (the last time {writer})")).unwrap_or_default();
+    format!(
+        "{subject} is contested: somebody keeps setting it from {ours} to {theirs}{who}; it is \
+         corrected less and less often"
+    )
+}
+
 /// The same of what is not corrected at all.
-fn left_alone(finding: Finding) -> Finding {
-    let Finding { subject, actual, .. } = &finding;
-    Finding {
-        message: format!(
-            "somebody keeps changing {subject}, the last time to {actual}; it is looked at less and \
-             less often"
-        ),
-        ..finding
-    }
+fn left_alone(subject: &str, theirs: &str) -> String {
+    format!(
+        "somebody keeps changing {subject}, the last time to {theirs}; it is looked at less and less \
+         often"
+    )
 }

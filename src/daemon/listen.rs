@@ -132,14 +132,13 @@ impl Daemon {
             Interest::file("/etc/group"),
             Interest::file(DROP_IN),
             Interest::file(runtime::ROLE),
-            Interest::file(overrides::token(Role::Server)),
-            Interest::file(overrides::note(Role::Server)),
-            Interest::file(overrides::token(Role::Agent)),
-            Interest::file(overrides::note(Role::Agent)),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
             Interest::bus(&self.bus_socket),
         ];
+        for role in [Role::Server, Role::Agent] {
+            interests.extend([overrides::token(role), overrides::note(role)].map(Interest::file));
+        }
         interests.extend(RKE2_SOURCES.iter().map(Interest::file));
         interests.extend(config::BASE.iter().map(Interest::file));
         interests.extend(config::DROP_INS.iter().map(Interest::directory));

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Daemon;
+use super::listen::{Source, source_of};
 use crate::bus::{self, BusStatus, Notice};
+use crate::engine::now;
 use crate::host::runtime;
 use crate::journal::{Entry, Priority};
-use crate::model::{ControlId, Correction, Finding, Object, Recent, Report, Severity, State};
+use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::render;
 
 /// Corrections of one turn that are logged one by one; the rest is one line.
@@ -44,8 +46,8 @@ impl Daemon {
     pub(super) fn log_corrections(&mut self, corrections: &[Correction]) {
         let mut logged = 0;
         for correction in corrections {
-            let file = matches!(correction.object, Some(Object::File(_) | Object::Tree(_)))
-                && correction.control == ControlId::EtcdDataDir;
+            let source = correction.object.as_ref().map(source_of);
+            let file = source == Some(Source::Tree);
             if !self.quota.take(&correction.subject, file, Instant::now()) {
                 continue;
             }
@@ -120,10 +122,6 @@ impl Daemon {
     pub(super) fn report(&self) -> Arc<Report> {
         self.snapshots.borrow().report().clone()
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn is_new(finding: &Finding, before: &Report) -> bool {

@@ -25,6 +25,9 @@ pub struct Unrecorded {
 }
 
 impl Record {
+    /// For who has no hurry of his own.
+    pub const LIMIT: Duration = Duration::from_secs(1);
+
     /// All entries together wait no longer than `limit`.
     pub fn within(limit: Duration) -> Self {
         Self::to(SOCKET, limit)
