@@ -80,11 +80,9 @@ fn a_contest_is_told_once_when_it_begins_and_once_when_it_ends_and_costs_no_proc
     host.until("degraded", |host| host.status().starts_with("degraded"));
     assert!(host.status().contains("kernel.panic is contested"), "{}", host.status());
     // The rival as busy as it can be: the daemon must not be.
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
-    while begin.elapsed() < Duration::from_secs(3) {
+    let share = cpu_share(&host, Duration::from_secs(3), || {
         host.set_sysctl("kernel/panic", "0");
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    });
     println!("figure: CPU while contested, debug build: {share:.1} %");
     assert!(share < 5.0, "{share} % of a processor, in a debug build");
     host.set_sysctl("kernel/panic", "10");
@@ -147,11 +145,9 @@ fn a_file_without_narrow_passes_can_be_contested_too() {
     let right = |host: &Host| host.owner(&ca) == Some(etcd);
     fight(&mut host, &ca, |host| host.chown(&ca, (0, 0)), right);
     host.until("degraded", |host| host.status().starts_with("degraded"));
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
-    while begin.elapsed() < Duration::from_secs(2) {
+    let share = cpu_share(&host, Duration::from_secs(2), || {
         host.chown(&ca, (0, 0));
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    });
     println!("figure: CPU while a TLS file is contested, debug build: {share:.1} %");
     assert!(share < 8.0, "{share} % of a processor, in a debug build");
     host.until("the contest ends with the rival", |host| {
@@ -190,10 +186,19 @@ fn a_name_that_is_no_text_is_contested_and_recovers_like_any_other() {
 }
 
 /// Processor time used so far, in hundredths of a second.
-pub fn cpu_ticks(pid: u32) -> u64 {
+fn cpu_ticks(pid: u32) -> u64 {
     let stat = proc_file(pid, "stat");
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Of a processor, in percent: what the daemon takes while somebody does `what` over and over.
+pub fn cpu_share(host: &Host, time: Duration, mut what: impl FnMut()) -> f64 {
+    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
+    while begin.elapsed() < time {
+        what();
+    }
+    (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64()
 }
 
 /// Sets a mode again and again until it is dropped.
@@ -286,12 +291,10 @@ fn a_large_directory_that_is_moved_about_for_ever_costs_a_part_of_a_processor_on
     }
     host.until("guarded", |host| host.owner(&format!("{ETCD}/member/a/9999")) == Some(etcd));
     host.until("ready", |host| host.status().starts_with("ready"));
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
-    while begin.elapsed() < Duration::from_secs(4) {
+    let share = cpu_share(&host, Duration::from_secs(4), || {
         fs::rename(&a, &b).unwrap();
         fs::rename(&b, &a).unwrap();
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    });
     println!("figure: CPU while 10,000 files are moved about, debug build: {share:.1} %");
     assert!(share < 40.0, "{share} % of a processor, in a debug build");
     let gate = Instant::now();
@@ -360,15 +363,13 @@ fn events_of_what_is_right_cost_a_part_of_a_processor_only() {
     let mode = |file: &str, mode| {
         fs::set_permissions(host.at(ETCD).join(file), fs::Permissions::from_mode(mode)).unwrap();
     };
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
     // Two files in turn, or the kernel would make one event of all.
-    while begin.elapsed() < Duration::from_secs(6) {
+    let share = cpu_share(&host, Duration::from_secs(6), || {
         for bits in [0o600, 0o640] {
             mode("member/snap/db", bits);
             mode("member/wal/0.wal", bits);
         }
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    });
     println!("figure: CPU while right files raise events, debug build: {share:.1} %");
     assert!(share < 50.0, "{share} % of a processor, in a debug build");
     assert!(!host.log().contains("contested"), "{}", host.log());

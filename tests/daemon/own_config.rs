@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
-use super::contest::cpu_ticks;
+use super::contest::cpu_share;
 use super::host::Host;
 
 const FILE: &str = "/etc/nodeguard/nodeguard.toml";
@@ -80,13 +80,11 @@ fn who_sets_a_warned_parameter_without_end_keeps_neither_processor_nor_journal_b
     host.start();
     let lines = |host: &Host| host.log().matches("vm.swappiness=").count();
     let untold = lines(&host);
-    let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
     let mut value = 0;
-    while begin.elapsed() < Duration::from_secs(3) {
+    let share = cpu_share(&host, Duration::from_secs(3), || {
         value = (value + 1) % 100;
         host.set_sysctl("vm/swappiness", &value.to_string());
-    }
-    let share = (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64();
+    });
     let told = lines(&host) - untold;
     println!("CPU: {share:.1} %, {told} lines");
     assert!(share < 5.0, "{share} % of a processor, in a debug build");
