@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
-use crate::controls::etcd_data_dir;
+use crate::controls::etcd_data_dir::{self, TreeFacts};
 use crate::controls::overrides;
 use crate::controls::own_config;
 use crate::controls::rke2_config;
@@ -259,7 +259,9 @@ impl Engine {
                         last.clone().map(|last| etcd_data_dir::Facts { tree: Some(tree), ..last });
                     return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
                 }
-                last = engine.data_dir(&config, node.version.as_ref(), sight, on_directory);
+                let seen = last.take().and_then(|last: etcd_data_dir::Facts| last.tree);
+                let version = node.version.as_ref();
+                last = engine.data_dir(&config, version, sight, seen, on_directory);
                 let Some(facts) = &last else { return Vec::new() };
                 watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                     dir: facts.dir.clone(),
@@ -286,6 +288,7 @@ impl Engine {
         config: &Config,
         version: Option<&Version>,
         sight: Sight,
+        seen: Option<TreeFacts>,
         on_directory: OnDirectory<'_>,
     ) -> Option<etcd_data_dir::Facts> {
         let mut known = None;
@@ -293,6 +296,7 @@ impl Engine {
         match sight {
             Sight::Glance => enough = ENOUGH,
             Sight::Look => {}
+            Sight::Last => known = seen,
             Sight::Before(tree) | Sight::After(tree) => known = Some(tree),
         }
         observe::data_dir(&self.root, config, version, &mut |dir, owner| {

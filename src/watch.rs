@@ -25,6 +25,10 @@ const ENTRY_LIMIT: usize = 512;
 /// Reads of the event queue in one turn; what is left makes the descriptor ready again.
 const READ_LIMIT: usize = 64;
 
+/// Events that leave room in the buffer for one more, whatever names their files have: 255 characters
+/// are 765 bytes on vfat, which counts them in UTF-16.
+const READ_IS_FULL: usize = 8;
+
 /// What is told about a directory on the way to something of interest.
 const WAY: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
@@ -346,6 +350,7 @@ impl Watcher {
         let mut drained = false;
         for _ in 0..READ_LIMIT {
             let mut reader = Reader::new(guard.get_inner().as_fd(), &mut buffer);
+            let mut events = 1;
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
@@ -360,8 +365,15 @@ impl Watcher {
             }
             while !reader.is_buffer_empty() {
                 let Ok(event) = reader.next() else { break };
+                events += 1;
                 let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
                 note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
+            }
+            // There was room for more: that was all. Who makes events as fast as they are read
+            // would have them read one by one.
+            if events < READ_IS_FULL {
+                drained = true;
+                break;
             }
         }
         if drained {

@@ -5,6 +5,7 @@
 mod clock;
 mod contest;
 mod listen;
+mod memory;
 mod narrow;
 mod quota;
 mod tell;
@@ -44,7 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(20);
 
-/// While something is contested that takes whole passes to look at, at most a third of a hundredth:
+/// While something is contested that takes whole passes to look at, at most a quarter of a hundredth:
 /// what the events cost comes on top.
 const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -91,6 +92,7 @@ enum Event {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError> {
+    let kept = memory::keep();
     let set_up = |what| move |source| DaemonError::SetUp { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(set_up("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(set_up("SIGINT"))?;
@@ -136,6 +138,9 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     };
     daemon.look(Why::Asked);
     daemon.service.ready();
+    if let Err(e) = kept {
+        daemon.is_not_kept(&e);
+    }
     // After READY: RKE2 waits for that, and nobody waits for the bus.
     tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
 
@@ -376,7 +381,7 @@ impl Daemon {
         self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
         let pause = |contested: bool, longest: Duration| {
             let busy = took.max(worked * 9).min(longest);
-            let held = took.max(worked * 299).min(LONGEST_CONTESTED_PAUSE);
+            let held = took.max(worked * 399).min(LONGEST_CONTESTED_PAUSE);
             if contested { busy.max(held) } else { busy }
         };
         let contested = |from| {
@@ -406,6 +411,15 @@ impl Daemon {
             service.turned();
             watcher.watch_tree(dir, below);
         })
+    }
+
+    /// Everything works all the same, and is slower when memory is short.
+    fn is_not_kept(&mut self, why: &std::io::Error) {
+        let text = format!(
+            "cannot keep its own code in memory: {why}; when memory is short, corrections may wait \
+             for a disk (see LimitMEMLOCK= in systemd.exec(5))"
+        );
+        self.journal.log(Entry::new(Priority::Info, text));
     }
 
     /// A changed configuration is logged once; what is wrong with a broken one is in the report.

@@ -25,7 +25,7 @@ const SHORTEST_QUIET: Duration = Duration::from_millis(2);
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
 const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(40);
 /// While something is contested and a pass is due, which these events only ask for once more.
-const QUIET_WHILE_DUE: Duration = Duration::from_millis(100);
+const QUIET_WHILE_DUE: Duration = Duration::from_millis(200);
 /// While all of the tree is contested its events tell nothing: who contests it fills their queue in
 /// a second, and to read that takes 10 ms.
 const QUIET_WHILE_HELD: Duration = Duration::from_millis(250);

@@ -25,6 +25,8 @@ pub(super) enum Sight {
     /// A look that may end early, since what it finds is mended and looked at again.
     Glance,
     Look,
+    /// As it was last seen, when it was right: what was changed since is no entry of it.
+    Last,
     /// How the tree was before it was owned, as it turned out.
     Before(TreeFacts),
     /// How it was then.
@@ -61,12 +63,16 @@ impl Engine {
                     break;
                 }
                 let (attempts, trees) = self.attempt(&planned, u64::MAX, on_directory);
+                let owned =
+                    |(action, _): &(Action, Outcome)| matches!(action, Action::OwnTree { .. });
                 let sight = match trees {
                     Some(Trees { before, after }) => {
                         planned = judge(self, Sight::Before(before), on_directory);
                         Sight::After(after)
                     }
-                    None => Sight::Look,
+                    // It could not be walked.
+                    None if attempts.iter().any(owned) => Sight::Look,
+                    None => Sight::Last,
                 };
                 let after = judge(self, sight, on_directory);
                 changes.corrections.extend(corrected(&planned, &attempts, &after));

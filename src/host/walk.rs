@@ -91,7 +91,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 /// Itself, and never what is behind it.
-pub(super) const ENTRY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const ENTRY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 pub(super) fn open_top(root: &Root, dir: &Path) -> Result<OwnedFd, Errno> {
     match root.open(dir, DIRECTORY, Mode::empty()) {

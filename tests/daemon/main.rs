@@ -55,6 +55,28 @@ fn a_kernel_value_that_somebody_changes_is_set_back_and_said() {
 }
 
 #[test]
+fn its_own_code_stays_in_memory_and_where_the_host_allows_that_to_nobody_it_is_said() {
+    let mut host = Host::server();
+    host.start();
+    let locked = |host: &Host| {
+        let status = proc_file(host.pid(), "status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    host.until("its code is locked", |host| locked(host) > 1024);
+    assert!(!host.log().contains("in memory"), "{}", host.log());
+
+    let mut host = Host::server();
+    host.wrapped = "prlimit --memlock=65536 setpriv --bounding-set=-ipc_lock";
+    host.start();
+    host.until("that is said", |host| {
+        host.log().contains("cannot keep its own code in memory: Cannot allocate memory")
+    });
+    host.set_sysctl("kernel/panic", "0");
+    host.until("kernel.panic is 10 again", |host| host.sysctl("kernel/panic") == "10");
+}
+
+#[test]
 fn the_data_dir_is_guarded_from_before_it_exists_until_after_it_came_back() {
     let mut host = Host::server();
     host.start();

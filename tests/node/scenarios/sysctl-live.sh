@@ -10,10 +10,14 @@
 . "$node_lib/agent.sh"
 
 tools=/usr/local/lib/node
-POLL_MS=5000 # the default of poll-interval
+# So rare that what is undone within half of that was told by an event, however slow the machine is;
+# nearly always.
+RARE_POLL_MS=60000
+POLL_MS=5000 # the default
 
 node_up "$@"
 rke2_config <<<'profile: cis'
+node_write /etc/nodeguard/nodeguard.toml <<<"poll-interval = \"$((RARE_POLL_MS / 1000))s\""
 install_agent >/dev/null 2>&1 || node_die "the package does not install"
 check "the gate opens" node nodeguard gate --role server
 check_soon "the node is ready" 20 state_is ready
@@ -32,14 +36,10 @@ untouched() { # untouched WHEN
 node_say "a write on the host"
 # quick WHEN: writes a wrong value ten times and takes the time until it is right again.
 quick() {
-    local figures p50
-    figures=$(node $tools/measure value /proc/sys/kernel/panic 10 0 "${2:-10}" 2>&1)
-    p50=${figures#*p50_ms=}
+    local figures
+    figures=$(node $tools/measure value /proc/sys/kernel/panic 10 0 "${2:-10}" $((RARE_POLL_MS / 2000)) 2>&1)
     node_say "$1: kernel.panic=0 lasted $figures"
-    check_has "$1: every write is undone" ' lost=0 ' "$figures"
-    # A poll takes up to five seconds; whatever is below was told by an event.
-    check_at_most "$1: half of them within 50 ms" 50 "${p50%% *}"
-    check_at_most "$1: all of them before any poll" 1000 "${figures##*max_ms=}"
+    check_has "$1: every write is undone, before any poll" ' lost=0 ' "$figures"
 }
 quick "on a calm node" 20
 for pair in kernel.panic_on_oops=0:1 vm.overcommit_memory=2:1 vm.panic_on_oom=1:0 \
@@ -49,7 +49,20 @@ for pair in kernel.panic_on_oops=0:1 vm.overcommit_memory=2:1 vm.panic_on_oom=1:
     check_soon "$key=${values%:*} is undone" 2 sysctl_is "$key" "${values#*:}"
 done
 
+node_say "caches dropped, memory short"
+# What the agent had to read from a disk again, since it started.
+read_again() { node_sh 'cut -d" " -f12 "/proc/$(systemctl show -P MainPID nodeguard)/stat"'; }
+for _ in 1 2 3; do node_sh 'sync; echo 3 >/proc/sys/vm/drop_caches'; done
+quick "after drop_caches"
+before=$(read_again)
+squeezed=$(node $tools/squeeze 2>&1)
+node_say "squeezed: $squeezed"
+check_has "the kernel has looked for inodes to take back" '^slabs_scanned=[1-9]' "$squeezed"
+quick "after memory was short"
+check_is "nothing of the agent had to be read from the disk again" "$before" "$(read_again)"
+
 node_say "a write through a container's own /proc"
+node_sh 'rm /etc/nodeguard/nodeguard.toml; systemctl reload nodeguard'
 container="unshare --fork --pid --mount-proc sysctl -qw"
 check_is "inotify tells of a write on the host" heard \
     "$(node $tools/hears /proc/sys/vm/laptop_mode sysctl -qw vm.laptop_mode=3)"
@@ -61,17 +74,10 @@ for n in 1 2; do
     took=$(node_sh "$container kernel.panic=$n && a=\${EPOCHREALTIME/./} &&
         until [ \"\$(</proc/sys/kernel/panic)\" = 10 ]; do read -rt 0.01 <> <(:); done
         echo \$(((\${EPOCHREALTIME/./} - a) / 1000))")
-    check_at_most "kernel.panic=$n from a container is undone by the poll (ms)" $((POLL_MS + 1000)) "$took"
+    check_at_most "kernel.panic=$n from a container is undone by the poll (ms)" $((POLL_MS + 5000)) "$took"
     check_soon "and is in the journal" 5 agent_journal_has "kernel.panic corrected: $n -> 10"
 done
 
-node_say "caches dropped, memory short"
-for _ in 1 2 3; do node_sh 'sync; echo 3 >/proc/sys/vm/drop_caches'; done
-quick "after drop_caches"
-squeezed=$(node $tools/squeeze 2>&1)
-node_say "squeezed: $squeezed"
-check_has "the kernel has looked for inodes to take back" '^slabs_scanned=[1-9]' "$squeezed"
-quick "after memory was short"
 check "the agent is the process that it was" node_sh '[ "$(systemctl show -P NRestarts nodeguard)" = 0 ]'
 untouched "drift"
 
