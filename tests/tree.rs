@@ -117,22 +117,86 @@ fn a_wrong_group_or_mode_alone_is_seen_and_mended() {
     assert_eq!(mode(&tree.top()), 0o700);
 }
 
+/// Walks by `look` a tree with two directories; when the walk is in the first one, `swap` is called
+/// with the path of the other, which is gone by then.
+fn walk_with_a_swap(tree: &Tree, swap: &dyn Fn(&Path), look: impl FnOnce(walk::OnDirectory<'_>)) {
+    let mut left = vec!["a", "b"];
+    for name in &left {
+        tree.file(format!("{name}/file"));
+    }
+    tree.own();
+    look(&mut |_, below| {
+        let Some(here) = left.iter().position(|name| below == Path::new(name)) else { return };
+        left.remove(here);
+        if let [other] = left[..] {
+            let other = tree.top().join(other);
+            fs::remove_dir_all(&other).unwrap();
+            swap(&other);
+            left.clear();
+        }
+    });
+    assert!(left.is_empty(), "the walk came by");
+}
+
+#[test]
+fn a_directory_that_is_swapped_before_it_is_entered_is_what_it_is_by_then() {
+    let look = |swap: &dyn Fn(&Path)| {
+        let tree = Tree::new();
+        let mut facts = None;
+        walk_with_a_swap(&tree, swap, |on_directory| {
+            facts =
+                tree::observe(&tree.root, &tree.top(), Look::whole(ETCD), on_directory).unwrap();
+        });
+        facts.unwrap()
+    };
+    let facts = look(&|path| fs::write(path, "x").unwrap());
+    assert_eq!((facts.wrong_owner.count, facts.odd.len()), (1, 0));
+    let facts = look(&|path| {
+        symlink("/etc", path).unwrap();
+        lchown(path, Some(1000), Some(1000)).unwrap();
+    });
+    assert!(matches!(facts.odd[..], [(_, Oddity::ForeignLink { uid: 1000, .. })]), "{facts:?}");
+    assert_eq!((facts.wrong_owner.count, facts.entries), (0, 4));
+    let facts = look(&|_| {});
+    assert_eq!((facts.wrong_owner.count, facts.odd.len(), facts.entries), (0, 0, 3), "gone");
+}
+
+#[test]
+fn what_a_directory_is_swapped_for_is_owned_if_it_is_a_file_and_never_if_it_is_a_link() {
+    let own = |tree: &Tree, swap: &dyn Fn(&Path)| {
+        walk_with_a_swap(tree, swap, |on_directory| {
+            let look = Look::whole(ETCD);
+            tree::own(&tree.root, &tree.top(), Path::new(""), look, on_directory);
+        });
+        let is_there = |name: &&str| fs::symlink_metadata(tree.top().join(name)).unwrap().is_dir();
+        let swapped = ["a", "b"].into_iter().find(|name| !is_there(name)).unwrap();
+        owner(&tree.top().join(swapped))
+    };
+    assert_eq!(own(&Tree::new(), &|path| fs::write(path, "x").unwrap()), ETCD);
+    let tree = Tree::new();
+    let precious = tree.outside("precious");
+    assert_eq!(own(&tree, &|path| symlink(&precious, path).unwrap()), ROOT);
+    assert_eq!(owner(&precious), ROOT);
+}
+
 #[test]
 fn an_access_control_list_that_lets_others_in_is_taken_away() {
     let tree = Tree::new();
     let snap = tree.file("member/snap/1.snap");
     let quiet = tree.file("member/snap/db");
     set_mode(&quiet, 0o600);
+    let strange = tree.file(OsStr::from_bytes(b"member/new\nline \xff"));
     tree.own();
     let acl = |arguments: &[&str], path: &Path| {
         let status = std::process::Command::new("setfacl").args(arguments).arg(path).status();
         assert!(status.expect("setfacl (package acl)").success());
     };
     acl(&["-m", "u:1000:rw"], &snap);
+    acl(&["-m", "u:1000:r"], &strange);
     acl(&["-d", "-m", "u:1000:rwx"], &tree.top().join("member"));
-    assert_eq!(tree.look().acls.count, 2);
+    assert_eq!(tree.look().acls.count, 3);
 
-    assert_eq!(tree.own(), Outcome::Applied { changes: 2 });
+    assert_eq!(tree.own(), Outcome::Applied { changes: 3 });
 
     assert_eq!(tree.look().acls.count, 0);
     let output = std::process::Command::new("getfacl").arg("-cp").arg(&snap).output().unwrap();
