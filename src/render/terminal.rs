@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::model::shown;
 
-/// For one line: every control character escaped, line breaks too.
+/// For one line: every control character escaped, line breaks and marks of direction too.
 pub fn line(text: &str) -> String {
     shown(Path::new(text))
 }
@@ -35,5 +35,7 @@ mod tests {
         assert_eq!(lines(hostile, "  "), "a\\u{1b}[2J\\r\n  b\\u{9b}\\u{7f}\\tc");
         assert_eq!(joined("one\ntwo\u{1b}"), r"one; two\u{1b}");
         assert_eq!(lines("one", "  "), "one");
+        assert_eq!(line("ok \u{202e}yb deganam\u{2069}"), r"ok \u{202e}yb deganam\u{2069}");
+        assert_eq!(line("größe, גודל"), "größe, גודל");
     }
 }
