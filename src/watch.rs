@@ -25,9 +25,12 @@ const ENTRY_LIMIT: usize = 512;
 /// Reads of the event queue in one turn; what is left makes the descriptor ready again.
 const READ_LIMIT: usize = 64;
 
-/// Events that leave room in the buffer for one more, whatever names their files have: 255 characters
-/// are 765 bytes on vfat, which counts them in UTF-16.
-const READ_IS_FULL: usize = 8;
+/// Bytes for the events of one read.
+const BUFFER: usize = 8192;
+
+/// What one event takes at most: a header of 16 bytes and a name, which no file system makes longer
+/// than a path may be; and what the reader may lose to alignment.
+const LARGEST_EVENT: usize = 16 + 4096 + 3;
 
 /// What is told about a directory on the way to something of interest.
 const WAY: WatchFlags = WatchFlags::CREATE
@@ -340,7 +343,7 @@ impl Watcher {
     pub async fn hints(&mut self) -> std::io::Result<Hints> {
         self.listen()?;
         let mut hints = Hints::default();
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+        let mut buffer = [MaybeUninit::<u8>::uninit(); BUFFER];
         let Some(Instance::Listening(inotify)) = &self.inotify else {
             return std::future::pending().await;
         };
@@ -350,29 +353,28 @@ impl Watcher {
         let mut drained = false;
         for _ in 0..READ_LIMIT {
             let mut reader = Reader::new(guard.get_inner().as_fd(), &mut buffer);
-            let mut events = 1;
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
-                    note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
-                }
-                Err(Errno::AGAIN) => {
-                    drained = true;
+            let mut used = 0;
+            loop {
+                let event = match reader.next() {
+                    Ok(event) => event,
+                    Err(Errno::AGAIN) => {
+                        drained = true;
+                        break;
+                    }
+                    Err(Errno::INTR) => break,
+                    Err(e) => return Err(e.into()),
+                };
+                let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
+                used += size(name);
+                note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
+                if reader.is_buffer_empty() {
+                    // With room for one more, that was all. Who makes events as fast as they are
+                    // read would have each of them read by a call of its own.
+                    drained = used + LARGEST_EVENT <= BUFFER;
                     break;
                 }
-                Err(Errno::INTR) => continue,
-                Err(e) => return Err(e.into()),
             }
-            while !reader.is_buffer_empty() {
-                let Ok(event) = reader.next() else { break };
-                events += 1;
-                let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
-                note(&self.targets, &mut hints, &mut gone, event.wd(), event.events(), name);
-            }
-            // There was room for more: that was all. Who makes events as fast as they are read
-            // would have them read one by one.
-            if events < READ_IS_FULL {
-                drained = true;
+            if drained {
                 break;
             }
         }
@@ -400,6 +402,11 @@ fn listening(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // call or close it early. An OwnedFd does neither.
     #[allow(deprecated)]
     AsyncFd::new(fd)
+}
+
+/// What an event takes in the buffer: inotify(7) pads its name, with at least one NUL.
+fn size(name: Option<&OsStr>) -> usize {
+    16 + name.map_or(0, |name| (name.len() + 1).next_multiple_of(16))
 }
 
 fn note(

@@ -9,8 +9,9 @@ use rustix::mm::{MlockAllFlags, mlockall};
 
 /// Keeps what is mapped now, page by page as it is used, so that it costs no memory that was not
 /// used anyway. To be called before there are threads: their arenas are large and mostly empty,
-/// and count as a whole. Not what is mapped later: the limit on locked memory would be one on all
-/// memory, and what is allocated has no file to be taken back to.
+/// and count as a whole. Not what is mapped later, the growing heap included: the limit on locked
+/// memory would be one on all memory, and what is allocated has no file to be taken back to. The
+/// stack alone grows against that limit.
 pub(super) fn keep() -> std::io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT)?)
 }

@@ -45,9 +45,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(20);
 
-/// While something is contested that takes whole passes to look at, at most a quarter of a hundredth:
-/// what the events cost comes on top.
-const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(30);
+/// While something is contested that takes whole passes to look at, at most a quarter of a hundredth,
+/// as long as such a pass takes less than 100 ms: what the events cost comes on top.
+const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(40);
 
 /// Where events ask for one pass after the other, the pause between them doubles from the first to
 /// the second of these.

@@ -70,7 +70,7 @@ impl Engine {
                         planned = judge(self, Sight::Before(before), on_directory);
                         Sight::After(after)
                     }
-                    // It could not be walked.
+                    // It could not be walked, or is contested and was left alone.
                     None if attempts.iter().any(owned) => Sight::Look,
                     None => Sight::Last,
                 };

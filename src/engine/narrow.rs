@@ -82,12 +82,14 @@ impl Engine {
             let root = &engine.root;
             let found = match sight {
                 Sight::Before(tree) | Sight::After(tree) => Ok(tree),
-                _ if whole => {
+                Sight::Glance | Sight::Look | Sight::Last if whole => {
                     let spared = apply::spared(&engine.held, &guard.dir);
                     let look = Look { spared: &spared, limit: SUBTREE, ..Look::whole(owner) };
                     tree::observe_below(root, &guard.dir, below, look, on_directory)
                 }
-                _ => tree::observe_entry(root, &guard.dir, below, owner),
+                Sight::Glance | Sight::Look | Sight::Last => {
+                    tree::observe_entry(root, &guard.dir, below, owner)
+                }
             };
             match found {
                 Ok(facts) if facts.entries < SUBTREE => {

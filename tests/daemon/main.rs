@@ -58,13 +58,26 @@ fn a_kernel_value_that_somebody_changes_is_set_back_and_said() {
 fn its_own_code_stays_in_memory_and_where_the_host_allows_that_to_nobody_it_is_said() {
     let mut host = Host::server();
     host.start();
-    let locked = |host: &Host| {
-        let status = proc_file(host.pid(), "status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
-    host.until("its code is locked", |host| locked(host) > 1024);
+    host.until("ready", |host| host.status().starts_with("ready"));
     assert!(!host.log().contains("in memory"), "{}", host.log());
+    // Name and flags of each mapping, see proc_pid_smaps(5): lo is locked, lf only what is used.
+    let maps = proc_file(host.pid(), "smaps");
+    let mut mappings = Vec::new();
+    let mut name = String::new();
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("VmFlags:") => mappings.push((name.clone(), words.collect::<Vec<_>>())),
+            Some(word) if !word.ends_with(':') => name = words.nth(4).unwrap_or("").into(),
+            _ => {}
+        }
+    }
+    let is_locked = |flags: &[&str]| flags.contains(&"lo") && flags.contains(&"lf");
+    let (code, rest): (Vec<_>, Vec<_>) =
+        mappings.into_iter().partition(|(name, _)| name.ends_with("/nodeguard"));
+    assert!(!code.is_empty() && code.iter().all(|(_, flags)| is_locked(flags)), "{code:?}");
+    let later = rest.iter().filter(|(name, flags)| name.is_empty() && !flags.contains(&"lo"));
+    assert!(later.count() > 0, "what is allocated later counts against no limit: {rest:?}");
 
     let mut host = Host::server();
     host.wrapped = "prlimit --memlock=65536 setpriv --bounding-set=-ipc_lock";

@@ -10,14 +10,16 @@
 . "$node_lib/agent.sh"
 
 tools=/usr/local/lib/node
-# So rare that what is undone within half of that was told by an event, however slow the machine is;
-# nearly always.
-RARE_POLL_MS=60000
+# As rare as it may be, and no watchdog, which wants its turns too: what is undone within seconds was
+# told by an event.
+RARE_POLL=5min
+EVENT_S=30
 POLL_MS=5000 # the default
 
 node_up "$@"
 rke2_config <<<'profile: cis'
-node_write /etc/nodeguard/nodeguard.toml <<<"poll-interval = \"$((RARE_POLL_MS / 1000))s\""
+node_write /etc/nodeguard/nodeguard.toml <<<"poll-interval = \"$RARE_POLL\""
+node_write /etc/systemd/system/nodeguard.service.d/rare.conf <<<$'[Service]\nWatchdogSec=0'
 install_agent >/dev/null 2>&1 || node_die "the package does not install"
 check "the gate opens" node nodeguard gate --role server
 check_soon "the node is ready" 20 state_is ready
@@ -36,10 +38,13 @@ untouched() { # untouched WHEN
 node_say "a write on the host"
 # quick WHEN: writes a wrong value ten times and takes the time until it is right again.
 quick() {
-    local figures
-    figures=$(node $tools/measure value /proc/sys/kernel/panic 10 0 "${2:-10}" $((RARE_POLL_MS / 2000)) 2>&1)
+    local figures p50
+    figures=$(node $tools/measure value /proc/sys/kernel/panic 10 0 "${2:-10}" $EVENT_S 2>&1)
+    p50=${figures#*p50_ms=}
     node_say "$1: kernel.panic=0 lasted $figures"
-    check_has "$1: every write is undone, before any poll" ' lost=0 ' "$figures"
+    check_has "$1: every write is undone, by an event" ' lost=0 ' "$figures"
+    # Some milliseconds; a busy machine with an emulated processor takes its time.
+    check_at_most "$1: half of them far sooner (ms)" 500 "${p50%% *}"
 }
 quick "on a calm node" 20
 for pair in kernel.panic_on_oops=0:1 vm.overcommit_memory=2:1 vm.panic_on_oom=1:0 \
@@ -58,11 +63,16 @@ before=$(read_again)
 squeezed=$(node $tools/squeeze 2>&1)
 node_say "squeezed: $squeezed"
 check_has "the kernel has looked for inodes to take back" '^slabs_scanned=[1-9]' "$squeezed"
+check_has "and has taken pages of files" ' files_taken=[1-9][0-9]{2}' "$squeezed"
 quick "after memory was short"
-check_is "nothing of the agent had to be read from the disk again" "$before" "$(read_again)"
+# One or two for what it had not done before; 26 and more where its code is not kept.
+check_at_most "the agent's code was still there (page faults)" 3 $(($(read_again) - before))
+check "the agent is the process that it was" node_sh '[ "$(systemctl show -P NRestarts nodeguard)" = 0 ]'
 
 node_say "a write through a container's own /proc"
-node_sh 'rm /etc/nodeguard/nodeguard.toml; systemctl reload nodeguard'
+node_sh 'rm /etc/nodeguard/nodeguard.toml /etc/systemd/system/nodeguard.service.d/rare.conf
+    systemctl daemon-reload; systemctl restart nodeguard'
+check_soon "the node is ready with the default poll" 20 state_is ready
 container="unshare --fork --pid --mount-proc sysctl -qw"
 check_is "inotify tells of a write on the host" heard \
     "$(node $tools/hears /proc/sys/vm/laptop_mode sysctl -qw vm.laptop_mode=3)"
@@ -78,7 +88,6 @@ for n in 1 2; do
     check_soon "and is in the journal" 5 agent_journal_has "kernel.panic corrected: $n -> 10"
 done
 
-check "the agent is the process that it was" node_sh '[ "$(systemctl show -P NRestarts nodeguard)" = 0 ]'
 untouched "drift"
 
 node_say "parameters of others, once more"
