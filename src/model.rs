@@ -83,14 +83,16 @@ impl fmt::Display for ControlId {
 pub fn shown(path: &Path) -> String {
     let mut out = String::new();
     for c in path.to_string_lossy().chars() {
-        if c.is_control() || reorders(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if misleads(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }
 
-/// Whether a character has a terminal show what follows in another order, or on another line.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character is none to be printed: a control character, or one that has a terminal show
+/// what follows in another order or on another line.
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The same for a command that somebody copies: one word for the shell, whatever is in it.

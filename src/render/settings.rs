@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::terminal::line as escaped;
 use crate::config::{Problem, Setting, Settings, Source, duration_text};
-use crate::model::Origin;
+use crate::model::{Origin, misleads};
 
 /// Raised when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -80,10 +80,19 @@ impl Rows {
     }
 }
 
-/// A TOML string. Nothing in a valid setting needs more than this; see `config`. A control
-/// character that came all the same is escaped as every other.
+/// A TOML string. What a terminal must not get is escaped as TOML has it, so that it can be read
+/// again.
 fn quote(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t"))
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\\' | '"' => out.extend(['\\', c]),
+            '\t' => out.push_str("\\t"),
+            c if misleads(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out + "\""
 }
 
 #[derive(Serialize)]

@@ -124,6 +124,13 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: if asked { default.cases } else { 4000 }, ..default }
 }
 
+#[test]
+fn a_value_that_would_mislead_on_a_terminal_is_printed_so_that_it_can_be_read_again() {
+    let file = "[sysctl.extra]\n'vm.a' = 'x \u{202e}y\u{2029}'\n'vm.b' = 'größe\t\\ \"'\n";
+    assert!(config::resolve(&[crate::file("f", file)], &FIXED).is_ok());
+    holds(file.as_bytes().to_vec());
+}
+
 proptest! {
     #![proptest_config(config())]
 
