@@ -254,14 +254,20 @@ impl Engine {
             let mode = if safe { mode } else { Mode::Check };
             let mut last = None;
             control(self, ControlId::EtcdDataDir, mode, &mut |engine, sight, on_directory| {
-                if let Sight::Before(tree) = sight {
-                    let facts =
-                        last.clone().map(|last| etcd_data_dir::Facts { tree: Some(tree), ..last });
-                    return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
-                }
-                let seen = last.take().and_then(|last: etcd_data_dir::Facts| last.tree);
+                let enough = if matches!(sight, Sight::Glance) { ENOUGH } else { u64::MAX };
+                let known = match sight {
+                    Sight::Before(tree) => {
+                        let facts = last.clone();
+                        let facts =
+                            facts.map(|last| etcd_data_dir::Facts { tree: Some(tree), ..last });
+                        return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
+                    }
+                    Sight::After(tree) => Some(tree),
+                    Sight::Last => last.take().and_then(|last: etcd_data_dir::Facts| last.tree),
+                    Sight::Glance | Sight::Look => None,
+                };
                 let version = node.version.as_ref();
-                last = engine.data_dir(&config, version, sight, seen, on_directory);
+                last = engine.data_dir(&config, version, known, enough, on_directory);
                 let Some(facts) = &last else { return Vec::new() };
                 watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                     dir: facts.dir.clone(),
@@ -283,22 +289,15 @@ impl Engine {
         Pass { report: self.report(&node, controls, corrections), watch, undone }
     }
 
+    /// `known`: facts of the tree, which is not walked then. `enough`: see [`Look`].
     fn data_dir(
         &self,
         config: &Config,
         version: Option<&Version>,
-        sight: Sight,
-        seen: Option<TreeFacts>,
+        mut known: Option<TreeFacts>,
+        enough: u64,
         on_directory: OnDirectory<'_>,
     ) -> Option<etcd_data_dir::Facts> {
-        let mut known = None;
-        let mut enough = u64::MAX;
-        match sight {
-            Sight::Glance => enough = ENOUGH,
-            Sight::Look => {}
-            Sight::Last => known = seen,
-            Sight::Before(tree) | Sight::After(tree) => known = Some(tree),
-        }
         observe::data_dir(&self.root, config, version, &mut |dir, owner| {
             if let Some(tree) = known.take() {
                 return Ok(Some(tree));

@@ -53,21 +53,21 @@ fn set(fd: &OwnedFd, inode: Inode, owner: Owner, rule: ModeRule) -> Result<Inode
 /// What Linux keeps POSIX access control lists in.
 const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
-/// The lists that an entry can have: only a directory has one for its new entries.
-fn acls(inode: Inode) -> &'static [&'static str] {
-    if inode.is_directory() { &ACLS } else { &ACLS[..1] }
+/// The lists of an entry that could give somebody else access. The group's bits of the mode are the
+/// mask of such a list: where they are empty it gives nothing, and no system call is spent on it. A
+/// directory's default list, which only a directory has, counts whatever its mode, since its new
+/// entries get it.
+fn acls(inode: Inode, rule: ModeRule) -> &'static [&'static str] {
+    match inode.kind {
+        _ if rule != ModeRule::EtcdTree => &[],
+        FileType::Directory => &ACLS,
+        FileType::RegularFile if inode.mode & 0o070 != 0 => &ACLS[..1],
+        _ => &[],
+    }
 }
 
-/// Whether an access control list could give somebody else access. The group's bits of the mode
-/// are the mask of such a list: where they are empty it gives nothing, and no system call is spent
-/// on it. A directory's default list counts whatever its mode, since its new entries get it.
 pub(super) fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
-    match inode.kind {
-        _ if rule != ModeRule::EtcdTree => false,
-        FileType::Directory => true,
-        FileType::RegularFile => inode.mode & 0o070 != 0,
-        _ => false,
-    }
+    !acls(inode, rule).is_empty()
 }
 
 /// Whether an entry has a list that gives somebody else access.
@@ -75,18 +75,15 @@ pub(super) fn gives_access(entry: &Seen<'_>, rule: ModeRule) -> bool {
     let inode = entry.inode;
     match entry.open {
         Some((fd, _)) => has_foreign_acl(fd, inode, rule),
-        None => {
-            may_have_acl(inode, rule)
-                && acls(inode).iter().any(|name| {
-                    // To open it first would take twice as long.
-                    rustix::fs::lgetxattr_query(path_of(entry).as_slice(), *name).is_ok()
-                })
-        }
+        None => acls(inode, rule).iter().any(|name| {
+            // To open it first would take twice as long.
+            rustix::fs::lgetxattr_query(path_of(entry).as_slice(), *name).is_ok()
+        }),
     }
 }
 
 fn has_foreign_acl(fd: &OwnedFd, inode: Inode, rule: ModeRule) -> bool {
-    may_have_acl(inode, rule) && acls(inode).iter().any(|name| has_acl(fd, inode, name))
+    acls(inode, rule).iter().any(|name| has_acl(fd, inode, name))
 }
 
 fn has_acl(fd: &OwnedFd, inode: Inode, name: &str) -> bool {
