@@ -84,7 +84,7 @@ for n in 1 2; do
     took=$(node_sh "$container kernel.panic=$n && a=\${EPOCHREALTIME/./} &&
         until [ \"\$(</proc/sys/kernel/panic)\" = 10 ]; do read -rt 0.01 <> <(:); done
         echo \$(((\${EPOCHREALTIME/./} - a) / 1000))")
-    check_at_most "kernel.panic=$n from a container is undone by the poll (ms)" $((POLL_MS + 5000)) "$took"
+    check_at_most "kernel.panic=$n from a container is undone by the poll (ms)" $((POLL_MS + 1000)) "$took"
     check_soon "and is in the journal" 5 agent_journal_has "kernel.panic corrected: $n -> 10"
 done
 
