@@ -13,8 +13,9 @@ repo=$(cd "$node_lib/../.." && pwd)
 # The newest package that packaging/build made.
 agent_deb() {
     local deb
-    deb=$(find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
-        -name 'nodeguard_*.deb' ! -name '*+test*' -printf '%T@ %p\n' 2>/dev/null |
+    # Either directory may be missing.
+    deb=$({ find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
+        -name 'nodeguard_*.deb' ! -name '*+test*' -printf '%T@ %p\n' 2>/dev/null || true; } |
         sort -rn | head -n1 | cut -d' ' -f2-)
     [ -n "$deb" ] || node_die "no package in target/packages; make one with packaging/build"
     echo "$deb"
