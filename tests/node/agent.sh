@@ -17,7 +17,7 @@ agent_deb() {
     [ -z "${NODEGUARD_QUICK:-}" ] || which=(-name '*~quick_*')
     deb=$(find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
         -name 'nodeguard_*.deb' ! -name '*+test*' "${which[@]}" -printf '%T@ %p\n' 2>/dev/null |
-        sort -rn | head -n1 | cut -d' ' -f2-)
+        sort -rn | head -n1 | cut -d' ' -f2-) || true # where one of the directories is not there
     [ -n "$deb" ] ||
         node_die "no package in target/packages; make one with packaging/build${NODEGUARD_QUICK:+ --quick}"
     echo "$deb"
