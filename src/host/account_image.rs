@@ -240,3 +240,105 @@ fn write(dir: &OwnedFd, name: &str, content: &[u8]) -> Result<(), String> {
         .and_then(|fd| File::from(fd).write_all(content))
         .map_err(|e| HostError::io("copy", path_of(name), e).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const BEFORE: [(&str, &str); 4] =
+        [("passwd", "root:x:0:\n"), ("group", "root\n"), ("shadow", "r\n"), ("gshadow", "g\n")];
+
+    fn image() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        for (name, text) in BEFORE {
+            fs::write(dir.path().join("etc").join(name), text).unwrap();
+        }
+        let root = Root::image(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    /// A copy on which a tool has worked.
+    fn changed(root: &Root) -> Copy {
+        let copy = Copy::of(root).unwrap();
+        for (name, _) in BEFORE {
+            fs::write(copy.private.path().join("etc").join(name), "new\n").unwrap();
+        }
+        copy
+    }
+
+    fn contents(dir: &Path) -> Vec<(String, String)> {
+        let mut out: Vec<_> = fs::read_dir(dir.join("etc"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, fs::read_to_string(entry.path()).unwrap_or_default())
+            })
+            .collect();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn what_a_tool_made_of_the_copy_is_put_back_and_no_more() {
+        let (dir, root) = image();
+        let copy = changed(&root);
+        let private = copy.private.path().join("etc");
+        for name in ["passwd-", "passwd+", "passwd.lock", "other"] {
+            fs::write(private.join(name), "by the tool").unwrap();
+        }
+        copy.put_back().unwrap();
+        let names: Vec<_> = contents(dir.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["group", "gshadow", "passwd", "shadow"]);
+        assert!(contents(dir.path()).iter().all(|(_, text)| text == "new\n"));
+        drop(copy);
+        assert!(!private.exists(), "password hashes are not left lying about");
+    }
+
+    #[test]
+    fn where_one_file_is_not_as_it_was_copied_none_is_put_back() {
+        type Meanwhile = fn(&Path);
+        let changes: [(&str, Meanwhile); 4] = [
+            ("passwd", |path| fs::write(path, "somebody's\n").unwrap()),
+            ("group", |path| fs::remove_file(path).unwrap()),
+            ("gshadow", |path| {
+                fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink("passwd", path).unwrap();
+            }),
+            ("subuid", |path| fs::write(path, "new meanwhile\n").unwrap()),
+        ];
+        for (name, change) in changes {
+            let (dir, root) = image();
+            let copy = changed(&root);
+            fs::write(copy.private.path().join("etc/subuid"), "the tool's\n").unwrap();
+            change(&dir.path().join("etc").join(name));
+            let before = contents(dir.path());
+            let refused = copy.put_back().unwrap_err();
+            assert!(refused.contains(&format!("/etc/{name} was changed by somebody else")));
+            assert_eq!(contents(dir.path()), before, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_tool_took_away_is_told_and_stays() {
+        let (dir, root) = image();
+        let copy = changed(&root);
+        fs::remove_file(copy.private.path().join("etc/shadow")).unwrap();
+        let before = contents(dir.path());
+        let refused = copy.put_back().unwrap_err();
+        assert!(refused.contains("took /etc/shadow away"), "{refused}");
+        assert_eq!(contents(dir.path()), before);
+    }
+
+    #[test]
+    fn our_own_directory_has_no_place_in_the_words_of_a_tool() {
+        let (_dir, root) = image();
+        let copy = Copy::of(&root).unwrap();
+        let ours = copy.private.path().display();
+        let words = format!("useradd: cannot open {ours}//etc/passwd; {ours}/etc/shadow");
+        let expected = "useradd: cannot open /etc/passwd; /etc/shadow";
+        assert_eq!(copy.of_the_image(&words), expected);
+    }
+}

@@ -27,6 +27,10 @@ const FILES: [&str; 4] =
 /// A number and no more.
 const LIMIT: usize = 64;
 
+/// Behind the NUL of our own locks, where the tools do not read on: what a killed process of ours left
+/// is told from what one of theirs did.
+const MARK: &str = "nodeguard";
+
 /// What they are the locks of, with the files that only useradd itself would lock.
 const OURS: [&str; 6] = ["passwd", "group", "gshadow", "shadow", "subuid", "subgid"];
 
@@ -79,10 +83,14 @@ fn one(root: &Root, path: &'static str) -> Lock {
     };
     // The tools write the number with a NUL behind it, and take no other number for one.
     let text = String::from_utf8_lossy(&content);
-    let number = text.trim_end_matches('\0').parse::<i32>().ok().filter(|&number| number > 0);
+    let number = text.split('\0').next().and_then(|text| text.parse::<i32>().ok());
+    let number = number.filter(|&number| number > 0);
     // Below one it would be a question to a whole group, or to everybody.
     match number.and_then(Pid::from_raw) {
         None => Lock::Nobodys { path },
+        // Only one that was killed can have left it, and been given our number: in a container every
+        // run has the same. On the host it is a tool that takes the lock.
+        Some(pid) if !root.is_live() && pid == rustix::process::getpid() => Lock::Open,
         // Without a permission to ask it is nobody's of root's, and the tools see it likewise.
         Some(pid) if test_kill_process(pid).is_ok() => {
             Lock::Held { path, pid: pid.as_raw_nonzero().get() }
@@ -180,12 +188,12 @@ struct Ours<'a> {
 
 impl<'a> Ours<'a> {
     fn make(etc: &'a OwnedFd) -> Result<Self, Errno> {
-        let name = temporary_name("passwd.lock", std::process::id());
+        let name = temporary_name("passwd.lock.new", std::process::id());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(etc, &name, flags, Mode::from_raw_mode(0o600))?;
         let ours = Self { etc, name };
-        let number = format!("{}\0", std::process::id());
+        let number = format!("{}\0{MARK}", std::process::id());
         match rustix::io::write(fd, number.as_bytes())? {
             written if written == number.len() => Ok(ours),
             _ => Err(Errno::NOSPC),
@@ -218,6 +226,20 @@ fn remove_dead(image: &Root, etc: &OwnedFd, path: &'static str, name: &str) -> R
         let _ = rustix::fs::linkat(etc, &aside, etc, name, AtFlags::empty());
     }
     rustix::fs::unlinkat(etc, &aside, AtFlags::empty())
+}
+
+/// Takes away what a process of ours left in an image when it was killed: its locks and its half-made
+/// files. Best effort: what is in the way is told by who meets it.
+pub(super) fn tidy(image: &Root) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let Ok(etc) = image.open(Path::new("/etc"), flags, Mode::empty()) else { return };
+    remove_left_behind(image, &etc);
+    for path in FILES {
+        let content = image.read(Path::new(path), LIMIT).ok().flatten().unwrap_or_default();
+        if content.ends_with(MARK.as_bytes()) {
+            let _ = remove_dead(image, &etc, path, path.trim_start_matches("/etc/"));
+        }
+    }
 }
 
 /// Files of our own that a process left that was killed: nobody else makes such names.
@@ -290,16 +312,18 @@ mod tests {
 
     #[test]
     fn a_lock_file_names_one_process_and_never_a_group_of_them() {
-        let ours = i32::try_from(std::process::id()).unwrap();
+        let holder = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         let path = FILES[0];
         for (content, lock) in [
-            (format!("{ours}\0"), Lock::Held { path, pid: ours }),
+            (format!("{holder}\0"), Lock::Held { path, pid: holder }),
+            (format!("{holder}\0nodeguard"), Lock::Held { path, pid: holder }),
             ("-1\0".into(), Lock::Nobodys { path }),
             ("-1".into(), Lock::Nobodys { path }),
             ("0".into(), Lock::Nobodys { path }),
-            (format!("-{ours}"), Lock::Nobodys { path }),
+            (format!("-{holder}"), Lock::Nobodys { path }),
             (String::new(), Lock::Nobodys { path }),
             ("4194303".into(), Lock::Open),
+            (format!("{}\0", std::process::id()), Lock::Open),
         ] {
             let (_dir, root) = image(Some(&content));
             assert_eq!(look(&root), lock, "{content:?}");
@@ -326,10 +350,9 @@ mod tests {
         assert_eq!(entries(&dir), expected);
         for name in NAMES {
             let content = std::fs::read_to_string(path.with_file_name(name)).unwrap();
-            assert_eq!(content, format!("{}\0", std::process::id()), "as the tools write it");
+            let ours = format!("{}\0nodeguard", std::process::id());
+            assert_eq!(content, ours, "as the tools read it, to the NUL");
         }
-        let refused = take(&root, Instant::now()).unwrap_err();
-        assert!(refused.contains("is held by process"), "{refused}");
         drop(taken);
         assert_eq!(entries(&dir), [""; 0]);
     }
@@ -384,6 +407,22 @@ mod tests {
         let mut expected = others.to_vec();
         expected.sort();
         assert_eq!(entries(&dir), expected);
+    }
+
+    #[test]
+    fn of_locks_that_nobody_holds_only_our_own_are_tidied_away() {
+        let (dir, root) = image(None);
+        let ours = std::process::id();
+        let locks = [
+            ("passwd.lock", "4194303\0nodeguard".to_owned()),
+            ("group.lock", "4194303\0".to_owned()),
+            ("gshadow.lock", format!("{ours}\0nodeguard")),
+        ];
+        for (name, content) in &locks {
+            std::fs::write(dir.path().join("etc").join(name), content).unwrap();
+        }
+        tidy(&root);
+        assert_eq!(entries(&dir), ["group.lock"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, account_image, accounts, tree};
+use super::{account, account_image, account_locks, accounts, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -130,6 +130,14 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
         }
     };
     Ran { outcome, trees }
+}
+
+/// Before a pass that changes an image: takes away what one left that was killed. On the host that is
+/// for whoever holds the locks next.
+pub fn tidy(root: &Root) {
+    if !root.is_live() {
+        account_locks::tidy(root);
+    }
 }
 
 /// The held objects that are in a tree, by their paths below its top.

@@ -51,6 +51,8 @@ pub(super) fn read(
     path: &Path,
     limit: usize,
 ) -> Result<Option<Before>, HostError> {
+    #[cfg(test)]
+    super::root::opened::note(path);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Ok(fd) => fd,

@@ -89,6 +89,8 @@ impl Root {
 
     /// Opens the directory that holds `path`, and gives the last component.
     pub fn open_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Errno> {
+        #[cfg(test)]
+        opened::note(path);
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let parent = path.parent().unwrap_or(Path::new("/"));
         let fd = self.open(parent, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
@@ -284,7 +286,7 @@ pub(super) fn kind(stat: &Stat) -> &'static str {
     }
 }
 
-/// Every path that this thread looked up, for the tests that attack each of them.
+/// Every path that this thread looked up, for the test that attacks each of them.
 #[cfg(test)]
 pub(crate) mod opened {
     use std::cell::RefCell;
@@ -295,7 +297,7 @@ pub(crate) mod opened {
         static PATHS: RefCell<BTreeSet<PathBuf>> = const { RefCell::new(BTreeSet::new()) };
     }
 
-    pub(super) fn note(path: &Path) {
+    pub(in crate::host) fn note(path: &Path) {
         PATHS.with_borrow_mut(|paths| paths.insert(path.to_path_buf()));
     }
 
