@@ -264,26 +264,64 @@ mod tests {
         names
     }
 
-    fn attack(name: &Path, kind: Kind) {
-        let case = format!("{} is {kind:?}", name.display());
-        let below = name.strip_prefix("/").unwrap();
-        // Where the name has a part in it everything is still to be made; elsewhere, nothing is, and
-        // the case takes milliseconds.
+    /// An image, and beside it what must not be touched.
+    struct Case {
+        dir: tempfile::TempDir,
+        outside_before: Vec<String>,
+    }
+
+    impl Case {
+        fn new(prepared: bool) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            make(&dir.path().join("image"), prepared);
+            let outside = dir.path().join("outside");
+            fs::create_dir_all(outside.join("member")).unwrap();
+            // What would be believed, and what would be changed.
+            fs::write(outside.join("file"), "etcd:x:555:555:etcd user:/:/sbin/nologin\n").unwrap();
+            fs::write(outside.join("etcd.conf"), "kernel.panic = 5\n").unwrap();
+            let mode = fs::Permissions::from_mode(0o640);
+            fs::set_permissions(outside.join("file"), mode).unwrap();
+            Self { outside_before: state(&outside), dir }
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.dir.path().join(path)
+        }
+    }
+
+    /// Whether the name has no part in making the account and the drop-in: then nothing is left to be
+    /// made, the image stays as it is, and the next case can have it.
+    fn is_apart(name: &Path) -> bool {
         let of_an_account =
             |file: &&str| name.starts_with("/etc") && last_of(name).starts_with(*file);
-        let prepared = !PARTS.iter().any(|part| name.starts_with(part) || *part == last_of(name))
-            && !ACCOUNTS.iter().any(|file| of_an_account(&file));
-        let dir = tempfile::tempdir().unwrap();
-        let (image, outside) = (dir.path().join("image"), dir.path().join("outside"));
-        make(&image, prepared);
-        fs::create_dir_all(outside.join("member")).unwrap();
-        // What would be believed, and what would be changed.
-        fs::write(outside.join("file"), "etcd:x:555:555:etcd user:/:/sbin/nologin\n").unwrap();
-        fs::write(outside.join("etcd.conf"), "kernel.panic = 5\n").unwrap();
-        fs::set_permissions(outside.join("file"), fs::Permissions::from_mode(0o640)).unwrap();
+        !PARTS.iter().any(|part| name.starts_with(part) || *part == last_of(name))
+            && !ACCOUNTS.iter().any(|file| of_an_account(&file))
+    }
+
+    fn attack(prepared: &Case, name: &Path, kind: Kind) {
+        if !is_apart(name) {
+            return attack_in(&Case::new(false), name, kind);
+        }
+        let planted = prepared.at("image").join(name.strip_prefix("/").unwrap());
+        let stash = prepared.at("stash");
+        let was_there = fs::rename(&planted, &stash).is_ok();
+        attack_in(prepared, name, kind);
+        match fs::symlink_metadata(&planted) {
+            Ok(stat) if stat.is_dir() => fs::remove_dir_all(&planted).unwrap(),
+            _ => fs::remove_file(&planted).unwrap(),
+        }
+        if was_there {
+            fs::rename(&stash, &planted).unwrap();
+        }
+    }
+
+    fn attack_in(there: &Case, name: &Path, kind: Kind) {
+        let case = format!("{} is {kind:?}", name.display());
+        let below = name.strip_prefix("/").unwrap();
+        let (image, outside) = (there.at("image"), there.at("outside"));
+        let before = &there.outside_before;
         let planted = image.join(below);
         plant(kind, &planted, &outside);
-        let before = state(&outside);
         let (file, member) = (outside.join("file"), outside.join("member"));
         let mut watched = vec![outside.as_path(), &file, &member];
         if matches!(kind, Kind::Fifo | Kind::Device | Kind::BlockDevice | Kind::Socket) {
@@ -299,7 +337,7 @@ mod tests {
         let seen = receiver.recv_timeout(LIMIT);
         let (findings, json) = seen.unwrap_or_else(|e| panic!("{case}: no end: {e}"));
         assert!(watch.saw_nothing(), "{case}: something was opened that must not be");
-        assert_eq!(state(&outside), before, "{case}");
+        assert_eq!(&state(&outside), before, "{case}");
         assert!(!json.contains("nodeguard-image."), "{case}: our own directory: {json}");
         let made = |file: &str| {
             let path = image.join(file);
@@ -339,9 +377,12 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
+                    let mut prepared = Case::new(true);
                     while let Some((name, kind)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let attack = std::panic::AssertUnwindSafe(|| attack(name, *kind));
+                        let attack =
+                            std::panic::AssertUnwindSafe(|| attack(&prepared, name, *kind));
                         if std::panic::catch_unwind(attack).is_err() {
+                            prepared = Case::new(true);
                             failed.lock().unwrap().push(format!("{} {kind:?}", name.display()));
                         }
                     }
