@@ -38,3 +38,6 @@ pub mod watch;
 
 pub mod cli;
 pub mod daemon;
+
+#[cfg(test)]
+mod hostile_image;

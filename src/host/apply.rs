@@ -7,7 +7,6 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::controls::account_db;
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Object, Outcome};
 
@@ -18,7 +17,7 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, accounts, tree};
+use super::{account, account_image, account_locks, accounts, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -105,7 +104,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
         }
         Action::SetPrimaryGroup { name, gid, expect_gid } => 'set: {
             if !root.is_live() {
-                break 'set set_primary_group_in_image(root, name, *gid, *expect_gid);
+                break 'set account_image::set_primary_group(root, name, *gid, *expect_gid);
             }
             let number = gid.to_string();
             changing(
@@ -131,6 +130,14 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
         }
     };
     Ran { outcome, trees }
+}
+
+/// Before a pass that changes an image: takes away what one left that was killed. On the host that is
+/// for whoever holds the locks next.
+pub fn tidy(root: &Root) {
+    if !root.is_live() {
+        account_locks::tidy(root);
+    }
 }
 
 /// The held objects that are in a tree, by their paths below its top.
@@ -200,38 +207,6 @@ fn why_refused(e: Errno) -> &'static str {
         }
         Errno::NOENT => ": it is gone",
         _ => "",
-    }
-}
-
-/// `usermod --prefix` looks for the group on the machine it runs on and not below its prefix, so it
-/// refuses every group that only the image has.
-fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { reason };
-    let _lock = match account::lock_image(root) {
-        Ok(lock) => lock,
-        Err(reason) => return failed(reason),
-    };
-    let path = Path::new("/etc/passwd");
-    let content = match root.read(path, account_db::MAX_SIZE) {
-        Ok(content) => content.unwrap_or_default(),
-        Err(e) => return failed(e.to_string()),
-    };
-    let users = account_db::parse_passwd(&content);
-    let Some(user) = users.user(name).filter(|user| user.gid == expect_gid) else {
-        return Outcome::Refused { reason: "the account is not as it was judged".into() };
-    };
-    if users.users_named(name).count() > 1 {
-        return failed(format!("user {name} is in {} more than once", path.display()));
-    }
-    let Some(new) = account_db::with_primary_group(&content, user.line, gid) else {
-        return failed(format!("{}:{} has no fourth field", path.display(), user.line));
-    };
-    match files::replace(root, path, &new, Some(&content)) {
-        Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
-        Ok(Written::Changed) => Outcome::Refused {
-            reason: format!("{} was changed by somebody else meanwhile", path.display()),
-        },
-        Err(e) => failed(e.to_string()),
     }
 }
 

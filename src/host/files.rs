@@ -76,11 +76,10 @@ fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
 }
 
 fn read_at(dir: &OwnedFd, name: &OsString, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(fd) => read_regular(fd, path, LIMIT).map(Some),
+        Ok(fd) => read_regular(&fd, path, LIMIT).map(Some),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::LOOP) => Err(HostError::NotRegular { path: path.into() }),
         Err(e) => Err(HostError::io("open", path, e)),
     }
 }

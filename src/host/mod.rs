@@ -7,6 +7,7 @@
 //!   of the functions here that write.
 
 pub mod account;
+mod account_image;
 pub mod account_locks;
 pub mod accounts;
 pub mod apply;
@@ -22,7 +23,9 @@ mod mountinfo;
 pub mod observe;
 pub mod overrides;
 pub mod own_config;
+mod private_dir;
 pub mod proc_sys;
+mod rewrite;
 pub mod rke2;
 pub mod rke2_version;
 pub mod root;
@@ -49,10 +52,17 @@ pub enum HostError {
     TooLarge { path: PathBuf, limit: usize },
     #[error("{} is not a regular file", .path.display())]
     NotRegular { path: PathBuf },
+    #[error("{} is a {kind}, expected a regular file", .path.display())]
+    Special { path: PathBuf, kind: &'static str },
     #[error("{} is a directory with more than {limit} entries", .path.display())]
     TooMany { path: PathBuf, limit: usize },
     #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
     NoOpenat2 { path: PathBuf },
+    #[error(
+        "/proc is not mounted here, expected it: files are opened by way of it once it is known \
+         what they are; mount it with `mount -t proc proc /proc`"
+    )]
+    NoProc,
 }
 
 impl HostError {

@@ -168,6 +168,8 @@ pub(super) fn last_name(below: &Path) -> Result<CString, Errno> {
 
 /// The same as [`open_entry`]; `None`: it is not there.
 pub(super) fn find_entry(root: &Root, dir: &Path, below: &Path) -> Result<Option<Found>, Errno> {
+    #[cfg(test)]
+    super::root::opened::note(&dir.join(below));
     match open_entry(root, dir, below) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
