@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::HostError;
+use super::observed::{Observed, Record};
 
 /// A held directory below which every path is looked up.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     live: bool,
+    record: Record,
 }
 
 impl Root {
@@ -39,7 +41,7 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live })
+        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default() })
     }
 
     /// Whether this is the running host, with a kernel behind it.
@@ -52,6 +54,25 @@ impl Root {
         &self.path
     }
 
+    /// From now on it is taken down what is looked at, until [`Self::recorded`].
+    pub fn record(&self) {
+        self.record.begin();
+    }
+
+    /// What was looked at since [`Self::record`].
+    pub fn recorded(&self) -> Observed {
+        self.record.end(self)
+    }
+
+    /// What takes down what is looked at.
+    pub(super) fn recording(&self) -> &Record {
+        &self.record
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Opens `path`, which is absolute below this root.
     ///
     /// On the host a plain lookup: the components are root's. In an image `RESOLVE_IN_ROOT`, so
@@ -59,12 +80,14 @@ impl Root {
     pub fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         let below = below(path);
-        if self.live {
+        let opened = if self.live {
             rustix::fs::openat(&self.fd, &below, flags, mode)
         } else {
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
             rustix::fs::openat2(&self.fd, &below, flags, mode, resolve)
-        }
+        };
+        self.record.opened(&self.fd, path, flags, &opened);
+        opened
     }
 
     /// Opens the directory that holds `path`, and gives the last component.
@@ -219,7 +242,7 @@ pub(super) fn read_regular(fd: OwnedFd, path: &Path, limit: usize) -> Result<Vec
 }
 
 /// `path` relative to the root: without the leading slash, `.` for the root itself.
-fn below(path: &Path) -> PathBuf {
+pub(super) fn below(path: &Path) -> PathBuf {
     let path = path.strip_prefix("/").unwrap_or(path);
     if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() }
 }
