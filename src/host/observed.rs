@@ -29,10 +29,12 @@ const MOST_BYTES: usize = 64 * 1024;
 /// Mounts below one tree; RKE2 needs none.
 const MOST_MOUNTS: usize = 64;
 
-/// What says nothing about what both see: the kernel's own file systems, and our own files (whoever
-/// reaches our socket in /run/nodeguard sees the same directory; RKE2's version below
-/// /var/lib/nodeguard counts only for the binary that was looked at).
-const LEFT_OUT: [&str; 4] = ["/proc", "/sys", "/run/nodeguard", "/var/lib/nodeguard"];
+/// What says nothing about what both see: the kernel's own file systems, systemd's credentials, which
+/// are another service's own for each, and our own files (whoever reaches our socket in
+/// /run/nodeguard sees the same directory; RKE2's version below /var/lib/nodeguard counts only for
+/// the binary that was looked at).
+const LEFT_OUT: [&str; 5] =
+    ["/proc", "/sys", "/run/credentials", "/run/nodeguard", "/var/lib/nodeguard"];
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +197,14 @@ impl Record {
             Err(_) => Object::Unknown,
         };
         recording.add(path, follow, object);
+    }
+
+    /// What is looked at by `look` decides nothing.
+    pub(super) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        let recording = self.0.take();
+        let seen = look();
+        self.0.replace(recording);
+        seen
     }
 
     /// The tree below `dir` is walked.
@@ -445,6 +455,11 @@ mod tests {
         assert_eq!(root.recorded().differs(&root), None);
         look();
         assert_eq!(root.recorded().differs(&root), Some(Difference::Untold), "none was taken down");
+
+        root.record();
+        root.recording().aside(look);
+        fs::remove_file(dir.path().join("etc/none")).unwrap();
+        assert_eq!(root.recorded().differs(&root), None, "what decides nothing is not compared");
     }
 
     #[test]
