@@ -95,7 +95,7 @@ node_sh 'echo "profile: cis" >/srv/other.yaml'
 service_with "BindReadOnlyPaths=/srv/other.yaml:/etc/rancher/rke2/config.yaml"
 verdicts "BindReadOnlyPaths=" /etc/rancher/rke2/config.yaml "$(no_such_profile /etc/rancher/rke2/config.yaml)"
 node_sh 'mkdir -p /srv/os/{usr,etc,run,var,proc,sys,dev,tmp,root,home,srv} && for l in bin sbin lib lib64; do ln -s usr/$l /srv/os/$l; done'
-service_with "RootDirectory=/srv/os" "BindPaths=/usr /etc /run /var" "MountAPIVFS=yes"
+service_with "RootDirectory=/srv/os" "BindPaths=/usr /etc /var /run/systemd /run/dbus" "MountAPIVFS=yes"
 verdicts "RootDirectory=" / "$(no_such_profile /etc/rancher/rke2/config.yaml)"
 
 node_say "a mount that does not reach the service"
