@@ -13,6 +13,7 @@ mod etcd_account_oddity;
 pub mod etcd_data_dir;
 pub mod etcd_oddity;
 pub mod etcd_tls;
+pub mod hidden;
 pub mod overrides;
 pub mod own_config;
 pub mod rke2_config;

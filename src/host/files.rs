@@ -54,7 +54,7 @@ pub fn put(root: &Root, path: &Path, content: &[u8]) -> Result<(), HostError> {
     write_at(&dir, &name, path, content)
 }
 
-fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
+pub(super) fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), HostError> {
     match root.open_parent(path) {
         Err(Errno::NOENT) => {}
         other => return other.map_err(|e| HostError::io("open the directory of", path, e)),

@@ -3,6 +3,7 @@
 //!
 //! * [`root`] is the directory a pass works on; every path goes through it.
 //! * [`observe`] gathers facts for the controls and changes nothing.
+//! * [`observed`] is what a pass looked at, for who wants to know whether he sees the same.
 //! * [`apply`] runs one [`crate::model::Action`]: compare, set, read back. It is the only caller
 //!   of the functions here that write.
 
@@ -16,11 +17,13 @@ mod data_dir_place;
 pub mod elsewhere;
 pub mod files;
 pub mod gate_look;
+pub mod gate_socket;
 mod home;
 mod inode;
 pub mod mend;
 mod mountinfo;
 pub mod observe;
+pub mod observed;
 pub mod overrides;
 pub mod own_config;
 mod private_dir;
@@ -56,6 +59,8 @@ pub enum HostError {
     Special { path: PathBuf, kind: &'static str },
     #[error("{} is a directory with more than {limit} entries", .path.display())]
     TooMany { path: PathBuf, limit: usize },
+    #[error("{} {reason}, expected a directory that only root can write", .path.display())]
+    NotRoots { path: PathBuf, reason: String },
     #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
     NoOpenat2 { path: PathBuf },
     #[error(

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::HostError;
+use super::observed::{Observed, Record};
 
 /// How often a lookup in an image is tried that something else on the machine disturbs.
 const LOOKUPS: u32 = 256;
@@ -22,6 +23,7 @@ pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     live: bool,
+    record: Record,
 }
 
 impl Root {
@@ -42,7 +44,7 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live })
+        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default() })
     }
 
     /// Whether this is the running host, with a kernel behind it.
@@ -53,6 +55,25 @@ impl Root {
     /// As the operator named it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// From now on it is taken down what is looked at, until [`Self::recorded`].
+    pub fn record(&self) {
+        self.record.begin();
+    }
+
+    /// What was looked at since [`Self::record`].
+    pub fn recorded(&self) -> Observed {
+        self.record.end(self)
+    }
+
+    /// What takes down what is looked at.
+    pub(super) fn recording(&self) -> &Record {
+        &self.record
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
     /// Opens `path`, which is absolute below this root.
@@ -73,18 +94,22 @@ impl Root {
         opened::note(path);
         let flags = flags | OFlags::CLOEXEC;
         let below = below(path);
-        if self.live {
-            return rustix::fs::openat(&self.fd, &below, flags, mode);
-        }
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let mut again = LOOKUPS;
-        loop {
-            match rustix::fs::openat2(&self.fd, &below, flags, mode, resolve) {
-                // Something was renamed anywhere on this machine while the kernel went up a `..`.
-                Err(Errno::AGAIN) if again > 1 => again -= 1,
-                other => return other,
+        let opened = if self.live {
+            rustix::fs::openat(&self.fd, &below, flags, mode)
+        } else {
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let mut again = LOOKUPS;
+            loop {
+                match rustix::fs::openat2(&self.fd, &below, flags, mode, resolve) {
+                    // Something was renamed anywhere on this machine while the kernel went up a
+                    // `..`.
+                    Err(Errno::AGAIN) if again > 1 => again -= 1,
+                    other => break other,
+                }
             }
-        }
+        };
+        self.record.opened(&self.fd, path, flags, &opened);
+        opened
     }
 
     /// Opens the directory that holds `path`, and gives the last component.
@@ -307,7 +332,7 @@ pub(crate) mod opened {
 }
 
 /// `path` relative to the root: without the leading slash, `.` for the root itself.
-fn below(path: &Path) -> PathBuf {
+pub(super) fn below(path: &Path) -> PathBuf {
     let path = path.strip_prefix("/").unwrap_or(path);
     if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() }
 }
