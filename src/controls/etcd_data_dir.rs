@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::etcd_oddity;
 pub use super::etcd_oddity::Oddity;
 use super::etcd_tls::{self, TlsFile};
+use super::running_etcd;
 
 use crate::model::{
     Action, ControlId, Finding, Origin, Owner, Planned, Severity, join, quoted, shown,
@@ -20,8 +21,14 @@ pub fn etcd_dir(data_dir: &Path) -> PathBuf {
 /// What was observed. `None` for a part: it does not exist.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What etcd's files should belong to.
+    /// The account etcd.
+    pub account: Owner,
+    /// What etcd's files should belong to: the account, but see [`running_etcd::owner`].
     pub owner: Owner,
+    /// `None`: nothing runs here, as in an image.
+    pub running: Option<running_etcd::Facts>,
+    /// Of the static pod etcd.
+    pub manifest: PathBuf,
     pub dir: PathBuf,
     pub tree: Option<TreeFacts>,
     pub tls_dir: PathBuf,
@@ -120,6 +127,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             format!("check {} and the file system it is on", shown(path)),
         )));
     }
+    let running = facts.running.as_ref();
+    out.extend(running.and_then(|it| running_etcd::judge(facts.account, it, &facts.manifest)));
     if let Some(tree) = &facts.tree {
         let own =
             Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
@@ -215,7 +224,10 @@ mod tests {
 
     fn facts(tree: TreeFacts) -> Facts {
         Facts {
+            account: ETCD,
             owner: ETCD,
+            running: None,
+            manifest: "/d/agent/pod-manifests/etcd.yaml".into(),
             dir: "/d/server/db/etcd".into(),
             tree: Some(tree),
             tls_dir: "/d/server/tls/etcd".into(),

@@ -26,6 +26,7 @@ pub mod proc_sys;
 pub mod rke2;
 pub mod rke2_version;
 pub mod root;
+pub mod running_etcd;
 pub mod runtime;
 pub mod sysctl_d;
 mod systemd_environment;
