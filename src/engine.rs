@@ -316,12 +316,9 @@ impl Engine {
                 return Ok(Some(tree));
             }
             let spared = apply::spared(&self.held, dir);
-            tree::observe(
-                &self.root,
-                dir,
-                Look { spared: &spared, enough, ..Look::whole(owner) },
-                on_directory,
-            )
+            let mounts = &config.etcd_pod_mounts();
+            let look = Look { spared: &spared, enough, mounts, ..Look::whole(owner) };
+            tree::observe(&self.root, dir, look, on_directory)
         })
     }
 

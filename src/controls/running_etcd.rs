@@ -4,7 +4,7 @@
 //! The account's number can change in /etc/passwd while etcd runs on. RKE2 gives the files to the
 //! new number when it starts the next time, and starts an etcd with it; until then the running etcd
 //! needs them. So while an etcd runs as a number other than 0 that its files have, they stay that
-//! number's. Root's etcd loses nothing when its files are given away, and an etcd that has the
+//! number's, and that is a warning. Root's etcd loses nothing when its files are given away, and an etcd that has the
 //! account's uid and another group loses nothing by the group: all modes are the owner's.
 //!
 //! RKE2's own chown begins at the top directory. From then on all of the tree is the account's.
@@ -90,7 +90,10 @@ impl Facts {
             _ => None,
         };
         let restarted = || Some(Running { who: manifest?, seen: Seen::Manifest });
-        held.or_else(|| self.restarts.then(restarted).flatten())
+        // Where nothing can be seen, what root wrote last counts: what is kept now RKE2 gives away at
+        // its next start.
+        let may_run = self.restarts || matches!(self.lock, Lock::Unknown(_));
+        held.or_else(|| may_run.then(restarted).flatten())
     }
 
     /// Whether its files are `who`'s, or root says that they are to be.
@@ -141,7 +144,9 @@ pub(super) fn judge(account: Owner, facts: &Facts, manifest: &Path) -> Option<Pl
     } else {
         format!("its data directory is {}'s, so that it can no longer open its files", facts.top)
     };
-    let severity = if who.uid == 0 { Severity::Note } else { Severity::Warning };
+    // Nobody has to do anything about the others soon: etcd works, and its files are right.
+    let works = who.uid == 0 || who.uid == account.uid;
+    let severity = if works { Severity::Note } else { Severity::Warning };
     let mut planned = Planned::only(finding(
         "etcd-process-user",
         severity,
@@ -188,7 +193,8 @@ mod tests {
         let rows = [
             ("as the account", (NEW, [NEW; 4], held(Some(NEW)), Some(NEW)), (NEW, None)),
             ("nothing runs", (OLD, [OLD; 4], Lock::Free, Some(OLD)), (NEW, None)),
-            ("nothing is seen", (OLD, [OLD; 4], unknown(), Some(OLD)), (NEW, None)),
+            ("nothing is seen", (OLD, [OLD; 4], unknown(), Some(OLD)), (OLD, Some(Warning))),
+            ("and no manifest", (OLD, [OLD; 4], unknown(), None), (NEW, None)),
             ("renumbered", (OLD, [OLD; 4], held(Some(OLD)), Some(OLD)), (OLD, Some(Warning))),
             ("no manifest", (OLD, [OLD; 4], held(Some(OLD)), None), (OLD, Some(Warning))),
             ("hidepid", (OLD, [OLD; 4], held(None), Some(OLD)), (OLD, Some(Warning))),
@@ -229,7 +235,7 @@ mod tests {
             (
                 "another group",
                 (GROUP, [GROUP; 4], held(Some(GROUP)), Some(GROUP)),
-                (NEW, Some(Warning)),
+                (NEW, Some(Note)),
             ),
             ("a stranger's lock", (ROOT, [ROOT; 4], held(Some(STRANGER)), Some(ROOT)), (NEW, None)),
             ("on the account's", (NEW, [NEW; 4], held(Some(STRANGER)), Some(NEW)), (NEW, None)),

@@ -17,6 +17,7 @@ pub mod files;
 pub mod gate_look;
 mod home;
 mod inode;
+mod links;
 pub mod mend;
 mod mountinfo;
 pub mod observe;

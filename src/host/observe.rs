@@ -108,6 +108,7 @@ pub fn data_dir(
         tree: None,
         tls_dir,
         tls: Vec::new(),
+        link: None,
         unreadable: Vec::new(),
     };
     if facts.unsafe_path.is_some() {
@@ -118,6 +119,11 @@ pub fn data_dir(
     facts.owner = owner;
     match look(&facts.dir, owner) {
         Ok(tree) => facts.tree = tree,
+        // A link at the end of the way, or something else that is no directory.
+        Err(Errno::LOOP | Errno::NOTDIR) if root.read_link(&facts.dir).is_ok() => {
+            let leads = is_directory(root, &facts.dir);
+            facts.link = root.read_link(&facts.dir).ok().map(|target| (target, leads));
+        }
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
     for file in etcd_tls::tls_files(version, owner) {
