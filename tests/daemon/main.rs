@@ -5,6 +5,7 @@ mod contest;
 mod gate;
 mod host;
 mod own_config;
+mod running_etcd;
 mod writers;
 
 use std::fs;
