@@ -4,6 +4,7 @@
 mod contest;
 mod gate;
 mod host;
+mod links;
 mod own_config;
 mod running_etcd;
 mod writers;
