@@ -250,6 +250,7 @@ fn shut(message: &str) {
 fn leads_out(code: &str) -> bool {
     [
         "etcd-link-foreign",
+        "etcd-link-outside",
         "etcd-hardlink-foreign",
         "etcd-path-unsafe",
         "etcd-device",

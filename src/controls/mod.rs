@@ -17,6 +17,7 @@ pub mod hidden;
 pub mod overrides;
 pub mod own_config;
 pub mod rke2_config;
+pub mod running_etcd;
 pub mod sysctl;
 pub mod sysctl_conf;
 mod sysctl_drop_in;

@@ -155,7 +155,7 @@ impl Daemon {
             });
         }
         if let Some(guard) = &self.watch.guard {
-            interests.extend([&guard.dir, &guard.tls_dir].map(Interest::file));
+            interests.extend([&guard.dir, &guard.tls_dir, &guard.manifest].map(Interest::file));
         }
         interests
     }

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::inode::{Inode, examine, mount_at};
+use super::links::Pod;
 use super::mend::{self, mend};
 use super::root::Root;
 use super::walk::{self, Met, OnDirectory, Seen, Visitor, find_entry, last_name};
@@ -39,13 +40,16 @@ pub struct Look<'a> {
     pub enough: u64,
     /// End after so many entries.
     pub limit: u64,
+    /// What etcd's pod has besides the tree.
+    pub mounts: &'a [PathBuf],
 }
 
 impl Look<'_> {
     /// At everything.
     pub fn whole(owner: Owner) -> Look<'static> {
         static NONE: Spared = Spared::new();
-        Look { owner, spared: &NONE, rule: ModeRule::EtcdTree, enough: u64::MAX, limit: u64::MAX }
+        let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
+        Look { owner, spared: &NONE, rule, enough, limit, mounts: &[] }
     }
 }
 
@@ -300,7 +304,8 @@ fn judge(entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Judged {
     };
     // Odd entries are never changed, so nobody fights over them: they are told, spared or not.
     let oddity = oddity(entry, judged.is_wrong(), place)
-        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount));
+        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount))
+        .map(|oddity| as_in_the_pod(oddity, entry, look, place));
     if oddity.is_some() {
         return Judged { oddity, ..Judged::default() };
     }
@@ -370,6 +375,20 @@ fn oddity(entry: &Seen<'_>, wrong: bool, place: Place<'_>) -> Option<Oddity> {
         FileType::Fifo => Some(Oddity::Special { kind: "fifo" }),
         FileType::Socket => Some(Oddity::Special { kind: "socket" }),
         _ => Some(Oddity::Device),
+    }
+}
+
+/// Whether a link of root's leads to something that etcd's pod does not have. A TLS file is no part of
+/// the tree: it is mounted into the pod by itself.
+fn as_in_the_pod(oddity: Oddity, entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Oddity {
+    let pod = Pod { root: place.root, dir: place.dir, mounts: look.mounts };
+    match oddity {
+        Oddity::RootLink { target, dangling }
+            if look.rule == ModeRule::EtcdTree && pod.lacks_target(entry) =>
+        {
+            Oddity::RootLinkOut { target, dangling }
+        }
+        other => other,
     }
 }
 
