@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::controls::account_db;
 use crate::controls::sysctl::Live;
-use crate::model::{Action, Object, Outcome};
+use crate::model::{Action, Object, Obstacle, Outcome, ParameterObstacle, sysctl_path};
 
 use super::account::Tool;
 use super::accounts::Accounts;
@@ -18,7 +18,7 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, accounts, tree};
+use super::{HostError, account, account_failure, accounts, obstacle, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -43,7 +43,8 @@ pub struct Ran {
 pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
     let held = action.object().is_some_and(|object| hand.held.contains(&object));
     if held {
-        let outcome = Outcome::Refused { reason: "it is contested".into() };
+        let (reason, obstacle) = ("it is contested".into(), Obstacle::Contested);
+        let outcome = Outcome::Refused { reason, obstacle };
         return Ran { outcome, trees: None };
     }
     let Hand { root, proc_sys, .. } = hand;
@@ -55,8 +56,9 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                 Ok(Written::Same) => Outcome::AlreadyDone,
                 Ok(Written::Changed) => Outcome::Refused {
                     reason: format!("{} was changed by somebody else meanwhile", path.display()),
+                    obstacle: Obstacle::Changing,
                 },
-                Err(e) => Outcome::Failed { reason: e.to_string() },
+                Err(e) => failed(root, &e),
             }
         }
         Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
@@ -150,22 +152,31 @@ fn set_sysctl(
     value: &str,
     expect: &str,
 ) -> Outcome {
+    let failed = |reason, why| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        Outcome::Failed { reason, obstacle: Obstacle::Parameter { key, value, why } }
+    };
+    let refused = |reason, obstacle| Outcome::Refused { reason, obstacle };
+    let unreadable =
+        |reason| Outcome::Failed { reason, obstacle: Obstacle::Denied { path: sysctl_path(key) } };
     if !root.is_live() {
-        return Outcome::Refused { reason: "an image has no live kernel parameters".into() };
+        return refused("an image has no live kernel parameters".into(), Obstacle::Unclear);
     }
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     match proc_sys.read(key) {
         Live::Value(now) if words(&now) == words(value) => return Outcome::AlreadyDone,
         Live::Value(now) if words(&now) == words(expect) => {}
         Live::Value(now) => {
-            return Outcome::Refused { reason: format!("{key} is {now} now, expected {expect}") };
+            return refused(format!("{key} is {now} now, expected {expect}"), Obstacle::Changing);
         }
-        Live::Missing => return Outcome::Failed { reason: format!("{key} does not exist") },
-        Live::Unreadable(reason) => return Outcome::Failed { reason },
+        Live::Missing => {
+            return failed(format!("{key} does not exist"), ParameterObstacle::Missing);
+        }
+        Live::Unreadable(reason) => return unreadable(reason),
     }
     if let Err(e) = proc_sys::write(key, value) {
         let reason = format!("the kernel refused {key}={value}: {e}{}", why_refused(e));
-        return Outcome::Failed { reason };
+        return failed(reason, obstacle::of_parameter(e));
     }
     match proc_sys.read(key) {
         Live::Value(now) if words(&now) == words(value) => {
@@ -174,13 +185,13 @@ fn set_sysctl(
         }
         Live::Value(now) => {
             let reason = format!("{key} was set to {value}, and the kernel shows {now} for it");
-            proc_sys.remember_altered(key, Some((value.to_owned(), now)));
-            Outcome::Failed { reason }
+            proc_sys.remember_altered(key, Some((value.to_owned(), now.clone())));
+            failed(reason, ParameterObstacle::Shown(now))
         }
-        Live::Missing => Outcome::Failed { reason: format!("{key} went away while it was set") },
-        Live::Unreadable(e) => {
-            Outcome::Failed { reason: format!("{key} cannot be read back after writing: {e}") }
+        Live::Missing => {
+            failed(format!("{key} went away while it was set"), ParameterObstacle::Missing)
         }
+        Live::Unreadable(e) => unreadable(format!("{key} cannot be read back after writing: {e}")),
     }
 }
 
@@ -206,33 +217,47 @@ fn why_refused(e: Errno) -> &'static str {
 /// `usermod --prefix` looks for the group on the machine it runs on and not below its prefix, so it
 /// refuses every group that only the image has.
 fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { reason };
+    let unclear = |reason: String| Outcome::Failed { reason, obstacle: Obstacle::Unclear };
     let _lock = match account::lock_image(root) {
         Ok(lock) => lock,
-        Err(reason) => return failed(reason),
+        Err(reason) => {
+            let obstacle = account_failure::obstacle(root, "usermod", &[], &reason);
+            return Outcome::Failed { reason, obstacle };
+        }
     };
     let path = Path::new("/etc/passwd");
     let content = match root.read(path, account_db::MAX_SIZE) {
         Ok(content) => content.unwrap_or_default(),
-        Err(e) => return failed(e.to_string()),
+        Err(e) => return failed(root, &e),
     };
     let users = account_db::parse_passwd(&content);
     let Some(user) = users.user(name).filter(|user| user.gid == expect_gid) else {
-        return Outcome::Refused { reason: "the account is not as it was judged".into() };
+        return not_as_judged();
     };
     if users.users_named(name).count() > 1 {
-        return failed(format!("user {name} is in {} more than once", path.display()));
+        return unclear(format!("user {name} is in {} more than once", path.display()));
     }
     let Some(new) = account_db::with_primary_group(&content, user.line, gid) else {
-        return failed(format!("{}:{} has no fourth field", path.display(), user.line));
+        return unclear(format!("{}:{} has no fourth field", path.display(), user.line));
     };
     match files::replace(root, path, &new, Some(&content)) {
         Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
         Ok(Written::Changed) => Outcome::Refused {
             reason: format!("{} was changed by somebody else meanwhile", path.display()),
+            obstacle: Obstacle::Changing,
         },
-        Err(e) => failed(e.to_string()),
+        Err(e) => failed(root, &e),
     }
+}
+
+fn not_as_judged() -> Outcome {
+    let reason = "the account is not as it was judged".into();
+    Outcome::Refused { reason, obstacle: Obstacle::Changing }
+}
+
+/// What the host did not let us read or write.
+fn failed(root: &Root, e: &HostError) -> Outcome {
+    Outcome::Failed { reason: e.to_string(), obstacle: obstacle::of_error(root, e) }
 }
 
 /// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
@@ -243,23 +268,24 @@ fn changing(
     tool: Tool,
     arguments: &[&str],
 ) -> Outcome {
-    let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
     match accounts::read(root) {
         Ok(db) if before(&db) => {}
-        Ok(_) => {
-            return Outcome::Refused { reason: "the account is not as it was judged".into() };
-        }
-        Err(e) => return failed(e),
+        Ok(_) => return not_as_judged(),
+        Err(e) => return failed(root, &e),
     }
     let result = account::run(root, tool, arguments);
     match accounts::read(root) {
-        Err(e) => failed(e),
+        Err(e) => failed(root, &e),
         Ok(db) => match (result, after(&db)) {
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
-            (Ok(()), Err(reason)) => {
-                Outcome::Failed { reason: format!("{} ended well, but {reason}", tool.name) }
+            (Ok(()), Err(reason)) => Outcome::Failed {
+                reason: format!("{} ended well, but {reason}", tool.name),
+                obstacle: Obstacle::Changing,
+            },
+            (Err(reason), _) => {
+                let obstacle = account_failure::obstacle(root, tool.name, arguments, &reason);
+                Outcome::Failed { reason, obstacle }
             }
-            (Err(reason), _) => Outcome::Failed { reason },
         },
     }
 }

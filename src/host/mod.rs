@@ -7,6 +7,7 @@
 //!   of the functions here that write.
 
 pub mod account;
+mod account_failure;
 pub mod account_locks;
 pub mod accounts;
 pub mod apply;
@@ -20,6 +21,7 @@ mod inode;
 pub mod mend;
 mod mountinfo;
 pub mod observe;
+mod obstacle;
 pub mod overrides;
 pub mod own_config;
 pub mod proc_sys;
