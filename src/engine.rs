@@ -203,6 +203,9 @@ impl Engine {
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+        if mode == Mode::Apply {
+            apply::sweep(&self.root);
+        }
         let Ground { problems, node, config, hardened, scope } = self.ground(mode);
         let mut changes = Changes::default();
         let mut controls = Vec::new();

@@ -39,6 +39,15 @@ pub struct Ran {
     pub trees: Option<Trees>,
 }
 
+/// Where something is replaced by way of a temporary file; in an image /etc itself as well.
+const REPLACED_IN: [&str; 4] = ["/etc/sysctl.d", "/run/nodeguard", "/var/lib/nodeguard", "/etc"];
+
+/// Removes what passes that were killed have left behind of the files that they were writing.
+pub fn sweep(root: &Root) {
+    let directories = if root.is_live() { &REPLACED_IN[..3] } else { &REPLACED_IN };
+    directories.iter().for_each(|dir| files::sweep(root, Path::new(dir)));
+}
+
 /// Runs `action`.
 pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
     let held = action.object().is_some_and(|object| hand.held.contains(&object));
