@@ -59,6 +59,9 @@ pub struct Facts<'a> {
     pub place: Option<&'a Place>,
 }
 
+/// Arguments of etcd's that are told; each of them is wrong in the same way.
+const ARGUMENTS_TOLD: usize = 8;
+
 /// What is wrong with the configuration, all of it at once; in the order in which an operator
 /// would want to read it.
 pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
@@ -74,7 +77,8 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     if let Some(place) = facts.place {
         findings.extend(data_dir_place::judge(facts.config, place, guarded));
     }
-    findings.extend(facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded)));
+    let etcd_args = facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded));
+    findings.extend(etcd_args.take(ARGUMENTS_TOLD));
     findings.extend(disable_etcd(facts));
     findings.extend(version(facts));
     findings.into_iter().map(Planned::only).collect()
@@ -124,7 +128,7 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::InvalidYaml => {
             ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
         }
-        ProblemKind::InvalidValue => {
+        ProblemKind::InvalidValue | ProblemKind::TooLong => {
             ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable if key.is_some() => {
@@ -169,7 +173,10 @@ fn problem(problem: &Problem) -> Finding {
         ),
     };
     let consequence = match kind {
-        ProblemKind::InvalidYaml | ProblemKind::InvalidValue | ProblemKind::Unreadable => {
+        ProblemKind::InvalidYaml
+        | ProblemKind::InvalidValue
+        | ProblemKind::TooLong
+        | ProblemKind::Unreadable => {
             format!("{words} ({origin}): RKE2 does not start; expected {expected}")
         }
         ProblemKind::Ignored => format!(

@@ -29,6 +29,20 @@ pub(super) struct Entry {
     pub(super) value: Value,
 }
 
+impl Entry {
+    /// What it takes in memory where it came from `file`, each value with its place.
+    pub(super) fn size(&self, file: &str) -> usize {
+        /// Of a value: the text, the file, the line, and the key once more.
+        const EACH: usize = 128;
+        let each = EACH + file.len() + self.key.len();
+        match &self.value {
+            Value::Null => each,
+            Value::Text(text) => each + text.len(),
+            Value::List(items) => items.iter().map(|item| each + item.text.len()).sum(),
+        }
+    }
+}
+
 /// A value as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -331,6 +345,8 @@ impl Tree {
             }
             return;
         }
+        // No loop goes on when it is long enough, or each of the levels above would add its own.
+        let is_short = |out: &String| out.len() <= MAX_PRINTED;
         match &self.nodes[index].kind {
             Kind::Scalar(text) => {
                 out.extend(text.as_deref().unwrap_or("<nil>").chars().take(MAX_PRINTED));
@@ -338,7 +354,10 @@ impl Tree {
             Kind::Merge => out.push_str("<<"),
             Kind::Sequence(items) => {
                 out.push('[');
-                for (position, &item) in items.iter().enumerate().take(MAX_PRINTED) {
+                for (position, &item) in items.iter().enumerate() {
+                    if !is_short(out) {
+                        break;
+                    }
                     if position > 0 {
                         out.push(' ');
                     }
@@ -348,7 +367,10 @@ impl Tree {
             }
             Kind::Mapping(children) => {
                 out.push('[');
-                for (position, pair) in children.chunks_exact(2).enumerate().take(MAX_PRINTED) {
+                for (position, pair) in children.chunks_exact(2).enumerate() {
+                    if !is_short(out) {
+                        break;
+                    }
                     if position > 0 {
                         out.push(' ');
                     }
