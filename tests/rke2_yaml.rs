@@ -195,6 +195,6 @@ fn what_is_beyond_the_limits_is_named_and_not_taken_for_invalid() {
     }
     check(
         &server().content(FileContent::TooLarge),
-        &["BeyondLimits: larger than 1048576 bytes @ FILE"],
+        &["BeyondLimits: larger than 1048576 bytes, or all files together than 4194304 @ FILE"],
     );
 }

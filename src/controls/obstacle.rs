@@ -95,11 +95,17 @@ pub fn remedy(obstacle: &Obstacle, image: Option<&Path>) -> String {
              disk of {}",
             word(Path::new("/etc"))
         ),
-        Obstacle::BrokenLine { file, line } => format!(
-            "{}: correct line {line} of {} or take it away",
-            editor(file, image),
-            word(Path::new(file))
+        Obstacle::ToolIdle { name } => format!(
+            "find out what {name} is on this machine, since it ended well and wrote nothing: ls -l \
+             /usr/sbin/{name}"
         ),
+        Obstacle::ToolFailed { name } => {
+            format!("end what {name} names in the message: journalctl -t {name} may tell more")
+        }
+        Obstacle::BrokenLine { file, line } => {
+            format!("{}: correct line {line} or take it away", editor(file, image))
+        }
+        Obstacle::Twice { file } => format!("{}: leave one line of etcd", editor(file, image)),
         Obstacle::NameTaken { name } => format!(
             "find out what knows {name} besides the files: getent passwd {name}; getent group \
              {name}"
@@ -125,6 +131,7 @@ pub fn origin(obstacle: &Obstacle) -> Option<Origin> {
         | Obstacle::UntrustedTool { path }
         | Obstacle::Lock { path, .. } => Some(Origin::file(shown(path))),
         Obstacle::BrokenLine { file, line } => Some(Origin::at(*file, *line)),
+        Obstacle::Twice { file } => Some(Origin::file(*file)),
         Obstacle::NoFreeNumber { ranges } => ranges.iter().find_map(|range| range.origin.clone()),
         Obstacle::EmptyRange { range } => range.origin.clone(),
         Obstacle::Changing
@@ -132,6 +139,8 @@ pub fn origin(obstacle: &Obstacle) -> Option<Origin> {
         | Obstacle::HardlinksUnprotected
         | Obstacle::NoTool { .. }
         | Obstacle::ToolHangs { .. }
+        | Obstacle::ToolIdle { .. }
+        | Obstacle::ToolFailed { .. }
         | Obstacle::NameTaken { .. }
         | Obstacle::Parameter { .. }
         | Obstacle::Unclear => None,
@@ -149,7 +158,6 @@ pub fn detail(obstacle: &Obstacle) -> Option<String> {
         }
         Obstacle::Immutable { path } => Some(format!("{} is immutable", shown(path))),
         Obstacle::AppendOnly { path } => Some(format!("{} may only grow", shown(path))),
-        Obstacle::NoSpace { path } => Some(format!("no room is left for {}", shown(path))),
         _ => None,
     }
 }
@@ -183,11 +191,12 @@ fn edit(origin: Option<&Origin>, image: Option<&Path>) -> String {
     }
 }
 
-fn editor(file: &str, image: Option<&Path>) -> &'static str {
+/// Those that know the locks; of an image they do not know.
+fn editor(file: &str, image: Option<&Path>) -> String {
     match (image, file) {
-        (Some(_), _) => "edit",
-        (None, "/etc/passwd") => "vipw",
-        (None, _) => "vigr",
+        (Some(_), _) => format!("edit {}", quoted(&place(Path::new(file), image))),
+        (None, "/etc/passwd") => "vipw".into(),
+        (None, _) => "vigr".into(),
     }
 }
 
@@ -305,7 +314,10 @@ mod tests {
             Obstacle::NoTool { name: "useradd".into() },
             Obstacle::UntrustedTool { path: "/usr/sbin/useradd".into() },
             Obstacle::ToolHangs { name: "useradd".into() },
+            Obstacle::ToolIdle { name: "useradd".into() },
+            Obstacle::ToolFailed { name: "useradd".into() },
             Obstacle::BrokenLine { file: "/etc/passwd", line: 3 },
+            Obstacle::Twice { file: "/etc/passwd" },
             Obstacle::NameTaken { name: "etcd".into() },
             parameter(ParameterObstacle::Value),
             parameter(ParameterObstacle::Shown("16".into())),

@@ -106,7 +106,13 @@ impl Engine {
                     })
                     .collect();
                 planned = after;
-                if !attempts.iter().any(|(_, o)| matches!(o, Outcome::Applied { .. })) {
+                // One that failed may have done a part of its work, and left another to do.
+                let tried = |action: &Action| {
+                    attempts.iter().any(|(known, _)| known.is_about_the_same(action))
+                };
+                let anything_new = planned.iter().flat_map(|p| &p.actions).any(|a| !tried(a));
+                let applied = |o: &Outcome| matches!(o, Outcome::Applied { .. });
+                if !anything_new && !attempts.iter().any(|(_, o)| applied(o)) {
                     break;
                 }
             }

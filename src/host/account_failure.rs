@@ -68,9 +68,14 @@ pub(super) fn obstacle(root: &Root, tool: &str, arguments: &[&str], words: &str)
     if let Some(found) = files(root) {
         return found;
     }
-    let Ok(db) = accounts::read(root) else { return Obstacle::Unclear };
+    let failed = || Obstacle::ToolFailed { name: tool.into() };
+    let Ok(db) = accounts::read(root) else { return failed() };
     if ["no more available", "get unique", "Invalid configuration"].iter().any(|text| says(text)) {
         return numbers(root, &db, tool, arguments);
+    }
+    if says("multiple entries named") || says("more than once") {
+        let twice = db.groups.groups_named(NAME).count() > 1;
+        return Obstacle::Twice { file: if twice { "/etc/group" } else { "/etc/passwd" } };
     }
     if says("already exists") || says("is not unique") || says("exists - if you want") {
         return taken(&db);
@@ -78,7 +83,7 @@ pub(super) fn obstacle(root: &Root, tool: &str, arguments: &[&str], words: &str)
     if says("Permission denied") {
         return Obstacle::Denied { path: "/etc".into() };
     }
-    Obstacle::Unclear
+    failed()
 }
 
 fn lock(root: &Root, words: &str) -> Option<Obstacle> {
@@ -119,6 +124,13 @@ fn files(root: &Root) -> Option<Obstacle> {
     };
     if let Some(found) = WRITTEN.iter().find_map(attribute) {
         return Some(found);
+    }
+    let odd = WRITTEN[1..].iter().find(|path| {
+        let stat = root.stat(Path::new(path));
+        stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) != FileType::RegularFile)
+    });
+    if let Some(path) = odd {
+        return Some(Obstacle::NotRegular { path: path.into() });
     }
     let space = rustix::fs::fstatvfs(&directory).ok()?;
     // A file system that counts no inodes has none of either.
@@ -336,6 +348,9 @@ mod tests {
         let untrusted =
             "/usr/sbin/useradd is owned by uid 7, expected a program that only root can change";
         assert_eq!(of(untrusted), Obstacle::UntrustedTool { path: "/usr/sbin/useradd".into() });
-        assert_eq!(of("useradd: something new"), Obstacle::Unclear);
+        let failed = Obstacle::ToolFailed { name: "useradd".into() };
+        assert_eq!(of("useradd: something new"), failed);
+        let twice = Obstacle::Twice { file: "/etc/passwd" };
+        assert_eq!(of("usermod: multiple entries named 'etcd' in /etc/passwd"), twice);
     }
 }

@@ -226,7 +226,6 @@ fn why_refused(e: Errno) -> &'static str {
 /// `usermod --prefix` looks for the group on the machine it runs on and not below its prefix, so it
 /// refuses every group that only the image has.
 fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
-    let unclear = |reason: String| Outcome::Failed { reason, obstacle: Obstacle::Unclear };
     let _lock = match account::lock_image(root) {
         Ok(lock) => lock,
         Err(reason) => {
@@ -244,10 +243,13 @@ fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32
         return not_as_judged();
     };
     if users.users_named(name).count() > 1 {
-        return unclear(format!("user {name} is in {} more than once", path.display()));
+        let reason = format!("user {name} is in {} more than once", path.display());
+        return Outcome::Failed { reason, obstacle: Obstacle::Twice { file: "/etc/passwd" } };
     }
     let Some(new) = account_db::with_primary_group(&content, user.line, gid) else {
-        return unclear(format!("{}:{} has no fourth field", path.display(), user.line));
+        let reason = format!("{}:{} has no fourth field", path.display(), user.line);
+        let obstacle = Obstacle::BrokenLine { file: "/etc/passwd", line: user.line };
+        return Outcome::Failed { reason, obstacle };
     };
     match files::replace(root, path, &new, Some(&content)) {
         Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
@@ -289,7 +291,7 @@ fn changing(
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
             (Ok(()), Err(reason)) => Outcome::Failed {
                 reason: format!("{} ended well, but {reason}", tool.name),
-                obstacle: Obstacle::Changing,
+                obstacle: Obstacle::ToolIdle { name: tool.name.into() },
             },
             (Err(reason), _) => {
                 let obstacle = account_failure::obstacle(root, tool.name, arguments, &reason);

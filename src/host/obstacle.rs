@@ -48,8 +48,9 @@ pub(super) fn of_path(root: &Root, path: &Path, e: Errno) -> Obstacle {
     }
     match (&entry, &directory) {
         (Some(fd), _) => of_entry(fd, path, e),
-        (None, Some((_, fd))) => of_entry(fd, path, e),
-        (None, None) => plain(path, e),
+        // Where it is not there, its directory is what can be looked at.
+        (None, Some((dir, fd))) if e != Errno::NOENT => of_entry(fd, dir, e),
+        (None, _) => plain(path, e),
     }
 }
 

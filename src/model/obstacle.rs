@@ -75,11 +75,23 @@ pub enum Obstacle {
     ToolHangs {
         name: String,
     },
+    /// It ended well and changed nothing.
+    ToolIdle {
+        name: String,
+    },
+    /// It failed for a reason that only its own words tell.
+    ToolFailed {
+        name: String,
+    },
     /// A line that begins with the account's name and that no reader can use.
     BrokenLine {
         file: &'static str,
         /// Counted from 1.
         line: u32,
+    },
+    /// The account is in the file more than once, and the tools take none of them.
+    Twice {
+        file: &'static str,
     },
     /// The tool found the name or the number taken, where the files do not have it.
     NameTaken {
