@@ -30,7 +30,7 @@ use crate::host::{self, accounts, apply, observe, tree};
 use crate::model::{
     ControlId, ControlReport, Correction, Finding, Object, Obstacle, Owner, Report, Role, State,
 };
-use crate::rke2::Config;
+use crate::rke2::{Config, shown};
 use semver::Version;
 
 use control::{Changes, Doing, ENOUGH, Judge, Sight};
@@ -337,7 +337,11 @@ impl Engine {
             root: self.root.path().display().to_string(),
             state,
             role: node.role,
-            profile: node.config.profile().map(|p| p.value.clone()).unwrap_or_default(),
+            profile: node
+                .config
+                .profile()
+                .map(|p| shown::value("profile", &p.value))
+                .unwrap_or_default(),
             rke2_version: node.version.as_ref().map(ToString::to_string).unwrap_or_default(),
             controls,
             corrections,

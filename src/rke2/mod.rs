@@ -22,6 +22,7 @@ mod libyaml;
 pub mod profile;
 mod resolve;
 mod scalar;
+pub mod shown;
 mod tree;
 pub mod unit;
 mod version;

@@ -13,7 +13,7 @@ use super::arguments::{self, command_line};
 use super::yaml::{self, Value, YamlError};
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
-    SourceFile, flags, scalar,
+    SourceFile, flags, scalar, shown,
 };
 use crate::model::Origin;
 
@@ -60,7 +60,7 @@ fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
                 kind: ProblemKind::Remote,
                 origin: origin.clone(),
                 key: Some("config".into()),
-                words: format!("the configuration at {url} is not fetched"),
+                words: format!("the configuration at {} is not fetched", shown::address(url)),
                 expected: "a configuration file on this host".into(),
             });
             Vec::new()
@@ -328,7 +328,7 @@ fn beyond_limits(origin: Origin, words: String) -> Problem {
 }
 
 fn unknown_key(inputs: &Inputs, key: &str, origin: Origin) -> Problem {
-    let shown: String = key.chars().take(80).collect();
+    let shown = shown::name(key).to_owned();
     let (kind, expected) = match flags::meant(inputs.role, key) {
         Some(meant) => (ProblemKind::Misspelt, format!("`{meant}`")),
         None => (ProblemKind::UnknownKey, format!("a flag of `rke2 {}`", subcommand(inputs))),
@@ -419,7 +419,7 @@ impl Words<'_> {
                     &word.origin,
                     format!(
                         "invalid boolean value {:?} for -{}: parse error",
-                        shown(&word.value),
+                        shown::boolean(&word.value),
                         word.name
                     ),
                 )),
@@ -437,7 +437,7 @@ impl Words<'_> {
                 Some(Setting { value: false, key: variable.key, origin: Some(origin) })
             }
             None => {
-                let (value, name) = (shown(&variable.value), &variable.key);
+                let (value, name) = (shown::boolean(&variable.value), &variable.key);
                 let words = format!(
                     "could not parse {value:?} as bool value from environment variable \
                      \"{name}\" for flag {flag}: strconv.ParseBool: parsing {value:?}: invalid \
@@ -485,10 +485,6 @@ fn setting<T: ToOwned + ?Sized>(word: &Word, value: &T) -> Setting<T::Owned> {
         key: word.written.clone(),
         origin: Some(word.origin.clone()),
     }
-}
-
-fn shown(value: &str) -> String {
-    value.chars().take(80).collect()
 }
 
 fn invalid_bool(key: &str, origin: &Origin, words: String) -> Problem {

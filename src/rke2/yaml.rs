@@ -8,8 +8,8 @@
 
 use serde_saphyr::granit_parser::{ErrorKind, ScanError};
 
-use super::scalar;
 use super::tree::{Kind, MAX_DEPTH, Node, Tree};
+use super::{scalar, shown};
 
 /// The largest configuration file that is read, in bytes.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
@@ -264,10 +264,8 @@ impl Tree {
             Kind::Merge => "<<",
             Kind::Scalar(text) => text.as_deref().unwrap_or_default(),
         };
-        let shown = match text.char_indices().nth(7) {
-            Some((cut, _)) if text.len() > 10 => format!("{}...", &text[..cut]),
-            _ => text.to_owned(),
-        };
+        // Where RKE2's library has the value itself, which may be a token.
+        let shown = shown::beginning(text);
         format!("{} `{shown}`", scalar::resolve(text).tag())
     }
 
