@@ -28,12 +28,12 @@ use crate::host::tree::Look;
 use crate::host::walk::OnDirectory;
 use crate::host::{self, accounts, apply, observe, tree};
 use crate::model::{
-    ControlId, ControlReport, Correction, Finding, Object, Owner, Report, Role, State,
+    ControlId, ControlReport, Correction, Finding, Object, Obstacle, Owner, Report, Role, State,
 };
-use crate::rke2::Config;
+use crate::rke2::{Config, shown};
 use semver::Version;
 
-use control::{Changes, ENOUGH, Judge, Sight};
+use control::{Changes, Doing, ENOUGH, Judge, Sight};
 pub use narrow::Narrow;
 
 /// Whether a pass changes anything.
@@ -210,17 +210,18 @@ impl Engine {
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
         if mode == Mode::Apply {
-            apply::tidy(&self.root);
+            apply::sweep(&self.root);
         }
         let Ground { problems, node, config, hardened, scope } = self.ground(mode);
         let mut changes = Changes::default();
         let mut controls = Vec::new();
         let mut watch = Watch { config: node.watched.clone(), scope, ..Watch::default() };
 
-        let mut control = |engine: &mut Self, id, mode, judge: Judge<'_>| {
-            controls.push(engine.control(id, mode, &mut changes, on_directory, judge));
+        let mut control = |engine: &mut Self, id, doing, judge: Judge<'_>| {
+            controls.push(engine.control(id, doing, &mut changes, on_directory, judge));
         };
-        control(self, ControlId::Rke2Config, mode, &mut |_, _, _| {
+        let doing = || if mode == Mode::Apply { Doing::Mend } else { Doing::Look };
+        control(self, ControlId::Rke2Config, doing(), &mut |_, _, _| {
             let mut planned = rke2_config::judge(&rke2_config::Facts {
                 config: &node.config,
                 version: node.version.as_ref(),
@@ -231,7 +232,7 @@ impl Engine {
             planned.extend(overrides::judge(&node.overrides));
             planned
         });
-        control(self, ControlId::Sysctl, mode, &mut |engine, _, _| {
+        control(self, ControlId::Sysctl, doing(), &mut |engine, _, _| {
             let own = &engine.settings.sysctl;
             let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
             watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
@@ -243,7 +244,7 @@ impl Engine {
             planned
         });
         if node.role == Role::Server {
-            control(self, ControlId::EtcdAccount, mode, &mut |engine, _, _| {
+            control(self, ControlId::EtcdAccount, doing(), &mut |engine, _, _| {
                 let facts = accounts::etcd(
                     &engine.root,
                     &accounts::Besides {
@@ -260,9 +261,12 @@ impl Engine {
         if scope.guarding {
             // Looked at and reported all the same; the kernel parameter has a finding of its own.
             let safe = self.hardlinks_are_protected();
-            let mode = if safe { mode } else { Mode::Check };
+            let doing = match mode {
+                Mode::Apply if !safe => Doing::Withhold(Obstacle::HardlinksUnprotected),
+                _ => doing(),
+            };
             let mut last = None;
-            control(self, ControlId::EtcdDataDir, mode, &mut |engine, sight, on_directory| {
+            control(self, ControlId::EtcdDataDir, doing, &mut |engine, sight, on_directory| {
                 let enough = if matches!(sight, Sight::Glance) { ENOUGH } else { u64::MAX };
                 let known = match sight {
                     Sight::Before(tree) => {
@@ -293,7 +297,7 @@ impl Engine {
                 etcd_data_dir::judge(facts)
             });
         }
-        control(self, ControlId::NodeguardConfig, mode, &mut |engine, _, _| {
+        control(self, ControlId::NodeguardConfig, doing(), &mut |engine, _, _| {
             own_config::judge(&own_config::Facts {
                 problems: &problems,
                 kept: engine.configured,
@@ -343,7 +347,11 @@ impl Engine {
             root: self.root.path().display().to_string(),
             state,
             role: node.role,
-            profile: node.config.profile().map(|p| p.value.clone()).unwrap_or_default(),
+            profile: node
+                .config
+                .profile()
+                .map(|p| shown::value("profile", &p.value))
+                .unwrap_or_default(),
             rke2_version: node.version.as_ref().map(ToString::to_string).unwrap_or_default(),
             controls,
             corrections,

@@ -3,6 +3,7 @@
 //! node's state. No IO, and no import of any other module of ours.
 
 mod action;
+mod obstacle;
 mod writer;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use action::{Action, ModeRule, Object, Outcome, Owner, join};
+pub use obstacle::{LockState, NumberRange, Obstacle, ParameterObstacle, ReadOnly};
 pub use writer::{Process, Writer};
 
 /// One requirement on the host, as CIS uses the word.

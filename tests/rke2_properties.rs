@@ -6,6 +6,7 @@ mod rke2;
 use nodeguard::controls::account_db::{parse_group, parse_passwd, parse_shadow};
 use nodeguard::controls::rke2_config::{Facts, Units, judge};
 use nodeguard::model::Role;
+use nodeguard::rke2::exec;
 use nodeguard::rke2::unit::{self, UnitText};
 use nodeguard::rke2::{FileContent, config_path, env_file, parse_version, resolve};
 use proptest::collection::vec;
@@ -90,7 +91,7 @@ proptest! {
             UnitText { path: "/d".into(), content: other },
         ];
         let service = unit::parse("rke2-server.service", &texts);
-        let _ = unit::substitute(&service.arguments, &environment);
+        let _ = exec::command_line(&service.arguments, &environment).words;
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! How a unit starts RKE2: its files and its environment files, as systemd reads them.
 
 use nodeguard::model::Origin;
+use nodeguard::rke2::exec;
 use nodeguard::rke2::unit::{self, UnitText};
 use nodeguard::rke2::{Variable, env_file};
 
@@ -117,7 +118,7 @@ fn variables_on_the_command_line_are_filled_in() {
         (&["$$x", "${open", "$"], &["$x", "${open", "$"]),
     ] {
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        assert_eq!(unit::substitute(&arguments, &environment), expected);
+        assert_eq!(exec::command_line(&arguments, &environment).words, expected);
     }
 }
 

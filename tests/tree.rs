@@ -112,7 +112,9 @@ fn a_wrong_group_or_mode_alone_is_seen_and_mended() {
     assert_eq!(mode(&db), 0o644);
     set_mode(&tree.top(), 0o755);
     let facts = tree.look();
-    assert_eq!(facts.wrong_mode.first, Some((PathBuf::new(), "0755".into(), "0700".into())));
+    let told = facts.wrong_mode.told.unwrap();
+    assert_eq!((told.actual.as_str(), told.expected.as_str()), ("0755", "0700"));
+    assert_eq!((told.below, told.locks_out), (PathBuf::new(), false));
     assert_eq!(tree.own(), Outcome::Applied { changes: 1 });
     assert_eq!(mode(&tree.top()), 0o700);
 }

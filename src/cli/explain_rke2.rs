@@ -6,7 +6,7 @@ use crate::host::rke2::{Node, observe};
 use crate::host::rke2_version::VersionCache;
 use crate::model::Role;
 use crate::render::explain_rke2::{self, Answer, Configuration, Etcd, Problem, Unit};
-use crate::rke2::{ConfigPath, FileContent, explain, profile};
+use crate::rke2::{ConfigPath, FileContent, explain, profile, shown};
 
 pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
     if args.root.is_none() {
@@ -27,8 +27,8 @@ pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
 fn answer(node: &Node, root: String) -> Answer {
     let Node { config, inputs, unit, version, .. } = node;
     let (path, origin) = match &inputs.path {
-        ConfigPath::File { path, origin } => (Some(path.clone()), origin.clone()),
-        ConfigPath::Remote { url, origin } => (Some(url.clone()), Some(origin.clone())),
+        ConfigPath::File { path, origin } => (Some(shown::source(path)), origin.clone()),
+        ConfigPath::Remote { url, origin } => (Some(shown::address(url)), Some(origin.clone())),
         ConfigPath::Missing { origin } => (None, Some(origin.clone())),
     };
     let service = &unit.service;

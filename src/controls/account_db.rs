@@ -21,6 +21,12 @@ pub const MAX_SIZE: usize = 16 << 20;
 /// take far less for a user, but a group can have thousands of members.
 pub const MAX_LINE: usize = 1 << 20;
 
+/// The most lines that are kept: each takes ten times its length in memory.
+pub const MAX_ENTRIES: usize = 200_000;
+
+/// The most members of all groups together that are kept.
+const MAX_MEMBERS: usize = 400_000;
+
 /// The most malformed lines that are remembered.
 const MAX_MALFORMED: usize = 100;
 
@@ -88,7 +94,7 @@ pub struct Database<T> {
     pub entries: Vec<T>,
     /// At most a hundred.
     pub malformed: Vec<Malformed>,
-    /// The file is larger than [`MAX_SIZE`]; the rest was not read.
+    /// The file is larger than [`MAX_SIZE`] or has more than is kept; the rest was not read.
     pub truncated: bool,
 }
 
@@ -153,19 +159,22 @@ pub fn parse_passwd(content: &[u8]) -> Database<User> {
 
 /// Reads /etc/group.
 pub fn parse_group(content: &[u8]) -> Database<Group> {
-    parse(content, |line, text| {
+    let mut left = MAX_MEMBERS;
+    let mut cut = false;
+    let mut database = parse(content, |line, text| {
         let fields: Vec<&str> = text.splitn(4, ':').collect();
         let [name, _, gid, members] = fields[..] else {
             return Err("fewer than four fields");
         };
         let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
-        Ok(Group {
-            name: entry_name(name)?,
-            gid: id(gid)?,
-            members: members.map(str::to_owned).collect(),
-            line,
-        })
-    })
+        let (name, gid) = (entry_name(name)?, id(gid)?);
+        let members: Vec<String> = members.take(left + 1).map(str::to_owned).collect();
+        cut |= members.len() > left;
+        left = left.saturating_sub(members.len());
+        Ok(Group { name, gid, members, line })
+    });
+    database.truncated |= cut;
+    database
 }
 
 /// Reads /etc/shadow.
@@ -225,7 +234,10 @@ fn id(field: &str) -> Result<u32, &'static str> {
         .ok_or("an id that is no number from 0 to 4294967294")
 }
 
-fn parse<T>(content: &[u8], entry: impl Fn(u32, &str) -> Result<T, &'static str>) -> Database<T> {
+fn parse<T>(
+    content: &[u8],
+    mut entry: impl FnMut(u32, &str) -> Result<T, &'static str>,
+) -> Database<T> {
     let truncated = content.len() > MAX_SIZE;
     let content = &content[..content.len().min(MAX_SIZE)];
     let mut database = Database { entries: Vec::new(), malformed: Vec::new(), truncated };
@@ -236,6 +248,10 @@ fn parse<T>(content: &[u8], entry: impl Fn(u32, &str) -> Result<T, &'static str>
         let text = text.trim();
         if !too_long && (text.is_empty() || text.starts_with('#')) {
             continue;
+        }
+        if database.entries.len() == MAX_ENTRIES {
+            database.truncated = true;
+            break;
         }
         let parsed = if too_long { Err("longer than a mebibyte") } else { entry(line, text) };
         match parsed {

@@ -190,14 +190,15 @@ pub(super) fn unmended(facts: &Facts) -> Severity {
 }
 
 fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
-    Planned::only(finding(
+    let finding = finding(
         "account-database-unreadable",
         unmended(facts),
         path,
         ("readable", reason),
         format!("the account etcd cannot be looked for: {reason}"),
         format!("make {path} a regular file that root can read"),
-    ))
+    );
+    Planned::only(Finding { origin: Some(Origin::file(path)), ..finding })
 }
 
 fn missing_user(facts: &Facts) -> Vec<Planned> {
@@ -286,18 +287,14 @@ fn missing(
         Some(line) => format!("{editor}: take line {} away, then {remedy}", line.line),
         None => remedy,
     };
-    Planned {
-        finding: finding(
-            code,
-            Severity::Drift,
-            kind.subject(),
-            (kind.file(), "missing"),
-            message,
-            remedy,
-        ),
-        actions,
-        unmended: unmended(facts),
-    }
+    let origin = match (broken, source) {
+        (Some(line), _) => Some(Origin::at(file, line.line)),
+        // NSS has no file to show.
+        (None, source) => source.filter(|source| source.starts_with('/')).map(Origin::file),
+    };
+    let expected = (kind.file(), "missing");
+    let finding = finding(code, Severity::Drift, kind.subject(), expected, message, remedy);
+    Planned { finding: Finding { origin, ..finding }, actions, unmended: unmended(facts) }
 }
 
 /// It is missing, and there is a reason not to make it.

@@ -98,7 +98,7 @@ fn wanted(
             code: "etcd-elsewhere",
             expected: format!("an unprivileged {word}"),
             actual: "0".into(),
-            origin: None,
+            origin: file(source),
             reason: format!("{source} knows it with {word} 0, which is root's"),
             remedy: format!("correct {source}"),
         })),
@@ -108,13 +108,18 @@ fn wanted(
                 code: "etcd-elsewhere",
                 expected: format!("{word} {id} free"),
                 actual: format!("{word} {id} of {}", holder.name),
-                origin: None,
+                origin: file(source),
                 reason: format!("{source} knows it with {word} {id}, which is {}", whose(holder)),
                 remedy: format!("give {} another {word}, or correct {source}", holder.name),
             })),
         },
         (None, None) => Ok(None),
     }
+}
+
+/// Of a source that is one; NSS has no file to show.
+fn file(source: &str) -> Option<Origin> {
+    source.starts_with('/').then(|| Origin::file(source))
 }
 
 fn whose(holder: &Holder) -> String {

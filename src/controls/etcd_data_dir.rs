@@ -84,19 +84,35 @@ impl TreeFacts {
     }
 }
 
-/// How many entries are wrong in one way, and the first of them.
+/// How many entries are wrong in one way, and the one that is told: the first of those that lock
+/// etcd out, else the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub count: u64,
-    /// Path below the tree, what it is, what it should be.
-    pub first: Option<(PathBuf, String, String)>,
+    pub told: Option<Wrong>,
+}
+
+/// An entry that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Its path below the tree.
+    pub below: PathBuf,
+    pub actual: String,
+    pub expected: String,
+    /// Whether etcd cannot do its work because of it.
+    pub locks_out: bool,
+    /// What it means.
+    pub why: &'static str,
 }
 
 impl Tally {
-    /// `describe` is asked for the first one only.
-    pub fn add(&mut self, describe: impl FnOnce() -> (PathBuf, String, String)) {
+    /// `describe` is asked for the one that is told only.
+    pub fn add(&mut self, locks_out: bool, describe: impl FnOnce() -> Wrong) {
         self.count += 1;
-        self.first.get_or_insert_with(describe);
+        match &self.told {
+            Some(told) if told.locks_out || !locks_out => {}
+            _ => self.told = Some(describe()),
+        }
     }
 }
 
@@ -177,7 +193,7 @@ fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
 pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
     let mut out = Vec::new();
     let mut drift = |code, word, tally: &Tally| {
-        let Some((below, actual, expected)) = &tally.first else { return };
+        let Some(Wrong { below, actual, expected, why, .. }) = &tally.told else { return };
         let path = join(dir, below);
         let (subject, more) = match tally.count {
             1 => (shown(&path), String::new()),
@@ -193,7 +209,7 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
                 actual: actual.clone(),
                 origin: Some(Origin::file(shown(&path))),
                 message: format!(
-                    "{} has {word} {actual}, expected {expected}{more}: etcd could not open its database",
+                    "{} has {word} {actual}, expected {expected}{more}: {why}",
                     shown(&path)
                 ),
                 remedy: "nodeguard apply mends it".into(),
@@ -243,7 +259,7 @@ pub(super) fn finding(
         subject: shown(subject),
         expected: expected.to_owned(),
         actual: actual.to_owned(),
-        origin: None,
+        origin: Some(Origin::file(shown(subject))),
         message,
         remedy,
     }
@@ -271,6 +287,12 @@ mod tests {
         }
     }
 
+    fn wrong(below: &str, why: &'static str) -> Wrong {
+        let (actual, expected) = ("0:0".into(), "997:997".into());
+        let locks_out = below != "lost+found";
+        Wrong { below: below.into(), actual, expected, locks_out, why }
+    }
+
     #[test]
     fn a_right_tree_has_no_finding() {
         assert_eq!(judge(&facts(TreeFacts { entries: 5, ..TreeFacts::default() })), []);
@@ -279,16 +301,32 @@ mod tests {
     #[test]
     fn one_wrong_entry_is_named_and_many_are_counted() {
         let mut tree = TreeFacts::default();
-        tree.wrong_owner.add(|| ("member/snap/db".into(), "0:0".into(), "997:997".into()));
+        tree.wrong_owner.add(false, || wrong("lost+found", "CIS wants it"));
+        let aside = judge(&facts(tree.clone()));
+        assert!(aside[0].finding.message.ends_with("997:997: CIS wants it"), "{aside:?}");
+        let mut tree = TreeFacts::default();
+        tree.wrong_owner.add(true, || wrong("member/snap/db", "etcd is locked out"));
         let one = judge(&facts(tree.clone()));
         assert_eq!(one[0].finding.subject, "/d/server/db/etcd/member/snap/db");
-        tree.wrong_owner.add(|| ("member/wal/0.wal".into(), "0:0".into(), "997:997".into()));
+        tree.wrong_owner.add(true, || wrong("member/wal/0.wal", "no log"));
         let two = judge(&facts(tree));
         assert_eq!(two.len(), 1);
         assert_eq!(two[0].finding.subject, "/d/server/db/etcd");
         assert!(two[0].finding.message.contains("member/snap/db has owner 0:0"), "{two:?}");
         assert!(two[0].finding.message.contains("and 1 more"), "{two:?}");
         assert_eq!(two[0].unmended, Severity::Fatal);
+
+        let mut tree = TreeFacts::default();
+        tree.wrong_owner.add(false, || wrong("lost+found", "CIS wants it"));
+        tree.wrong_owner.add(true, || wrong("member/snap/db", "etcd is locked out"));
+        tree.wrong_owner.add(true, || wrong("member/wal/0.wal", "no log"));
+        let worst = judge(&facts(tree));
+        let message = &worst[0].finding.message;
+        assert!(
+            message.contains("snap/db has owner 0:0") && message.contains("2 more"),
+            "{message}"
+        );
+        assert!(message.ends_with("etcd is locked out"), "{message}");
     }
 
     #[test]
@@ -403,7 +441,7 @@ mod tests {
     #[test]
     fn a_way_that_others_can_change_is_fatal_and_nothing_is_planned() {
         let mut tree = TreeFacts::default();
-        tree.wrong_owner.add(|| ("x".into(), "0:0".into(), "997:997".into()));
+        tree.wrong_owner.add(true, || wrong("x", ""));
         let mut facts = facts(tree);
         facts.unsafe_path = Some(("/d".into(), "is owned by uid 1000".into()));
         let planned = judge(&facts);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
+use super::etcd_access;
 use super::etcd_data_dir::{EntryFacts, finding, octal};
 use super::etcd_oddity;
 use crate::model::{Action, ModeRule, Owner, Planned, Severity, shown};
@@ -78,7 +79,7 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
         return None;
     };
     let etcds = wanted.owner.uid != 0;
-    let why = if etcds { "etcd could not read it" } else { "etcd has no business with it" };
+    let why = meaning(wanted, entry, mode);
     let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
         finding: finding(
@@ -98,6 +99,27 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
         }],
         unmended: if etcds { Severity::Fatal } else { Severity::Warning },
     })
+}
+
+/// What is wrong with one of them. `mode`: as it should be.
+fn meaning(wanted: TlsFile, entry: &EntryFacts, mode: u32) -> &'static str {
+    let etcds = wanted.owner.uid != 0;
+    let more = entry.mode & !mode;
+    if etcds && !etcd_access::can_read(entry.owner, entry.mode, wanted.owner) {
+        "etcd could not read it"
+    } else if entry.owner != wanted.owner && etcds {
+        "RKE2 gives it to etcd"
+    } else if entry.owner != wanted.owner {
+        "etcd has no business with it"
+    } else if more & 0o022 != 0 {
+        "others than its owner could change it"
+    } else if more != 0 && wanted.rule == ModeRule::TlsKey {
+        "others than its owner could read the key"
+    } else if more != 0 {
+        "others than its owner could use it"
+    } else {
+        "its owner is to read and write it"
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +147,24 @@ mod tests {
             got,
             [("etcd-tls-owner", "997:997".into()), ("etcd-tls-mode", "0644".to_owned())]
         );
+    }
+
+    #[test]
+    fn etcd_is_said_not_to_read_a_file_only_where_it_cannot() {
+        for (name, uid, mode, words) in [
+            ("server-client.key", 0, 0o600, "etcd could not read it"),
+            ("server-client.key", 997, 0o644, "others than its owner could read the key"),
+            ("server-client.key", 997, 0o400, "its owner is to read and write it"),
+            ("server-client.key", 997, 0o200, "etcd could not read it"),
+            ("server-ca.crt", 0, 0o644, "RKE2 gives it to etcd"),
+            ("server-ca.crt", 0, 0o600, "etcd could not read it"),
+            ("server-ca.crt", 997, 0o666, "others than its owner could change it"),
+        ] {
+            let file = tls_files(None, ETCD).into_iter().find(|file| file.name == name).unwrap();
+            let entry = EntryFacts { owner: Owner { uid, gid: uid }, mode, oddity: None };
+            let message = judge(Path::new("/tls"), file, &entry).unwrap().finding.message;
+            assert!(message.ends_with(&format!(": {words}")), "{name} {uid} {mode:o}: {message}");
+        }
     }
 
     #[test]

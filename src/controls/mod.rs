@@ -7,6 +7,7 @@
 
 pub mod account_db;
 pub mod data_dir_place;
+pub mod etcd_access;
 pub mod etcd_account;
 mod etcd_account_ids;
 mod etcd_account_oddity;
@@ -14,6 +15,7 @@ pub mod etcd_data_dir;
 pub mod etcd_oddity;
 pub mod etcd_tls;
 pub mod hidden;
+pub mod obstacle;
 pub mod overrides;
 pub mod own_config;
 pub mod rke2_config;

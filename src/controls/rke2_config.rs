@@ -9,7 +9,7 @@ use semver::Version;
 use super::data_dir_place::{self, Place};
 use crate::model::{ControlId, Finding, Origin, Planned, Role, Severity};
 use crate::rke2::profile::{self, Verdict};
-use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database};
+use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database, shown};
 
 /// Of one of RKE2's two units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,9 @@ pub struct Facts<'a> {
     pub place: Option<&'a Place>,
 }
 
+/// Arguments of etcd's that are told; each of them is wrong in the same way.
+const ARGUMENTS_TOLD: usize = 8;
+
 /// What is wrong with the configuration, all of it at once; in the order in which an operator
 /// would want to read it.
 pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
@@ -74,7 +77,8 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     if let Some(place) = facts.place {
         findings.extend(data_dir_place::judge(facts.config, place, guarded));
     }
-    findings.extend(facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded)));
+    let etcd_args = facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded));
+    findings.extend(etcd_args.take(ARGUMENTS_TOLD));
     findings.extend(disable_etcd(facts));
     findings.extend(version(facts));
     findings.into_iter().map(Planned::only).collect()
@@ -124,7 +128,7 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::InvalidYaml => {
             ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
         }
-        ProblemKind::InvalidValue => {
+        ProblemKind::InvalidValue | ProblemKind::TooLong => {
             ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable if key.is_some() => {
@@ -169,7 +173,10 @@ fn problem(problem: &Problem) -> Finding {
         ),
     };
     let consequence = match kind {
-        ProblemKind::InvalidYaml | ProblemKind::InvalidValue | ProblemKind::Unreadable => {
+        ProblemKind::InvalidYaml
+        | ProblemKind::InvalidValue
+        | ProblemKind::TooLong
+        | ProblemKind::Unreadable => {
             format!("{words} ({origin}): RKE2 does not start; expected {expected}")
         }
         ProblemKind::Ignored => format!(
@@ -238,8 +245,8 @@ fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     };
     let Setting { value, key, origin } = profile;
     let origin = origin.as_ref();
-    // What an operator sees is quoted, and a file may hold a value of any length.
-    let value: String = value.chars().take(80).collect();
+    // A file may hold a value of any length, and another one's value by mistake.
+    let value = shown::value("profile", value);
     match profile::judge(facts.version, &profile.value) {
         Verdict::Accepted => {}
         Verdict::Deprecated { words, instead } => findings.push(Finding {
@@ -302,7 +309,7 @@ fn protect_kernel_defaults(config: &Config) -> Option<Finding> {
     let profile = config.profile().filter(|profile| profile.value != profile::ETCD)?;
     let setting = config.protect_kernel_defaults.as_ref().filter(|setting| !setting.value)?;
     let origin = setting.origin.as_ref();
-    let value: String = profile.value.chars().take(80).collect();
+    let value = shown::value("profile", &profile.value);
     Some(Finding {
         expected: "true".into(),
         actual: "false".into(),
@@ -328,9 +335,10 @@ fn data_dir(config: &Config) -> Option<Finding> {
         return None;
     }
     let origin = origin.as_ref();
+    let dir = shown::value("data-dir", &value.to_string_lossy());
     let common = |code, severity| Finding {
         expected: "an absolute path".into(),
-        actual: value.display().to_string(),
+        actual: dir.clone(),
         origin: origin.cloned(),
         remedy: format!("{}: data-dir: {}", edit(origin), crate::rke2::DEFAULT_DATA_DIR),
         ..finding(code, severity, "data-dir")
@@ -352,10 +360,8 @@ fn data_dir(config: &Config) -> Option<Finding> {
     };
     Some(Finding {
         message: format!(
-            "mount destination {}/server not absolute: {key} is the relative path `{}`{}: what \
-             RKE2 starts in containers does not find it",
-            value.display(),
-            value.display(),
+            "mount destination {dir}/server not absolute: {key} is the relative path `{dir}`{}: \
+             what RKE2 starts in containers does not find it",
             at(origin)
         ),
         ..common("data-dir-relative", severity)
@@ -374,7 +380,7 @@ fn etcd_arg(argument: &Setting<String>, guarded: bool) -> Option<Finding> {
         return None;
     }
     let origin = argument.origin.as_ref();
-    let value: String = argument.value.chars().take(80).collect();
+    let value = shown::argument(&argument.value);
     let severity = if guarded { Severity::Fatal } else { Severity::Warning };
     Some(Finding {
         expected: format!("no `{name}`"),

@@ -10,7 +10,7 @@ use super::listen::{Source, source_of};
 use crate::bus::Notice;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
-use crate::model::{ControlId, Correction, Finding, Object, Severity, Writer, shown};
+use crate::model::{ControlId, Correction, Finding, Object, Origin, Severity, Writer, shown};
 use crate::pacing::{Change, Cost};
 
 impl Daemon {
@@ -54,7 +54,11 @@ impl Daemon {
                     true => left_alone(&subject, &theirs),
                     false => undone(&subject, &ours, &theirs, writer.as_ref()),
                 };
-                let finding = contested(control, &subject, ours, theirs, message);
+                let mut finding = contested(control, &subject, ours, theirs, message);
+                finding.origin = match object {
+                    Object::File(path) | Object::Tree(path) => Some(Origin::file(shown(path))),
+                    Object::Parameter(_) => None,
+                };
                 let _ = self.notices.try_send(Notice::Contested {
                     control,
                     subject,

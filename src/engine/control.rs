@@ -2,14 +2,18 @@
 //! One control of a pass: judge, run what is planned, judge again.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{Engine, Mode};
+use super::Engine;
 use crate::controls::etcd_data_dir::TreeFacts;
-use crate::controls::sysctl;
+use crate::controls::{obstacle, sysctl};
 use crate::host::apply::{self, Hand};
 use crate::host::tree::Trees;
 use crate::host::walk::OnDirectory;
-use crate::model::{Action, ControlId, ControlReport, Correction, Object, Outcome, Planned, State};
+use crate::model::{
+    Action, ControlId, ControlReport, Correction, Finding, Object, Obstacle, Origin, Outcome,
+    Planned, State,
+};
 
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
 /// more than this many steps no control has.
@@ -36,6 +40,14 @@ pub(super) enum Sight {
 /// Facts → findings, for one control.
 pub(super) type Judge<'a> = &'a mut dyn FnMut(&mut Engine, Sight, OnDirectory<'_>) -> Vec<Planned>;
 
+/// What a pass does with a control.
+pub(super) enum Doing {
+    Look,
+    Mend,
+    /// It would mend, and something keeps it from that.
+    Withhold(Obstacle),
+}
+
 /// What a pass changed.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -45,19 +57,20 @@ pub(super) struct Changes {
 }
 
 impl Engine {
-    /// One control: judged, mended as far as `mode` allows, and judged again.
+    /// One control: judged, and if it is to be mended, mended and judged again.
     pub(super) fn control(
         &mut self,
         id: ControlId,
-        mode: Mode,
+        doing: Doing,
         changes: &mut Changes,
         on_directory: OnDirectory<'_>,
         judge: Judge<'_>,
     ) -> ControlReport {
-        let first = if mode == Mode::Apply { Sight::Glance } else { Sight::Look };
+        let mends = matches!(doing, Doing::Mend);
+        let first = if mends { Sight::Glance } else { Sight::Look };
         let mut planned = judge(self, first, on_directory);
-        let mut failures: Vec<(Action, String)> = Vec::new();
-        if mode == Mode::Apply {
+        let mut failures: Vec<(Action, String, Obstacle)> = Vec::new();
+        if mends {
             for _ in 0..ROUNDS {
                 if planned.iter().all(|p| p.actions.is_empty()) {
                     break;
@@ -85,29 +98,46 @@ impl Engine {
                 failures = attempts
                     .iter()
                     .filter_map(|(action, outcome)| match outcome {
-                        Outcome::Refused { reason } | Outcome::Failed { reason } => {
-                            Some((action.clone(), reason.clone()))
+                        Outcome::Refused { reason, obstacle }
+                        | Outcome::Failed { reason, obstacle } => {
+                            Some((action.clone(), reason.clone(), obstacle.clone()))
                         }
                         Outcome::Applied { .. } | Outcome::AlreadyDone => None,
                     })
                     .collect();
                 planned = after;
-                if !attempts.iter().any(|(_, o)| matches!(o, Outcome::Applied { .. })) {
+                // One that failed may have done a part of its work, and left another to do.
+                let tried = |action: &Action| {
+                    attempts.iter().any(|(known, _)| known.is_about_the_same(action))
+                };
+                let anything_new = planned.iter().flat_map(|p| &p.actions).any(|a| !tried(a));
+                let applied = |o: &Outcome| matches!(o, Outcome::Applied { .. });
+                if !anything_new && !attempts.iter().any(|(_, o)| applied(o)) {
                     break;
                 }
             }
-            for left in planned.iter_mut().filter(|p| !p.actions.is_empty()) {
-                left.finding.severity = left.unmended;
-                let reason = failures.iter().find(|(action, _)| left.actions.contains(action));
-                if let Some((_, reason)) = reason {
-                    left.finding.message = format!("{} ({reason})", left.finding.message);
-                }
+            planned.iter_mut().for_each(|left| self.left(left, &failures));
+        }
+        if let Doing::Withhold(obstacle) = &doing {
+            let planned = planned.iter_mut().filter(|p| !p.actions.is_empty());
+            planned.for_each(|p| self.blame(&mut p.finding, obstacle));
+        }
+        if let Some(image) = self.image() {
+            // What failed has a remedy for the image already.
+            let blamed = |p: &Planned| !matches!(doing, Doing::Look) && !p.actions.is_empty();
+            for Planned { finding, actions, .. } in planned.iter_mut().filter(|p| !blamed(p)) {
+                finding.remedy = match actions[..] {
+                    [] => obstacle::in_image(&finding.remedy, image),
+                    _ => obstacle::mends_image(image),
+                };
             }
         }
         planned.retain(|p| !self.is_held(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
         let standing = self.standing.iter().chain(self.contests.values());
         findings.extend(standing.filter(|f| f.control == id).cloned());
+        findings.iter_mut().for_each(named);
+        findings.iter_mut().for_each(named);
         ControlReport {
             id,
             title: id.title(),
@@ -115,6 +145,37 @@ impl Engine {
             state: State::of(&findings),
             findings,
         }
+    }
+
+    /// What is still wrong after everything was tried. Its remedy comes from what failed and not
+    /// from the plan, which would name the very command that has just failed.
+    fn left(&self, left: &mut Planned, failures: &[(Action, String, Obstacle)]) {
+        if left.actions.is_empty() {
+            return;
+        }
+        left.finding.severity = left.unmended;
+        let failure = failures.iter().find(|(failed, ..)| {
+            left.actions.iter().any(|action| action.is_about_the_same(failed))
+        });
+        // Without one it was changed and is wrong again, or has become wrong meanwhile.
+        let Some((_, reason, kept)) = failure else {
+            return self.blame(&mut left.finding, &Obstacle::Changing);
+        };
+        let more = obstacle::detail(kept).map(|more| format!("; {more}")).unwrap_or_default();
+        left.finding.message = format!("{} ({reason}{more})", left.finding.message);
+        self.blame(&mut left.finding, kept);
+    }
+
+    fn blame(&self, finding: &mut Finding, obstacle: &Obstacle) {
+        finding.remedy = obstacle::remedy(obstacle, self.image());
+        if finding.origin.is_none() {
+            finding.origin = obstacle::origin(obstacle);
+        }
+    }
+
+    /// The directory that the pass works on, unless that is the running host.
+    fn image(&self) -> Option<&Path> {
+        (!self.root.is_live()).then(|| self.root.path())
     }
 
     /// Runs each planned action once, however many findings ask for it; of a tree, on `limit` entries.
@@ -149,6 +210,14 @@ impl Engine {
         planned.finding.subject != sysctl::PROTECTED_HARDLINKS
             && !planned.actions.is_empty()
             && planned.actions.iter().all(held)
+    }
+}
+
+/// Every finding about a file says where it is.
+fn named(finding: &mut Finding) {
+    if finding.origin.is_none() && finding.subject.starts_with('/') {
+        let file = finding.subject.strip_suffix("/*").unwrap_or(&finding.subject);
+        finding.origin = Some(Origin::file(file));
     }
 }
 

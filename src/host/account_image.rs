@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::account_failure;
 use super::account_locks::{self, Taken};
 use super::files::Written;
 use super::private_dir::PrivateDir;
@@ -23,7 +24,7 @@ use super::rewrite::{self, Before};
 use super::root::Root;
 use super::{HostError, command};
 use crate::controls::account_db;
-use crate::model::{Outcome, shown};
+use crate::model::{Obstacle, Outcome, shown};
 
 /// What the tools change, in the order in which it is put back: each file of secrets before the one
 /// whose names it is about, and passwd last. Whoever finds a name finds all that belongs to it, and
@@ -177,7 +178,11 @@ impl Copy {
 /// Gives a user of an image another primary group. `usermod --prefix` looks for the group on the
 /// machine it runs on and not below its prefix, so it refuses every group that only the image has.
 pub(super) fn set_primary_group(image: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { reason };
+    let failed = |reason: String| {
+        let obstacle = account_failure::obstacle(image, "usermod", &[], &reason);
+        Outcome::Failed { reason, obstacle }
+    };
+    let changing = |reason| Outcome::Refused { reason, obstacle: Obstacle::Changing };
     let (_locks, etc) = match lock(image).and_then(|locks| Ok((locks, open_etc(image)?))) {
         Ok(found) => found,
         Err(reason) => return failed(reason),
@@ -192,17 +197,19 @@ pub(super) fn set_primary_group(image: &Root, name: &str, gid: u32, expect_gid: 
     let (Some(before), Some(users), Some(user)) =
         (&before, &users, user.filter(|user| user.gid == expect_gid))
     else {
-        return Outcome::Refused { reason: "the account is not as it was judged".into() };
+        return changing("the account is not as it was judged".into());
     };
     if users.users_named(name).count() > 1 {
         return failed(format!("user {name} is in {} more than once", path.display()));
     }
     let Some(new) = account_db::with_primary_group(&before.content, user.line, gid) else {
-        return failed(format!("{}:{} has no fourth field", path.display(), user.line));
+        let reason = format!("{}:{} has no fourth field", path.display(), user.line);
+        let obstacle = Obstacle::BrokenLine { file: "/etc/passwd", line: user.line };
+        return Outcome::Failed { reason, obstacle };
     };
     match rewrite::replace(&etc, "passwd", path, &new, before) {
         Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
-        Ok(Written::Changed) => Outcome::Refused { reason: changed_meanwhile(path) },
+        Ok(Written::Changed) => changing(changed_meanwhile(path)),
         Err(e) => failed(in_the_image(&e)),
     }
 }

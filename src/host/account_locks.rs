@@ -5,6 +5,7 @@
 //! obstacle: the tools take it away themselves. In an image, where no tool runs, they are taken and
 //! given back here, by the tools' own rules.
 
+use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::HostError;
-use super::rewrite::temporary_name;
 use super::root::{Root, kind, read_regular, stat_entry};
+use super::temporary::{self, Temporary, name_beside};
 
 /// In the order in which the tools take them.
 const FILES: [&str; 4] =
@@ -30,12 +31,6 @@ const LIMIT: usize = 64;
 /// Behind the NUL of our own locks, where the tools do not read on: what a killed process of ours left
 /// is told from what one of theirs did.
 const MARK: &str = "nodeguard";
-
-/// What they are the locks of, with the files that only useradd itself would lock.
-const OURS: [&str; 6] = ["passwd", "group", "gshadow", "shadow", "subuid", "subgid"];
-
-/// Entries of /etc that are looked through for what a killed process left behind.
-const ENTRIES: usize = 65_536;
 
 /// That the owner of a lock died raises no event in /etc: looked at this often as well.
 const BACKSTOP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -148,7 +143,7 @@ pub(super) fn take(image: &Root, end: Instant) -> Result<Taken, String> {
         .map_err(|e| format!("/etc in the image: {}", std::io::Error::from(e)))?;
     loop {
         wait(image, end)?;
-        remove_left_behind(image, &etc);
+        temporary::sweep_directory(&etc);
         if let Some(taken) = try_all(image, &etc)? {
             return Ok(taken);
         }
@@ -165,57 +160,35 @@ fn try_all(image: &Root, etc: &OwnedFd) -> Result<Option<Taken>, String> {
     let again = etc.try_clone().map_err(|e| format!("/etc in the image: {e}"))?;
     let mut taken = Taken { etc: again, names: Vec::new() };
     // Linked when it is written: an empty one would be nobody's, for ever.
-    let ours = Ours::make(etc).map_err(cannot)?;
+    let ours = Temporary::make(etc, OsStr::new("passwd.lock.new")).map_err(cannot)?;
+    let number = format!("{}\0{MARK}", std::process::id());
+    match rustix::io::write(&ours, number.as_bytes()).map_err(cannot)? {
+        written if written == number.len() => {}
+        _ => return Err(cannot(Errno::NOSPC)),
+    }
     for path in FILES {
         let name = path.trim_start_matches("/etc/");
         if one(image, path) == Lock::Open {
             remove_dead(image, etc, path, name).map_err(cannot)?;
         }
-        match rustix::fs::linkat(etc, &ours.name, etc, name, AtFlags::empty()) {
-            Ok(()) => taken.names.push(name),
-            Err(Errno::EXIST) => return Ok(None),
+        match ours.link(OsStr::new(name)) {
+            Ok(true) => taken.names.push(name),
+            Ok(false) => return Ok(None),
             Err(e) => return Err(format!("{path} in the image: {}", std::io::Error::from(e))),
         }
     }
     Ok(Some(taken))
 }
 
-/// A file with our number in it, gone when it is dropped.
-struct Ours<'a> {
-    etc: &'a OwnedFd,
-    name: String,
-}
-
-impl<'a> Ours<'a> {
-    fn make(etc: &'a OwnedFd) -> Result<Self, Errno> {
-        let name = temporary_name("passwd.lock.new", std::process::id());
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(etc, &name, flags, Mode::from_raw_mode(0o600))?;
-        let ours = Self { etc, name };
-        let number = format!("{}\0{MARK}", std::process::id());
-        match rustix::io::write(fd, number.as_bytes())? {
-            written if written == number.len() => Ok(ours),
-            _ => Err(Errno::NOSPC),
-        }
-    }
-}
-
-impl Drop for Ours<'_> {
-    fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(self.etc, &self.name, AtFlags::empty());
-    }
-}
-
 /// Takes the lock of a dead process away, and no other one: it is renamed first and looked at again,
 /// since somebody else may have done the same meanwhile and have put its own there.
 fn remove_dead(image: &Root, etc: &OwnedFd, path: &'static str, name: &str) -> Result<(), Errno> {
-    let inode = |name: &str| stat_entry(etc, name).map(|stat| stat.st_ino);
-    let Ok(dead) = inode(name) else { return Ok(()) };
+    let inode = |name: &OsStr| stat_entry(etc, name).map(|stat| stat.st_ino);
+    let Ok(dead) = inode(OsStr::new(name)) else { return Ok(()) };
     if one(image, path) != Lock::Open {
         return Ok(());
     }
-    let aside = temporary_name(name, std::process::id());
+    let aside = name_beside(OsStr::new(name));
     match rustix::fs::renameat(etc, name, etc, &aside) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(()),
@@ -228,39 +201,15 @@ fn remove_dead(image: &Root, etc: &OwnedFd, path: &'static str, name: &str) -> R
     rustix::fs::unlinkat(etc, &aside, AtFlags::empty())
 }
 
-/// Takes away what a process of ours left in an image when it was killed: its locks and its half-made
-/// files. Best effort: what is in the way is told by who meets it.
+/// Takes away the locks that a process of ours left in an image when it was killed. Best effort: what
+/// is in the way is told by who meets it.
 pub(super) fn tidy(image: &Root) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let Ok(etc) = image.open(Path::new("/etc"), flags, Mode::empty()) else { return };
-    remove_left_behind(image, &etc);
     for path in FILES {
         let content = image.read(Path::new(path), LIMIT).ok().flatten().unwrap_or_default();
         if content.ends_with(MARK.as_bytes()) {
             let _ = remove_dead(image, &etc, path, path.trim_start_matches("/etc/"));
-        }
-    }
-}
-
-/// Files of our own that a process left that was killed: nobody else makes such names.
-fn remove_left_behind(image: &Root, etc: &OwnedFd) {
-    let names = image.list(Path::new("/etc"), ENTRIES).ok().flatten().unwrap_or_default();
-    for name in names.iter().filter_map(|name| name.to_str()) {
-        let Some((of, pid)) =
-            name.strip_prefix('.').and_then(|name| name.split_once(".nodeguard."))
-        else {
-            continue;
-        };
-        let ours = of.split('.').next().is_some_and(|file| OURS.contains(&file));
-        let pid = pid.parse::<i32>().ok().and_then(Pid::from_raw);
-        let dead = |pid: Pid| {
-            // The number of one that was killed may be ours by now.
-            pid.as_raw_nonzero().get().unsigned_abs() == std::process::id()
-                || test_kill_process(pid) == Err(Errno::SRCH)
-        };
-        if ours && pid.is_some_and(dead) {
-            // What cannot be taken away is told when it is in the way.
-            let _ = rustix::fs::unlinkat(etc, name, AtFlags::empty());
         }
     }
 }
@@ -394,19 +343,12 @@ mod tests {
         ] {
             write(&name, "torn");
         }
-        let others = [
-            format!(".group.nodeguard.{}", std::os::unix::process::parent_id()),
-            ".passwd.nodeguard.x".to_owned(),
-            ".hosts.nodeguard.4194303".to_owned(),
-            "passwd.nodeguard.4194303".to_owned(),
-        ];
-        for name in &others {
+        let others = [".passwd.nodeguard.x", "passwd.nodeguard.4194303"];
+        for name in others {
             write(name, "somebody's");
         }
         drop(take(&root, Instant::now()).unwrap());
-        let mut expected = others.to_vec();
-        expected.sort();
-        assert_eq!(entries(&dir), expected);
+        assert_eq!(entries(&dir), others);
     }
 
     #[test]

@@ -53,9 +53,17 @@ pub fn read(root: &Root) -> Result<Accounts, HostError> {
     let read = |path: &str| {
         root.read(Path::new(path), account_db::MAX_SIZE).map(|content| content.unwrap_or_default())
     };
+    let users = parse_passwd(&read(PASSWD)?);
+    let groups = parse_group(&read(GROUP)?);
+    // Whoever is missing from a part of it may be in the rest.
+    let cut = [(PASSWD, users.truncated), (GROUP, groups.truncated)];
+    if let Some((path, _)) = cut.into_iter().find(|(_, truncated)| *truncated) {
+        let more = std::io::Error::other("it has more lines or members than are read");
+        return Err(HostError::io("read", path, more));
+    }
     Ok(Accounts {
-        users: parse_passwd(&read(PASSWD)?),
-        groups: parse_group(&read(GROUP)?),
+        users,
+        groups,
         // Only root may read it; without it nothing is known about passwords, and that is all.
         shadow: parse_shadow(&read("/etc/shadow").unwrap_or_default()),
     })

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::controls::sysctl::Live;
-use crate::model::{Action, Object, Outcome};
+use crate::model::{Action, Object, Obstacle, Outcome, ParameterObstacle, sysctl_path};
 
 use super::account::Tool;
 use super::accounts::Accounts;
@@ -17,7 +17,10 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, account_image, account_locks, accounts, tree};
+use super::{
+    HostError, account, account_failure, account_image, account_locks, accounts, obstacle,
+    temporary, tree,
+};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -38,11 +41,25 @@ pub struct Ran {
     pub trees: Option<Trees>,
 }
 
+/// Where something is replaced by way of a temporary file; in an image /etc itself as well.
+const REPLACED_IN: [&str; 4] = ["/etc/sysctl.d", "/run/nodeguard", "/var/lib/nodeguard", "/etc"];
+
+/// Removes what passes that were killed have left behind of the files that they were writing, and of
+/// their locks in an image; on the host those are for whoever takes them next.
+pub fn sweep(root: &Root) {
+    let directories = if root.is_live() { &REPLACED_IN[..3] } else { &REPLACED_IN };
+    directories.iter().for_each(|dir| temporary::sweep(root, Path::new(dir)));
+    if !root.is_live() {
+        account_locks::tidy(root);
+    }
+}
+
 /// Runs `action`.
 pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
     let held = action.object().is_some_and(|object| hand.held.contains(&object));
     if held {
-        let outcome = Outcome::Refused { reason: "it is contested".into() };
+        let (reason, obstacle) = ("it is contested".into(), Obstacle::Contested);
+        let outcome = Outcome::Refused { reason, obstacle };
         return Ran { outcome, trees: None };
     }
     let Hand { root, proc_sys, .. } = hand;
@@ -54,8 +71,9 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                 Ok(Written::Same) => Outcome::AlreadyDone,
                 Ok(Written::Changed) => Outcome::Refused {
                     reason: format!("{} was changed by somebody else meanwhile", path.display()),
+                    obstacle: Obstacle::Changing,
                 },
-                Err(e) => Outcome::Failed { reason: e.to_string() },
+                Err(e) => failed(root, &e),
             }
         }
         Action::SetSysctl { key, value, expect } => set_sysctl(root, proc_sys, key, value, expect),
@@ -132,14 +150,6 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
     Ran { outcome, trees }
 }
 
-/// Before a pass that changes an image: takes away what one left that was killed. On the host that is
-/// for whoever holds the locks next.
-pub fn tidy(root: &Root) {
-    if !root.is_live() {
-        account_locks::tidy(root);
-    }
-}
-
 /// The held objects that are in a tree, by their paths below its top.
 pub fn spared(held: &BTreeSet<Object>, top: &Path) -> Spared {
     held.iter()
@@ -157,22 +167,31 @@ fn set_sysctl(
     value: &str,
     expect: &str,
 ) -> Outcome {
+    let failed = |reason, why| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        Outcome::Failed { reason, obstacle: Obstacle::Parameter { key, value, why } }
+    };
+    let refused = |reason, obstacle| Outcome::Refused { reason, obstacle };
+    let unreadable =
+        |reason| Outcome::Failed { reason, obstacle: Obstacle::Denied { path: sysctl_path(key) } };
     if !root.is_live() {
-        return Outcome::Refused { reason: "an image has no live kernel parameters".into() };
+        return refused("an image has no live kernel parameters".into(), Obstacle::Unclear);
     }
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     match proc_sys.read(key) {
         Live::Value(now) if words(&now) == words(value) => return Outcome::AlreadyDone,
         Live::Value(now) if words(&now) == words(expect) => {}
         Live::Value(now) => {
-            return Outcome::Refused { reason: format!("{key} is {now} now, expected {expect}") };
+            return refused(format!("{key} is {now} now, expected {expect}"), Obstacle::Changing);
         }
-        Live::Missing => return Outcome::Failed { reason: format!("{key} does not exist") },
-        Live::Unreadable(reason) => return Outcome::Failed { reason },
+        Live::Missing => {
+            return failed(format!("{key} does not exist"), ParameterObstacle::Missing);
+        }
+        Live::Unreadable(reason) => return unreadable(reason),
     }
     if let Err(e) = proc_sys::write(key, value) {
         let reason = format!("the kernel refused {key}={value}: {e}{}", why_refused(e));
-        return Outcome::Failed { reason };
+        return failed(reason, obstacle::of_parameter(e));
     }
     match proc_sys.read(key) {
         Live::Value(now) if words(&now) == words(value) => {
@@ -181,13 +200,13 @@ fn set_sysctl(
         }
         Live::Value(now) => {
             let reason = format!("{key} was set to {value}, and the kernel shows {now} for it");
-            proc_sys.remember_altered(key, Some((value.to_owned(), now)));
-            Outcome::Failed { reason }
+            proc_sys.remember_altered(key, Some((value.to_owned(), now.clone())));
+            failed(reason, ParameterObstacle::Shown(now))
         }
-        Live::Missing => Outcome::Failed { reason: format!("{key} went away while it was set") },
-        Live::Unreadable(e) => {
-            Outcome::Failed { reason: format!("{key} cannot be read back after writing: {e}") }
+        Live::Missing => {
+            failed(format!("{key} went away while it was set"), ParameterObstacle::Missing)
         }
+        Live::Unreadable(e) => unreadable(format!("{key} cannot be read back after writing: {e}")),
     }
 }
 
@@ -210,6 +229,16 @@ fn why_refused(e: Errno) -> &'static str {
     }
 }
 
+fn not_as_judged() -> Outcome {
+    let reason = "the account is not as it was judged".into();
+    Outcome::Refused { reason, obstacle: Obstacle::Changing }
+}
+
+/// What the host did not let us read or write.
+fn failed(root: &Root, e: &HostError) -> Outcome {
+    Outcome::Failed { reason: e.to_string(), obstacle: obstacle::of_error(root, e) }
+}
+
 /// Runs an account tool if `before` holds, and afterwards asks the files whether it worked.
 fn changing(
     root: &Root,
@@ -218,23 +247,24 @@ fn changing(
     tool: Tool,
     arguments: &[&str],
 ) -> Outcome {
-    let failed = |e: super::HostError| Outcome::Failed { reason: e.to_string() };
     match accounts::read(root) {
         Ok(db) if before(&db) => {}
-        Ok(_) => {
-            return Outcome::Refused { reason: "the account is not as it was judged".into() };
-        }
-        Err(e) => return failed(e),
+        Ok(_) => return not_as_judged(),
+        Err(e) => return failed(root, &e),
     }
     let result = account::run(root, tool, arguments);
     match accounts::read(root) {
-        Err(e) => failed(e),
+        Err(e) => failed(root, &e),
         Ok(db) => match (result, after(&db)) {
             (Ok(()), Ok(())) => Outcome::Applied { changes: 1 },
-            (Ok(()), Err(reason)) => {
-                Outcome::Failed { reason: format!("{} ended well, but {reason}", tool.name) }
+            (Ok(()), Err(reason)) => Outcome::Failed {
+                reason: format!("{} ended well, but {reason}", tool.name),
+                obstacle: Obstacle::ToolIdle { name: tool.name.into() },
+            },
+            (Err(reason), _) => {
+                let obstacle = account_failure::obstacle(root, tool.name, arguments, &reason);
+                Outcome::Failed { reason, obstacle }
             }
-            (Err(reason), _) => Outcome::Failed { reason },
         },
     }
 }

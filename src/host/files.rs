@@ -2,7 +2,6 @@
 //! Replacing a file of root's so that a power cut leaves the old one or the new one.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use rustix::io::Errno;
 
 use super::HostError;
 use super::root::{Root, read_regular};
+use super::temporary::{self, Temporary};
 
 /// Larger than any file we ever replace.
 const LIMIT: usize = 1 << 20;
@@ -85,38 +85,28 @@ fn read_at(dir: &OwnedFd, name: &OsString, path: &Path) -> Result<Option<Vec<u8>
 }
 
 fn write_at(dir: &OwnedFd, name: &OsString, path: &Path, content: &[u8]) -> Result<(), HostError> {
-    // No `.conf` at the end: systemd-sysctl must not read a half-written file. One name a process:
-    // a gate and the daemon may write at the same time.
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".nodeguard.{}", std::process::id()));
-    // One that an earlier power cut left behind.
-    match rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(e) => return Err(HostError::io("remove the old temporary file for", path, e)),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(0o600))
+    temporary::sweep_directory(dir);
+    let new = Temporary::make(dir, name)
         .map_err(|e| HostError::io("create a temporary file for", path, e))?;
-    let result = fill(fd, path, content).and_then(|()| {
-        rustix::fs::renameat(dir, &temporary, dir, name)
-            .map_err(|e| HostError::io("replace", path, e))
-    });
-    if result.is_err() {
-        // Best effort: the error that matters is the first one.
-        let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
-        return result;
-    }
+    fill(&new, path, content)?;
+    new.replace(name).map_err(|e| HostError::io("replace", path, e))?;
     rustix::fs::fsync(dir).map_err(|e| HostError::io("sync the directory of", path, e))
 }
 
-fn fill(fd: OwnedFd, path: &Path, content: &[u8]) -> Result<(), HostError> {
-    let mut file = std::fs::File::from(fd);
-    file.write_all(content).map_err(|e| HostError::io("write", path, e))?;
+fn fill(fd: &Temporary<'_>, path: &Path, content: &[u8]) -> Result<(), HostError> {
+    let mut left = content;
+    while !left.is_empty() {
+        match rustix::io::write(fd, left) {
+            Ok(0) => return Err(HostError::io("write", path, Errno::IO)),
+            Ok(written) => left = &left[written..],
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(HostError::io("write", path, e)),
+        }
+    }
     // Not by the mode of open(): the umask may be 077, and procps reads this as well.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(0o644))
         .map_err(|e| HostError::io("set the mode of", path, e))?;
-    file.sync_all().map_err(|e| HostError::io("sync", path, e))
+    rustix::fs::fsync(fd).map_err(|e| HostError::io("sync", path, e))
 }
 
 #[cfg(test)]

@@ -13,14 +13,14 @@ use crate::controls::etcd_data_dir::octal;
 use crate::model::{ModeRule, Owner};
 
 /// Makes what is behind `fd`, which was looked at as `inode`, right; `acl`: it had an access control
-/// list that [`gives_access`]. An error says what is wrong now.
+/// list that [`gives_access`]. An error says what is wrong now, and why as far as that is known.
 pub(super) fn mend(
     fd: &OwnedFd,
     inode: Inode,
     acl: bool,
     owner: Owner,
     rule: ModeRule,
-) -> Result<(), String> {
+) -> Result<(), (String, Option<Errno>)> {
     let stripped = if acl { strip_acls(fd) } else { Ok(()) };
     match stripped.and_then(|()| set(fd, inode, owner, rule)) {
         Ok(inode)
@@ -30,8 +30,10 @@ pub(super) fn mend(
         {
             Ok(())
         }
-        Ok(inode) => Err(format!("still {} {} after the change", inode.owner, octal(inode.mode))),
-        Err(e) => Err(e.to_string()),
+        Ok(inode) => {
+            Err((format!("still {} {} after the change", inode.owner, octal(inode.mode)), None))
+        }
+        Err(e) => Err((e.to_string(), Some(e))),
     }
 }
 

@@ -8,6 +8,7 @@
 //!   of the functions here that write.
 
 pub mod account;
+mod account_failure;
 mod account_image;
 pub mod account_locks;
 pub mod accounts;
@@ -25,6 +26,7 @@ pub mod mend;
 mod mountinfo;
 pub mod observe;
 pub mod observed;
+mod obstacle;
 pub mod overrides;
 pub mod own_config;
 mod private_dir;
@@ -37,6 +39,7 @@ pub mod running_etcd;
 pub mod runtime;
 pub mod sysctl_d;
 mod systemd_environment;
+mod temporary;
 pub mod tree;
 pub mod units;
 pub mod walk;

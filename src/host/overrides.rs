@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::time::ClockId;
 
@@ -68,7 +68,13 @@ pub fn claim(root: &Root, role: Role) -> Option<Result<Word, String>> {
         Err(_) => return None,
     };
     let name = path.file_name()?;
-    let ours = format!(".override-{role}.{}", std::process::id());
+    // Named like what a killed writer leaves, so that it is swept if this is the end of us, and
+    // locked, so that it is not before.
+    let ours = format!(".override-{role}.nodeguard.{}", std::process::id());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(&dir, name, flags, Mode::empty()).ok();
+    let _lock =
+        lock.filter(|fd| rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive).is_ok());
     match rustix::fs::renameat(&dir, name, &dir, &ours) {
         Ok(()) => {}
         Err(Errno::NOENT) => return None,

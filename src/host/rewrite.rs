@@ -3,19 +3,20 @@
 //! other extended attributes (SELinux's label is one) are those of the file before. For the account
 //! files of an image, whose builder decided about them.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::HostError;
 use super::files::Written;
 use super::root::{kind, open_regular, read_file};
+use super::temporary::Temporary;
 
 /// What the kernel gives at most, for the list of the names and for one value (xattr(7)).
 const XATTR_LIMIT: usize = 64 << 10;
@@ -82,13 +83,12 @@ pub(super) fn replace(
     if content == before.content {
         return Ok(Written::Same);
     }
-    let temporary = Temporary::make(dir, name, path)?;
-    temporary.fill(content, path, |new| keep(&before.file, new, path))?;
+    let new = temporary(dir, name, path)?;
+    fill(&new, content, path, |new| keep(&before.file, new, path))?;
     if !is_still(dir, name, path, before)? {
         return Ok(Written::Changed);
     }
-    rustix::fs::renameat(dir, &temporary.name, dir, name)
-        .map_err(|e| HostError::io("replace", path, e))?;
+    new.replace(OsStr::new(name)).map_err(|e| HostError::io("replace", path, e))?;
     end(dir, name, path, content)
 }
 
@@ -101,17 +101,15 @@ pub(super) fn create(
     content: &[u8],
     mode: Mode,
 ) -> Result<Written, HostError> {
-    let temporary = Temporary::make(dir, name, path)?;
-    temporary.fill(content, path, |new| {
+    let new = temporary(dir, name, path)?;
+    fill(&new, content, path, |new| {
         rustix::fs::fchmod(new, mode).map_err(|e| HostError::io("set the mode of", path, e))
     })?;
     // A link and no rename: it replaces nothing.
-    match rustix::fs::linkat(dir, &temporary.name, dir, name, AtFlags::empty()) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(Written::Changed),
-        Err(e) => return Err(HostError::io("create", path, e)),
+    if !new.link(OsStr::new(name)).map_err(|e| HostError::io("create", path, e))? {
+        return Ok(Written::Changed);
     }
-    drop(temporary);
+    drop(new);
     end(dir, name, path, content)
 }
 
@@ -140,46 +138,22 @@ fn end(dir: &OwnedFd, name: &str, path: &Path, content: &[u8]) -> Result<Written
     }
 }
 
-/// A file beside the one that it is to replace, gone when it is dropped.
-struct Temporary<'a> {
-    dir: &'a OwnedFd,
-    name: String,
-    file: File,
+fn temporary<'a>(dir: &'a OwnedFd, name: &str, path: &Path) -> Result<Temporary<'a>, HostError> {
+    Temporary::make(dir, OsStr::new(name))
+        .map_err(|e| HostError::io("create a temporary file for", path, e))
 }
 
-impl<'a> Temporary<'a> {
-    fn make(dir: &'a OwnedFd, name: &str, path: &Path) -> Result<Self, HostError> {
-        let name = temporary_name(name, std::process::id());
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(0o600))
-            .map_err(|e| HostError::io("create a temporary file for", path, e))?;
-        Ok(Self { dir, name, file: File::from(fd) })
-    }
-
-    fn fill(
-        &self,
-        content: &[u8],
-        path: &Path,
-        attributes: impl FnOnce(&File) -> Result<(), HostError>,
-    ) -> Result<(), HostError> {
-        let mut file = &self.file;
-        file.write_all(content).map_err(|e| HostError::io("write", path, e))?;
-        attributes(file)?;
-        file.sync_all().map_err(|e| HostError::io("sync", path, e))
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // Renamed it has another name by now; left behind it is for the next run.
-        let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
-    }
-}
-
-/// What a file beside `name` is called while it is made.
-pub(super) fn temporary_name(name: &str, pid: u32) -> String {
-    format!(".{name}.nodeguard.{pid}")
+fn fill(
+    new: &Temporary<'_>,
+    content: &[u8],
+    path: &Path,
+    attributes: impl FnOnce(&File) -> Result<(), HostError>,
+) -> Result<(), HostError> {
+    let file = new.as_fd().try_clone_to_owned().map_err(|e| HostError::io("open", path, e))?;
+    let mut file = File::from(file);
+    file.write_all(content).map_err(|e| HostError::io("write", path, e))?;
+    attributes(&file)?;
+    file.sync_all().map_err(|e| HostError::io("sync", path, e))
 }
 
 /// Gives a new file what the old one has besides its content.
@@ -238,6 +212,7 @@ fn value(file: &File, name: &CStr) -> Result<Vec<u8>, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::temporary::name_beside;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
@@ -376,10 +351,11 @@ mod tests {
         assert_eq!(make().unwrap(), Written::Changed);
         assert_eq!(fs::read(&path).unwrap(), b"somebody's");
 
-        let ours = dir.path().join(temporary_name("shadow", std::process::id()));
-        symlink("shadow", &ours).unwrap();
-        assert!(replace(&fd, "shadow", Path::new(PATH), b"new", &before(&fd)).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
-        assert_eq!(fs::read_link(&ours).unwrap(), Path::new("shadow"), "it is not ours");
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink("victim", dir.path().join(name_beside(OsStr::new("shadow")))).unwrap();
+        assert_eq!(replaced(&fd, b"new", &before(&fd)), Written::Replaced);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 }

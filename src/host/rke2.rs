@@ -15,10 +15,11 @@ use crate::controls::data_dir_place::Place;
 use crate::controls::overrides;
 use crate::controls::rke2_config::Units;
 use crate::model::Role;
-use crate::rke2::unit::{self, Service};
+use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING, MAX_TOGETHER};
+use crate::rke2::unit::Service;
 use crate::rke2::{
-    self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, SourceFile,
-    Variable,
+    self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, MAX_TOTAL_SIZE,
+    Problem, ProblemKind, SourceFile, Variable,
 };
 
 /// What a pass knows about RKE2 on this node.
@@ -59,8 +60,9 @@ pub fn observe(
     let said = said.or_else(|| root.is_live().then(|| runtime::gate_role(root)).flatten());
     let role = units.role(said);
     let unit = units::read(root, unit_name(role));
-    let (environment, problems) = units::environment(root, &unit);
-    let (inputs, mut watched) = inputs(root, role, &unit.service, environment);
+    let (environment, mut problems) = units::environment(root, &unit);
+    let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
+    problems.extend(too_long);
     watched.extend(unit.directories.iter().cloned());
     let mut config = rke2::resolve(&inputs);
     config.problems.extend(problems);
@@ -83,9 +85,11 @@ fn inputs(
     role: Role,
     service: &Service,
     environment: Vec<Variable>,
-) -> (Inputs, Vec<PathBuf>) {
+) -> (Inputs, Vec<PathBuf>, Option<Problem>) {
     // Where no unit is installed yet, RKE2's own defaults are all there is.
-    let arguments = unit::substitute(&service.arguments, &environment);
+    let CommandLine { words: arguments, fits } =
+        exec::command_line(&service.arguments, &environment);
+    let too_long = too_long(service, fits);
     let path = rke2::config_path(&arguments, service.exec_start.as_ref(), &environment);
     let file = absolute(path.file().unwrap_or(DEFAULT_CONFIG));
     let mut inputs = Inputs {
@@ -97,14 +101,16 @@ fn inputs(
     };
     let mut watched = vec![file.clone()];
     watched.extend(service.environment_files.iter().map(|file| absolute(&file.path)));
+    let mut left = MAX_TOTAL_SIZE;
     if inputs.path.file().is_some() {
-        inputs.base = source_file(root, &file);
+        inputs.base = source_file(root, &file, &mut left);
     }
     if let Some(dir) = inputs.path.drop_in_dir() {
         let dir = absolute(&dir);
         match drop_in_names(root, &dir) {
             Ok(paths) => {
-                inputs.drop_ins = paths.iter().map(|path| source_file(root, path)).collect();
+                inputs.drop_ins =
+                    paths.iter().map(|path| source_file(root, path, &mut left)).collect();
             }
             Err(e) => {
                 inputs.drop_in_dir_error = Some((dir.display().to_string(), e.to_string()));
@@ -112,7 +118,36 @@ fn inputs(
         }
         watched.push(dir);
     }
-    (inputs, watched)
+    (inputs, watched, too_long)
+}
+
+/// What systemd says where the kernel does not take a command line with its environment.
+fn too_long(service: &Service, fits: Fits) -> Option<Problem> {
+    let binary = service.binary.as_deref().filter(|_| fits != Fits::Yes)?;
+    let limits = format!(
+        "arguments and variables of at most {MAX_STRING} bytes each and {MAX_TOGETHER} bytes \
+         together"
+    );
+    let (kind, words) = match fits {
+        Fits::Never => (
+            ProblemKind::TooLong,
+            format!("Failed at step EXEC spawning {binary}: Argument list too long"),
+        ),
+        _ => (
+            ProblemKind::BeyondLimits,
+            format!(
+                "arguments and variables are longer than {MAX_TOGETHER} bytes together, with which \
+                 {binary} can be started only where LimitSTACK= is raised"
+            ),
+        ),
+    };
+    Some(Problem {
+        kind,
+        origin: service.exec_start.clone()?,
+        key: Some("ExecStart".into()),
+        words,
+        expected: limits,
+    })
 }
 
 fn absolute(path: &str) -> PathBuf {
@@ -136,11 +171,15 @@ fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     Ok(paths)
 }
 
-fn source_file(root: &Root, path: &Path) -> SourceFile {
-    let content = match root.read(path, MAX_FILE_SIZE) {
+/// `left`: what may still be read of all files together.
+fn source_file(root: &Root, path: &Path, left: &mut usize) -> SourceFile {
+    let content = match root.read(path, MAX_FILE_SIZE.min(*left)) {
         // RKE2 reads nothing from the null device, which an image may not have.
         _ if root.is_masked(path) => FileContent::Bytes(Vec::new()),
-        Ok(Some(bytes)) => FileContent::Bytes(bytes),
+        Ok(Some(bytes)) => {
+            *left -= bytes.len();
+            FileContent::Bytes(bytes)
+        }
         Ok(None) => FileContent::Absent,
         Err(HostError::TooLarge { .. }) => FileContent::TooLarge,
         Err(e) => FileContent::Unreadable(e.to_string()),

@@ -20,10 +20,12 @@ use rustix::io::Errno;
 use super::inode::{Inode, examine, mount_at};
 use super::links::Pod;
 use super::mend::{self, mend};
+use super::obstacle;
 use super::root::Root;
 use super::walk::{self, Met, OnDirectory, Seen, Visitor, find_entry, last_name};
-use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, octal};
-use crate::model::{ModeRule, Outcome, Owner, shown};
+use crate::controls::etcd_access;
+use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, Wrong, octal};
+use crate::model::{ModeRule, Obstacle, Outcome, Owner, join, shown};
 
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
@@ -165,8 +167,8 @@ pub fn own(
 ) -> Owned {
     let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     match walk::visit_below(root, base, below, &mut owning) {
-        Ok(()) => Owned { outcome: owning.sum.outcome(), trees: Some(owning.trees) },
-        Err(e) => Owned { outcome: failed(base, below, e), trees: None },
+        Ok(()) => Owned { outcome: owning.sum.outcome(base), trees: Some(owning.trees) },
+        Err(e) => Owned { outcome: failed(root, base, below, e), trees: None },
     }
 }
 
@@ -176,13 +178,15 @@ pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: Mod
     let look = Look { rule, ..Look::whole(owner) };
     let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     match walk::visit_entry(root, base, below, &mut owning) {
-        Ok(()) => owning.sum.outcome(),
-        Err(e) => failed(base, below, e),
+        Ok(()) => owning.sum.outcome(base),
+        Err(e) => failed(root, base, below, e),
     }
 }
 
-fn failed(base: &Path, below: &Path, e: Errno) -> Outcome {
-    Outcome::Failed { reason: format!("{}: {e}", shown(&base.join(below))) }
+fn failed(root: &Root, base: &Path, below: &Path, e: Errno) -> Outcome {
+    let path = join(base, below);
+    let obstacle = obstacle::of_path(root, &path, e);
+    Outcome::Failed { reason: format!("{}: {e}", shown(&path)), obstacle }
 }
 
 /// Looks, and changes nothing.
@@ -258,8 +262,8 @@ impl Visitor for Owning<'_> {
                 // Read back: nothing is wrong with it now.
                 Judged::default().add_to(&mut self.trees.after, &entry);
             }
-            Err(reason) => {
-                self.sum.failed(&entry, reason);
+            Err((reason, e)) => {
+                self.sum.failed(&entry, reason, e);
                 found.add_to(&mut self.trees.after, &entry);
             }
         }
@@ -329,15 +333,38 @@ impl Judged {
         if let Some(oddity) = &self.oddity {
             return facts.add_odd(entry.below(), oddity.clone());
         }
+        if !self.is_wrong() {
+            return;
+        }
+        let below = entry.below();
+        let Inode { owner, mode, .. } = entry.inode;
+        let etcd = self.wrong_owner.unwrap_or(owner);
+        let directory = entry.inode.is_directory();
+        let seen = etcd_access::Entry { below: &below, directory, owner, mode };
+        let without = etcd_access::locked_out(seen, etcd);
+        let wrong = |actual, expected, why| Wrong {
+            below: below.clone(),
+            actual,
+            expected,
+            locks_out: without.is_some(),
+            why,
+        };
         if let Some(wanted) = self.wrong_owner {
-            let actual = entry.inode.owner;
-            facts.wrong_owner.add(|| (entry.below(), actual.to_string(), wanted.to_string()));
+            let why = without.unwrap_or_else(|| etcd_access::of_owner(seen, wanted));
+            let described = || wrong(owner.to_string(), wanted.to_string(), why);
+            facts.wrong_owner.add(without.is_some(), described);
         }
         if self.acl {
-            facts.acls.add(|| (entry.below(), "a list".into(), "none".into()));
+            // A list gives, and takes nothing from the owner.
+            let why = "others than etcd could use it";
+            facts.acls.add(false, || wrong("a list".into(), "none".into(), why));
         }
         if let Some(wanted) = self.wrong_mode {
-            facts.wrong_mode.add(|| (entry.below(), octal(entry.inode.mode), octal(wanted)));
+            // Where the owner is wrong as well, the mode is not what locks etcd out.
+            let out = without.filter(|_| self.wrong_owner.is_none());
+            let why = out.unwrap_or_else(|| etcd_access::of_mode(seen, wanted));
+            let described = || wrong(octal(mode), octal(wanted), why);
+            facts.wrong_mode.add(out.is_some(), described);
         }
     }
 }
@@ -396,19 +423,34 @@ fn as_in_the_pod(oddity: Oddity, entry: &Seen<'_>, look: Look<'_>, place: Place<
 struct Sum {
     changed: u64,
     failed: u64,
-    first_failure: Option<String>,
+    /// Its path below the top, what is said of it, and why.
+    first_failure: Option<(PathBuf, String, Obstacle)>,
 }
 
 impl Sum {
-    fn failed(&mut self, entry: &Seen<'_>, reason: String) {
+    fn failed(&mut self, entry: &Seen<'_>, reason: String, e: Option<Errno>) {
         self.failed += 1;
-        self.first_failure.get_or_insert_with(|| format!("{}: {reason}", shown(&entry.below())));
+        if self.first_failure.is_some() {
+            return;
+        }
+        let below = entry.below();
+        let obstacle = match (e, entry.open) {
+            (Some(e), Some((fd, _))) => obstacle::of_entry(fd, &below, e),
+            // The change was made, and was undone at once.
+            _ => Obstacle::Changing,
+        };
+        self.first_failure = Some((below, reason, obstacle));
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(self, base: &Path) -> Outcome {
         match (self.first_failure, self.changed) {
-            (Some(first), changed) => Outcome::Failed {
-                reason: format!("{} failed and {changed} changed, first {first}", self.failed),
+            (Some((below, first, obstacle)), changed) => Outcome::Failed {
+                reason: format!(
+                    "{} failed and {changed} changed, first {}: {first}",
+                    self.failed,
+                    shown(&below)
+                ),
+                obstacle: obstacle.below(base),
             },
             (None, 0) => Outcome::AlreadyDone,
             (None, changes) => Outcome::Applied { changes },

@@ -13,6 +13,7 @@ use super::root::Root;
 use super::systemd_environment;
 use crate::controls::rke2_config::UnitFacts;
 use crate::model::Origin;
+use crate::rke2::exec::MAX_TOGETHER;
 use crate::rke2::unit::{self, EnvironmentFile, Manager, Service, UnitText};
 use crate::rke2::{MAX_FILE_SIZE, Problem, ProblemKind, Variable, env_file};
 use crate::sysctl_d::glob;
@@ -38,6 +39,12 @@ const DIRECTORIES: [&str; 13] = [
 /// The manager's own configuration and its drop-in directories, the first one wins.
 const MANAGER: [&str; 4] =
     ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
+
+/// Unit files and drop-ins, and environment files, that are read.
+const MAX_FILES: usize = 1024;
+
+/// Of all of them together, in bytes: of units, and once more of environment files.
+const MAX_TEXT: usize = 4 << 20;
 
 /// A unit as it is loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,10 +103,17 @@ pub(super) fn read(root: &Root, name: &'static str) -> Unit {
         drop_in_directories(name).into_iter().filter(|dir| is_directory(root, dir)).collect();
     let mut files: Vec<PathBuf> = fragment(root, name).into_iter().collect();
     files.extend(fragments(root, &directories));
-    let texts: Vec<UnitText> = files.iter().filter_map(|path| text(root, path)).collect();
+    let mut unknown: Vec<Problem> = Vec::new();
+    let texts = texts(root, &files, &mut unknown);
     let service = unit::parse(name, &texts);
-    let mut manager = manager(root);
-    let unknown = add_asked(root, &mut manager.defaults).err().into_iter().collect();
+    if let Some(origin) = &service.left_out {
+        unknown.push(beyond(
+            origin.clone(),
+            format!("the unit's words are longer than {MAX_TOGETHER} bytes in all"),
+        ));
+    }
+    let mut manager = manager(root, &mut unknown);
+    unknown.extend(add_asked(root, &mut manager.defaults).err());
     let (passed, unread) = passed(root, Path::new("/proc/1/environ"), &service, &manager.own);
     directories.extend(["/etc/systemd/system", "/run/systemd/system"].map(PathBuf::from));
     Unit {
@@ -141,7 +155,7 @@ fn fragments(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
         for path in sorted_names(root, dir).unwrap_or_default() {
             let known = found.iter().any(|known| known.file_name() == path.file_name());
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-            if has_suffix(&path, ".conf") && !known && !hidden {
+            if has_suffix(&path, ".conf") && !known && !hidden && found.len() < MAX_FILES {
                 found.push(path);
             }
         }
@@ -150,19 +164,47 @@ fn fragments(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn text(root: &Root, path: &Path) -> Option<UnitText> {
-    let content = root.read(path, MAX_FILE_SIZE).ok()??;
-    Some(UnitText { path: path.display().to_string(), content })
+/// What the files say, as far as they are not too long together.
+fn texts(root: &Root, files: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<UnitText> {
+    let mut left = MAX_TEXT;
+    let mut out = Vec::new();
+    for path in files {
+        let Some(content) = root.read(path, MAX_FILE_SIZE).ok().flatten() else { continue };
+        let path = path.display().to_string();
+        match left.checked_sub(content.len()) {
+            Some(rest) => left = rest,
+            None => {
+                let words = format!("more than {MAX_TEXT} bytes in all unit files and drop-ins");
+                problems.push(beyond(Origin::file(path), words));
+                break;
+            }
+        }
+        out.push(UnitText { path, content });
+    }
+    out
 }
 
-fn manager(root: &Root) -> Manager {
+/// What is not looked at, since there is too much of it.
+fn beyond(origin: Origin, words: String) -> Problem {
+    Problem {
+        kind: ProblemKind::BeyondLimits,
+        origin,
+        key: None,
+        words,
+        expected: format!(
+            "at most {MAX_FILES} files of at most {MAX_TEXT} bytes together, and at most \
+             {MAX_TOGETHER} bytes of words and variables"
+        ),
+    }
+}
+
+fn manager(root: &Root, problems: &mut Vec<Problem>) -> Manager {
     let main = MANAGER.iter().map(|dir| Path::new(dir).join("system.conf"));
     let drop_ins: Vec<PathBuf> =
         MANAGER.iter().map(|dir| Path::new(dir).join("system.conf.d")).collect();
     let mut files: Vec<PathBuf> = main.filter(|path| exists(root, path)).take(1).collect();
     files.extend(fragments(root, &drop_ins));
-    let texts: Vec<UnitText> = files.iter().filter_map(|path| text(root, path)).collect();
-    unit::manager(&texts)
+    unit::manager(&texts(root, &files, problems))
 }
 
 /// Adds what `systemctl set-environment` gave to all services.
@@ -251,15 +293,25 @@ pub(super) fn environment(root: &Root, unit: &Unit) -> (Vec<Variable>, Vec<Probl
     let mut variables = [&unit.defaults[..], &unit.passed, &unit.service.environment].concat();
     let mut set = unit.service.environment.clone();
     let mut problems = unit.unknown.clone();
-    for file in &unit.service.environment_files {
+    let (mut files, mut bytes) = (0, 0);
+    let mut size = variables.iter().map(Variable::size).sum::<usize>();
+    'all: for file in &unit.service.environment_files {
         let paths = named(root, &file.path);
         if paths.is_empty() && !file.optional {
             problems.push(unloadable(file, &file.path, NO_SUCH_FILE));
         }
         for path in paths {
             let shown = path.display().to_string();
+            files += 1;
             match load(root, &path) {
-                Loaded::Variables(found) => {
+                Loaded::Variables(found, read) => {
+                    bytes += read;
+                    size += found.iter().map(Variable::size).sum::<usize>();
+                    if files > MAX_FILES || bytes > MAX_TEXT || size > MAX_TOGETHER {
+                        let words = "more environment files, or more in them, than are read";
+                        problems.push(beyond(file.origin.clone(), words.into()));
+                        break 'all;
+                    }
                     set.extend(found.iter().cloned());
                     variables.extend(found);
                 }
@@ -285,7 +337,8 @@ const NO_SUCH_FILE: &str = "No such file or directory";
 
 /// What an environment file is to systemd.
 enum Loaded {
-    Variables(Vec<Variable>),
+    /// And how many bytes were read for them.
+    Variables(Vec<Variable>, usize),
     /// systemd cannot load it; its words.
     Never(&'static str),
     /// systemd may well load it, and we do not; why.
@@ -295,7 +348,7 @@ enum Loaded {
 /// systemd reads whatever can be read, /dev/null as an empty file, to 64 MiB.
 fn load(root: &Root, path: &Path) -> Loaded {
     if is_null_device(root, path) {
-        return Loaded::Variables(Vec::new());
+        return Loaded::Variables(Vec::new(), 0);
     }
     let content = match root.read(path, MAX_FILE_SIZE) {
         Ok(Some(content)) => content,
@@ -317,7 +370,7 @@ fn load(root: &Root, path: &Path) -> Loaded {
     if variables.iter().any(replaced) && std::str::from_utf8(&content).is_err() {
         return Loaded::Never("Invalid argument");
     }
-    Loaded::Variables(variables)
+    Loaded::Variables(variables, content.len())
 }
 
 /// By name as well: an image may have no devices.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::shown;
+use super::{Obstacle, shown};
 
 /// Numeric owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -92,6 +92,18 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether both are about the same object, so that what kept one from its work keeps the other
+    /// as well: the state an action expects may differ from one look to the next.
+    pub fn is_about_the_same(&self, other: &Action) -> bool {
+        match (self.object(), other.object()) {
+            (Some(object), Some(of_other)) => object == of_other,
+            (None, None) => std::mem::discriminant(self) == std::mem::discriminant(other),
+            _ => false,
+        }
+    }
+}
+
 /// `dir/below`, and `dir` itself without a slash behind it where `below` is empty.
 pub fn join(dir: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { dir.to_path_buf() } else { dir.join(below) }
@@ -129,9 +141,9 @@ pub enum Outcome {
     /// Nothing to do: somebody was faster.
     AlreadyDone,
     /// The host did not look as the action expected; nothing was changed.
-    Refused { reason: String },
+    Refused { reason: String, obstacle: Obstacle },
     /// The host said no.
-    Failed { reason: String },
+    Failed { reason: String, obstacle: Obstacle },
 }
 
 #[cfg(test)]

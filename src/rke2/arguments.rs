@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! RKE2's command line, read as Go's flag package reads it.
 
-use super::{ConfigPath, DEFAULT_CONFIG, Variable, flags};
+use super::{ConfigPath, DEFAULT_CONFIG, Variable, flags, shown};
 use crate::model::Origin;
 
 /// The variable that names the configuration file and wins over `--config`.
@@ -76,7 +76,14 @@ pub(super) fn parse(arguments: &[String]) -> (Vec<Argument>, Option<String>) {
             break;
         }
         if flag.starts_with(['-', '=']) {
-            return (found, Some(format!("bad flag syntax: {word}")));
+            let (name, value) = match flag.split_once('=') {
+                Some((name, _)) => (name, "=…"),
+                None => (flag, ""),
+            };
+            let bare = name.trim_start_matches('-');
+            let dashes = &word[..word.len() - flag.len() + name.len() - bare.len()];
+            let words = format!("bad flag syntax: {dashes}{}{value}", shown::name(bare));
+            return (found, Some(words));
         }
         let (name, value) = match flag.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -84,7 +91,7 @@ pub(super) fn parse(arguments: &[String]) -> (Vec<Argument>, Option<String>) {
             None => (flag, words.next().cloned()),
         };
         let Some(value) = value else {
-            return (found, Some(format!("flag needs an argument: -{name}")));
+            return (found, Some(format!("flag needs an argument: -{}", shown::name(name))));
         };
         found.push(Argument { name: name.to_owned(), value });
     }
@@ -165,6 +172,6 @@ mod tests {
             Some("flag needs an argument: -data-dir")
         );
         assert_eq!(read("server ---x").1.as_deref(), Some("bad flag syntax: ---x"));
-        assert_eq!(read("server --=x").1.as_deref(), Some("bad flag syntax: --=x"));
+        assert_eq!(read("server --=x").1.as_deref(), Some("bad flag syntax: --=…"));
     }
 }

@@ -23,7 +23,8 @@ pub enum FileContent {
     Bytes(Vec<u8>),
     /// The system's reason (`Is a directory`, `Permission denied`).
     Unreadable(String),
-    /// Above [`super::MAX_FILE_SIZE`]; not read.
+    /// Above [`super::MAX_FILE_SIZE`], or all files together above [`super::MAX_TOTAL_SIZE`]; not
+    /// read.
     TooLarge,
 }
 
@@ -34,6 +35,13 @@ pub struct Variable {
     pub value: String,
     /// The environment file and line, or the unit file.
     pub origin: Origin,
+}
+
+impl Variable {
+    /// What it takes of an environment, in bytes.
+    pub fn size(&self) -> usize {
+        self.name.len() + self.value.len() + 2
+    }
 }
 
 /// Everything that [`super::resolve`] looks at.
@@ -188,6 +196,7 @@ impl Config {
                 ProblemKind::InvalidYaml
                     | ProblemKind::Unreadable
                     | ProblemKind::BeyondLimits
+                    | ProblemKind::TooLong
                     | ProblemKind::EnvironmentUnknown
             )
         })
@@ -261,6 +270,8 @@ pub enum ProblemKind {
     Unreadable,
     /// RKE2 does not start: a value or an argument it cannot use.
     InvalidValue,
+    /// RKE2 does not start: the kernel does not take its command line.
+    TooLong,
     /// RKE2 starts and silently leaves all its configuration files aside.
     Ignored,
     /// RKE2 may start; the file is beyond our limits and was not looked at.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::flags::RESOLVED;
-use super::{Config, Inputs, Setting, given};
+use super::flags::{self, RESOLVED};
+use super::{Config, Inputs, Setting, given, shown};
 use crate::model::Origin;
 
 /// One value.
@@ -22,14 +22,13 @@ pub struct Value {
     pub origin: Option<Origin>,
 }
 
-/// What is shown instead of a value that is nobody's business.
-const SECRET: &str = "(secret)";
-
 /// The values that decide how the node has to be, in a fixed order.
 pub fn resolved(config: &Config) -> Vec<Value> {
     let mut values = vec![
         text("profile", config.profile.as_ref()),
-        value("data-dir", &config.data_dir, |dir| dir.display().to_string()),
+        value("data-dir", &config.data_dir, |dir| {
+            shown::value("data-dir", &dir.display().to_string())
+        }),
         option("protect-kernel-defaults", config.protect_kernel_defaults.as_ref()),
         option("kubelet-arg", config.kubelet_protect_kernel_defaults.as_ref()),
         value("disable-etcd", &config.disable_etcd, bool::to_string),
@@ -57,38 +56,43 @@ pub fn environment(inputs: &Inputs) -> Vec<Value> {
     let ours = inputs.environment.iter().filter(|variable| variable.name.starts_with("RKE2_"));
     ours.map(|variable| Value {
         flag: variable.name.clone(),
-        value: Some(public(&variable.name, &variable.value)),
+        value: Some(shown::variable(&variable.name, &variable.value)),
         written: None,
         origin: Some(variable.origin.clone()),
     })
     .collect()
 }
 
-/// A command line without what is secret in it.
+/// A command line with those of its words that may be shown.
 pub fn arguments(inputs: &Inputs) -> Vec<String> {
-    let mut hidden = false;
-    let show = |word: &String| {
+    // The flag whose value the next word is.
+    let mut flag: Option<&str> = None;
+    let mut out = Vec::with_capacity(inputs.arguments.len());
+    for word in &inputs.arguments {
+        if let Some(flag) = flag.take() {
+            out.push(shown::value(flag, word));
+            continue;
+        }
         let name = word.trim_start_matches('-');
-        if std::mem::take(&mut hidden) {
-            return SECRET.to_owned();
-        }
-        match name.split_once('=') {
-            Some((flag, value)) if word.starts_with('-') => {
-                let dashes = &word[..word.len() - name.len()];
-                format!("{dashes}{flag}={}", public(flag, value))
+        let dashes = &word[..word.len() - name.len()];
+        out.push(match name.split_once('=') {
+            _ if dashes.is_empty() && ["server", "agent"].contains(&name) => name.to_owned(),
+            _ if dashes.is_empty() => shown::HIDDEN.to_owned(),
+            Some((name, value)) => {
+                format!("{dashes}{}={}", shown::name(name), shown::value(name, value))
             }
-            _ => {
-                hidden = word.starts_with('-') && is_secret(name);
-                word.clone()
+            None => {
+                flag = (!name.is_empty() && !flags::is_boolean(name)).then_some(name);
+                format!("{dashes}{}", shown::name(name))
             }
-        }
-    };
-    inputs.arguments.iter().map(show).collect()
+        });
+    }
+    out
 }
 
 fn text(flag: &str, setting: Option<&Setting<String>>) -> Value {
     match setting {
-        Some(setting) => value(flag, setting, |value| public(flag, value)),
+        Some(setting) => value(flag, setting, |value| shown::value(flag, value)),
         None => Value { flag: flag.into(), value: None, written: None, origin: None },
     }
 }
@@ -102,33 +106,17 @@ fn option(flag: &str, setting: Option<&Setting<bool>>) -> Value {
 
 fn value<T>(flag: &str, setting: &Setting<T>, show: impl Fn(&T) -> String) -> Value {
     Value {
-        flag: flag.into(),
+        flag: shown::name(flag).into(),
         value: Some(show(&setting.value)),
-        written: setting.is_set().then(|| setting.key.clone()),
+        written: setting.is_set().then(|| written(&setting.key)),
         origin: setting.origin.clone(),
     }
 }
 
-/// A value as it may stand in a terminal or a ticket.
-fn public(flag: &str, value: &str) -> String {
-    if is_secret(flag) && !value.is_empty() {
-        // Of an address the kind of database is worth knowing, and who may log in is not.
-        return match value.split_once("://") {
-            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-                format!("{scheme}://{SECRET}")
-            }
-            _ => SECRET.to_owned(),
-        };
-    }
-    value.to_owned()
-}
-
-/// By name, in a flag and in the variable that stands in for it; a path to a secret is none.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let name = name.strip_prefix("rke2-").unwrap_or(&name);
-    let words = ["token", "secret-key", "access-key", "datastore-endpoint", "password", "env"];
-    name == "t" || words.iter().any(|word| name.ends_with(word)) || name.ends_with("-s3-proxy")
+/// A key, a variable or a flag with its dashes.
+fn written(key: &str) -> String {
+    let name = key.trim_start_matches('-');
+    format!("{}{}", &key[..key.len() - name.len()], shown::name(name))
 }
 
 /// How many drop-ins are read.
@@ -145,31 +133,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_secret_is_not_shown_whatever_way_it_is_given() {
-        for (flag, value, shown) in [
-            ("token", "K10abc", "(secret)"),
-            ("t", "K10abc", "(secret)"),
-            ("agent-token", "x", "(secret)"),
-            ("RKE2_TOKEN", "x", "(secret)"),
-            ("RKE2_AGENT_TOKEN", "x", "(secret)"),
-            ("token-file", "/etc/token", "/etc/token"),
-            ("etcd-s3-secret-key", "x", "(secret)"),
-            ("etcd-s3-access-key", "x", "(secret)"),
-            ("etcd-s3-session-token", "x", "(secret)"),
-            ("kube-apiserver-extra-env", "A=secret", "(secret)"),
-            ("datastore-endpoint", "mysql://me:pw@tcp(x)/", "mysql://(secret)"),
-            ("RKE2_DATASTORE_ENDPOINT", "me:pw://x", "(secret)"),
-            ("token", "", ""),
-            ("tls-san", "a.example", "a.example"),
-        ] {
-            assert_eq!(public(flag, value), shown, "{flag}");
-        }
+    fn of_a_command_line_only_what_may_be_shown_is() {
         let mut inputs = Inputs::none(crate::model::Role::Server);
-        let line = "server --token K10 --agent-token=y -t z --tls-san a --debug";
+        let line = "server --token K10 --agent-token=y -t z --tls-san a --debug K10 --x=K10";
         inputs.arguments = line.split(' ').map(str::to_owned).collect();
         assert_eq!(
             arguments(&inputs).join(" "),
-            "server --token (secret) --agent-token=(secret) -t (secret) --tls-san a --debug"
+            "server --token (not shown) --agent-token=(not shown) -t (not shown) --tls-san a --debug \
+             (not shown) --x=(not shown)"
         );
     }
 }

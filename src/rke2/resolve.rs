@@ -13,12 +13,22 @@ use super::arguments::{self, command_line};
 use super::yaml::{self, Value, YamlError};
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
-    SourceFile, flags, scalar,
+    SourceFile, flags, scalar, shown,
 };
 use crate::model::Origin;
 
 /// How many drop-ins are read.
 pub const MAX_DROP_INS: usize = 256;
+
+/// The largest size of all files together that is read, in bytes.
+pub const MAX_TOTAL_SIZE: usize = 4 << 20;
+
+/// What all values together may take in memory, with their places. By anchors a value can stand in
+/// a file a thousand times, and `key+` gathers the lists of all files.
+const MAX_VALUES: usize = 4 << 20;
+
+/// Keys that RKE2 skips and that are told one by one; the rest is counted.
+const UNKNOWN_TOLD: usize = 32;
 
 /// Whether RKE2 reads a file of this name in the drop-in directory; hidden files too, backups not.
 pub fn is_drop_in(file_name: &str) -> bool {
@@ -50,7 +60,7 @@ fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
                 kind: ProblemKind::Remote,
                 origin: origin.clone(),
                 key: Some("config".into()),
-                words: format!("the configuration at {url} is not fetched"),
+                words: format!("the configuration at {} is not fetched", shown::address(url)),
                 expected: "a configuration file on this host".into(),
             });
             Vec::new()
@@ -142,6 +152,8 @@ impl Held {
 struct Merged {
     keys: Vec<(String, Held)>,
     places: HashMap<String, usize>,
+    /// What the values take, in bytes.
+    size: usize,
 }
 
 impl Merged {
@@ -177,7 +189,9 @@ impl Merged {
                 return;
             }
             FileContent::TooLarge => {
-                let words = format!("larger than {MAX_FILE_SIZE} bytes");
+                let words = format!(
+                    "larger than {MAX_FILE_SIZE} bytes, or all files together than {MAX_TOTAL_SIZE}"
+                );
                 problems.push(beyond_limits(Origin::file(&file.path), words));
                 return;
             }
@@ -187,6 +201,11 @@ impl Merged {
         match yaml::parse(bytes) {
             Ok(entries) => {
                 for entry in entries {
+                    self.size = self.size.saturating_add(entry.size(&file.path));
+                    if self.size > MAX_VALUES {
+                        let words = format!("more than {MAX_VALUES} bytes of values in all files");
+                        return problems.push(beyond_limits(origin(Some(entry.line)), words));
+                    }
                     self.set(&entry.key, Held::of(entry.value, &file.path, entry.line));
                 }
             }
@@ -229,6 +248,7 @@ impl Merged {
     /// The words of the command line, without the keys that the subcommand does not know.
     fn flatten(self, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
         let mut words = Vec::new();
+        let (mut unknown, mut misspelt) = (0, 0);
         for (key, held) in self.keys {
             let pieces = match held {
                 Held::Null(origin) => vec![Piece { text: String::new(), origin }],
@@ -237,7 +257,16 @@ impl Merged {
             };
             if !flags::is_known(inputs.role, &key) {
                 if let Some(first) = pieces.first() {
-                    problems.push(unknown_key(inputs, &key, first.origin.clone()));
+                    let problem = unknown_key(inputs, &key, first.origin.clone());
+                    // One that matters is told however many others come before it.
+                    let count = match problem.kind {
+                        ProblemKind::Misspelt => &mut misspelt,
+                        _ => &mut unknown,
+                    };
+                    *count += 1;
+                    if *count <= UNKNOWN_TOLD {
+                        problems.push(problem);
+                    }
                 }
                 continue;
             }
@@ -248,6 +277,13 @@ impl Merged {
                 value: piece.text.trim().to_owned(),
                 origin: piece.origin,
             }));
+        }
+        for (kind, count) in [(ProblemKind::UnknownKey, unknown), (ProblemKind::Misspelt, misspelt)]
+        {
+            let last = problems.iter_mut().rfind(|problem| problem.kind == kind);
+            if let (Some(last), more @ 1..) = (last, count.saturating_sub(UNKNOWN_TOLD)) {
+                last.words += &format!(" (and {more} more such keys)");
+            }
         }
         words
     }
@@ -292,7 +328,7 @@ fn beyond_limits(origin: Origin, words: String) -> Problem {
 }
 
 fn unknown_key(inputs: &Inputs, key: &str, origin: Origin) -> Problem {
-    let shown: String = key.chars().take(80).collect();
+    let shown = shown::name(key).to_owned();
     let (kind, expected) = match flags::meant(inputs.role, key) {
         Some(meant) => (ProblemKind::Misspelt, format!("`{meant}`")),
         None => (ProblemKind::UnknownKey, format!("a flag of `rke2 {}`", subcommand(inputs))),
@@ -374,20 +410,21 @@ impl Words<'_> {
         }
     }
 
-    /// Every word for a boolean flag must be one, not only the last.
+    /// Every word for a boolean flag must be one, not only the last; RKE2 names the first that is none.
     fn boolean(&self, flag: &str, problems: &mut Vec<Problem>) -> Option<Setting<bool>> {
         let mut last = None;
-        let mut seen = false;
+        let (mut seen, mut told) = (false, false);
         for word in self.all(flag) {
             seen = true;
             match scalar::parse_bool(&word.value) {
                 Some(value) => last = Some(setting(word, &value)),
+                None if std::mem::replace(&mut told, true) => {}
                 None => problems.push(invalid_bool(
                     &word.written,
                     &word.origin,
                     format!(
                         "invalid boolean value {:?} for -{}: parse error",
-                        shown(&word.value),
+                        shown::boolean(&word.value),
                         word.name
                     ),
                 )),
@@ -405,7 +442,7 @@ impl Words<'_> {
                 Some(Setting { value: false, key: variable.key, origin: Some(origin) })
             }
             None => {
-                let (value, name) = (shown(&variable.value), &variable.key);
+                let (value, name) = (shown::boolean(&variable.value), &variable.key);
                 let words = format!(
                     "could not parse {value:?} as bool value from environment variable \
                      \"{name}\" for flag {flag}: strconv.ParseBool: parsing {value:?}: invalid \
@@ -453,10 +490,6 @@ fn setting<T: ToOwned + ?Sized>(word: &Word, value: &T) -> Setting<T::Owned> {
         key: word.written.clone(),
         origin: Some(word.origin.clone()),
     }
-}
-
-fn shown(value: &str) -> String {
-    value.chars().take(80).collect()
 }
 
 fn invalid_bool(key: &str, origin: &Origin, words: String) -> Problem {

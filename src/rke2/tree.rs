@@ -9,6 +9,7 @@ use serde_saphyr::granit_parser::{
 
 use super::libyaml;
 use super::scalar::{self, Scalar};
+use super::shown::HIDDEN;
 use super::yaml::{YamlError, line_of};
 
 /// The most nodes (keys, values, list items) of one file. A real configuration has a few hundred.
@@ -280,7 +281,7 @@ fn tagged(text: &str, wanted: &str, line: u32) -> Result<Scalar, YamlError> {
     if fits {
         return Ok(resolved);
     }
-    let shown: String = text.chars().take(80).collect();
-    let words = format!("cannot decode {} `{shown}` as a !!{wanted}", resolved.tag());
+    // Where RKE2's library has the value itself, which may be a token.
+    let words = format!("cannot decode {} `{HIDDEN}` as a !!{wanted}", resolved.tag());
     Err(YamlError::plain(line, words))
 }

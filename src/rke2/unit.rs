@@ -7,13 +7,14 @@
 
 use super::Variable;
 use super::env_file::is_name;
+use super::exec::MAX_TOGETHER;
 use crate::model::Origin;
 
 /// The largest unit file that is read, in bytes.
 pub const MAX_SIZE: usize = 1 << 20;
 
 /// The most words of a line, variables and files that are kept.
-const MAX_ITEMS: usize = 4096;
+pub(super) const MAX_ITEMS: usize = 4096;
 
 /// A unit file or one of its drop-ins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,11 @@ pub struct Service {
     pub passed: Vec<(String, Origin)>,
     /// From `UnsetEnvironment=`, applied last: names, or names with the value they must have.
     pub unset: Vec<String>,
+    /// The first assignment that was left out, since all of them together are longer than what any
+    /// program is started with.
+    pub left_out: Option<Origin>,
+    /// Of what is kept, in bytes.
+    size: usize,
 }
 
 /// Reads the service out of a unit file and its drop-ins, given in the order in which systemd
@@ -64,13 +70,13 @@ fn each_assignment(texts: &[UnitText], section: &str, then: &mut dyn FnMut(&str,
     for text in texts.iter().filter(|text| text.content.len() <= MAX_SIZE) {
         let content = String::from_utf8_lossy(&text.content);
         let mut inside = false;
-        for (line, logical) in logical_lines(&content) {
+        each_logical_line(&content, &mut |line, logical| {
             if let Some(name) = logical.strip_prefix('[') {
                 inside = name.trim_end() == section;
             } else if inside && let Some((key, value)) = logical.split_once('=') {
                 then(key.trim_end(), value.trim(), &Origin::at(&text.path, line));
             }
-        }
+        });
     }
 }
 
@@ -118,53 +124,36 @@ pub fn unset(environment: &mut Vec<Variable>, unset: &[String]) {
     });
 }
 
-/// The words of a command line as systemd hands them on: `${NAME}` within a word becomes the
-/// variable's value, `$NAME` as a whole word becomes its value's words, `$$` a dollar. What is not
-/// set becomes nothing. `arguments` is what [`parse`] or systemd's `ExecStart` property gave.
-pub fn substitute(arguments: &[String], environment: &[Variable]) -> Vec<String> {
-    let value = |name: &str| {
-        let last = environment.iter().rev().find(|variable| variable.name == name);
-        last.map_or("", |variable| variable.value.as_str())
-    };
-    let mut out: Vec<String> = Vec::with_capacity(arguments.len());
-    for argument in arguments {
-        match argument.strip_prefix('$') {
-            Some(name) if is_name(name) => out.extend(words(value(name))),
-            _ => out.push(substitute_within(argument, value)),
-        }
-        if out.len() >= MAX_ITEMS {
-            break;
-        }
-    }
-    out
-}
-
-fn substitute_within<'a>(argument: &'a str, value: impl Fn(&'a str) -> &'a str) -> String {
-    let mut out = String::with_capacity(argument.len());
-    let mut rest = argument;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        let name = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
-        rest = match name {
-            Some((name, tail)) if is_name(name) && out.len() < MAX_SIZE => {
-                out.push_str(value(name));
-                tail
-            }
-            _ => {
-                out.push('$');
-                after.strip_prefix('$').unwrap_or(after)
-            }
-        };
-    }
-    out.push_str(rest);
-    out
-}
-
 impl Service {
+    /// Whether there is room for what an assignment says. What was emptied or replaced counts as
+    /// well: nobody writes that much.
+    fn takes(&mut self, words: &[String], origin: &Origin) -> bool {
+        let size = words.iter().map(|word| word.len() + 1).sum::<usize>();
+        self.size = self.size.saturating_add(size);
+        let fits = self.size <= MAX_TOGETHER;
+        if !fits {
+            self.left_out.get_or_insert_with(|| origin.clone());
+        }
+        fits
+    }
+
     fn assign(&mut self, unit: &str, key: &str, value: &str, origin: &Origin) {
+        const KEYS: [&str; 5] =
+            ["ExecStart", "Environment", "PassEnvironment", "UnsetEnvironment", "EnvironmentFile"];
+        if !KEYS.contains(&key) {
+            return;
+        }
+        let words = match key {
+            // A path with blanks is one.
+            "EnvironmentFile" => vec![expand(unit, value)],
+            _ => expanded(unit, value),
+        };
+        if !self.takes(&words, origin) {
+            return;
+        }
         match key {
             "ExecStart" => {
-                let mut words = words(value).into_iter().map(|word| expand(unit, &word));
+                let mut words = words.into_iter();
                 // `-`, `@`, `:`, `+` and `!` change how it is run, not what is run.
                 let binary = words
                     .next()
@@ -175,8 +164,7 @@ impl Service {
             }
             "Environment" if value.is_empty() => self.environment.clear(),
             "Environment" => {
-                for word in words(value) {
-                    let word = expand(unit, &word);
+                for word in words {
                     let Some((name, value)) = word.split_once('=') else { continue };
                     if is_name(name) && self.environment.len() < MAX_ITEMS {
                         self.environment.push(Variable {
@@ -190,22 +178,26 @@ impl Service {
             "PassEnvironment" if value.is_empty() => self.passed.clear(),
             "PassEnvironment" => {
                 let room = MAX_ITEMS.saturating_sub(self.passed.len());
-                let names = words(value).into_iter().map(|word| expand(unit, &word));
-                let names = names.filter(|name| is_name(name)).take(room);
-                self.passed.extend(names.map(|name| (name, origin.clone())));
+                for name in words.into_iter().filter(|name| is_name(name)).take(room) {
+                    // Named twice it is passed once.
+                    if !self.passed.iter().any(|(known, _)| *known == name) {
+                        self.passed.push((name, origin.clone()));
+                    }
+                }
             }
             "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
             "UnsetEnvironment" => {
                 let room = MAX_ITEMS.saturating_sub(self.unset.len());
-                self.unset.extend(words(value).iter().map(|word| expand(unit, word)).take(room));
+                self.unset.extend(words.into_iter().take(room));
             }
             "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
             "EnvironmentFile" if self.environment_files.len() < MAX_ITEMS => {
+                let value = words.concat();
                 let (optional, path) = match value.strip_prefix('-') {
                     Some(path) => (true, path),
-                    None => (false, value),
+                    None => (false, value.as_str()),
                 };
-                let path = expand(unit, path.trim_start());
+                let path = path.trim_start().to_owned();
                 // systemd refuses the line otherwise.
                 if path.starts_with('/') {
                     let origin = origin.clone();
@@ -219,8 +211,7 @@ impl Service {
 
 /// Lines with their continuations joined, without comments and empty ones; each with the number
 /// of its first line.
-fn logical_lines(content: &str) -> Vec<(u32, String)> {
-    let mut lines = Vec::new();
+fn each_logical_line(content: &str, then: &mut dyn FnMut(u32, &str)) {
     let mut pending: Option<(u32, String)> = None;
     for (number, line) in (1u32..).zip(content.lines()) {
         let trimmed = line.trim_start();
@@ -237,17 +228,18 @@ fn logical_lines(content: &str) -> Vec<(u32, String)> {
             }
             None => {
                 text.push_str(line);
-                lines.push((start, text.trim().to_owned()));
+                then(start, text.trim());
             }
         }
     }
-    lines.extend(pending.map(|(start, text)| (start, text.trim().to_owned())));
-    lines
+    if let Some((start, text)) = pending {
+        then(start, text.trim());
+    }
 }
 
 /// A value as words, by systemd's quoting: single and double quotes, and C escapes in both and
 /// outside.
-fn words(value: &str) -> Vec<String> {
+pub(super) fn words(value: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -308,6 +300,20 @@ fn unescape(chars: &mut std::str::Chars<'_>, out: &mut String) {
         '\\' | '"' | '\'' => out.push(c),
         other => out.extend(['\\', other]),
     }
+}
+
+/// The words of a value with their specifiers, as many as a program could be started with.
+fn expanded(unit: &str, value: &str) -> Vec<String> {
+    let mut size = 0;
+    let words = words(value).into_iter().map(|word| expand(unit, &word));
+    // One too many, so that it is known.
+    words
+        .take_while(|word| {
+            let fits = size <= MAX_TOGETHER;
+            size += word.len() + 1;
+            fits
+        })
+        .collect()
 }
 
 /// The specifiers that a unit's name answers; others stay as they are.

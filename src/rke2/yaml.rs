@@ -8,8 +8,8 @@
 
 use serde_saphyr::granit_parser::{ErrorKind, ScanError};
 
-use super::scalar;
 use super::tree::{Kind, MAX_DEPTH, Node, Tree};
+use super::{scalar, shown};
 
 /// The largest configuration file that is read, in bytes.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
@@ -27,6 +27,20 @@ pub(super) struct Entry {
     /// Of the key.
     pub(super) line: u32,
     pub(super) value: Value,
+}
+
+impl Entry {
+    /// What it takes in memory where it came from `file`, each value with its place.
+    pub(super) fn size(&self, file: &str) -> usize {
+        /// Of a value: the text, the file, the line, and the key once more.
+        const EACH: usize = 128;
+        let each = EACH + file.len() + self.key.len();
+        match &self.value {
+            Value::Null => each,
+            Value::Text(text) => each + text.len(),
+            Value::List(items) => items.iter().map(|item| each + item.text.len()).sum(),
+        }
+    }
 }
 
 /// A value as text.
@@ -250,10 +264,8 @@ impl Tree {
             Kind::Merge => "<<",
             Kind::Scalar(text) => text.as_deref().unwrap_or_default(),
         };
-        let shown = match text.char_indices().nth(7) {
-            Some((cut, _)) if text.len() > 10 => format!("{}...", &text[..cut]),
-            _ => text.to_owned(),
-        };
+        // Where RKE2's library has the value itself, which may be a token.
+        let shown = shown::beginning(text);
         format!("{} `{shown}`", scalar::resolve(text).tag())
     }
 
@@ -331,6 +343,8 @@ impl Tree {
             }
             return;
         }
+        // No loop goes on when it is long enough, or each of the levels above would add its own.
+        let is_short = |out: &String| out.len() <= MAX_PRINTED;
         match &self.nodes[index].kind {
             Kind::Scalar(text) => {
                 out.extend(text.as_deref().unwrap_or("<nil>").chars().take(MAX_PRINTED));
@@ -338,7 +352,10 @@ impl Tree {
             Kind::Merge => out.push_str("<<"),
             Kind::Sequence(items) => {
                 out.push('[');
-                for (position, &item) in items.iter().enumerate().take(MAX_PRINTED) {
+                for (position, &item) in items.iter().enumerate() {
+                    if !is_short(out) {
+                        break;
+                    }
                     if position > 0 {
                         out.push(' ');
                     }
@@ -348,7 +365,10 @@ impl Tree {
             }
             Kind::Mapping(children) => {
                 out.push('[');
-                for (position, pair) in children.chunks_exact(2).enumerate().take(MAX_PRINTED) {
+                for (position, pair) in children.chunks_exact(2).enumerate() {
+                    if !is_short(out) {
+                        break;
+                    }
                     if position > 0 {
                         out.push(' ');
                     }

@@ -10,6 +10,7 @@ use nodeguard::controls::rke2_config::{Facts, Units, judge};
 use nodeguard::controls::{sysctl, sysctl_conf};
 use nodeguard::model::{Origin, Role};
 use nodeguard::render::settings;
+use nodeguard::rke2::exec;
 use nodeguard::rke2::unit::{self, UnitText};
 use nodeguard::rke2::{
     DEFAULT_CONFIG, FileContent, Inputs, SourceFile, config_path, env_file, explain, resolve,
@@ -277,7 +278,7 @@ fn unit_files(input: &[u8]) -> u64 {
         }
         assert!(!variable.name.is_empty() && !variable.name.contains('='), "{variable:?}");
     }
-    let arguments = unit::substitute(&service.arguments, &environment);
+    let arguments = exec::command_line(&service.arguments, &environment).words;
     let path = config_path(&arguments, service.exec_start.as_ref(), &environment);
     let inputs = Inputs { path, arguments, environment, ..Inputs::none(Role::Server) };
     let config = resolve(&inputs);
