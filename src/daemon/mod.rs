@@ -142,7 +142,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         daemon.is_not_kept(&e);
     }
     // After READY: RKE2 waits for that, and nobody waits for the bus.
-    tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
+    bus::serve_aside(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake);
 
     let mut mounts = MountEvents::new();
     let mut every = daemon.poll_interval();
@@ -175,7 +175,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(Why::Paced),
-            Event::Request(request) => daemon.answer(queued(request, &mut requested).await),
+            Event::Request(request) => daemon.answer(queued(request, &mut requested)),
             Event::Tick(Ok(())) => daemon.tick(),
             Event::Tick(Err(source)) => {
                 return Err(DaemonError::SetUp { what: "the clock", source });
@@ -192,7 +192,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             }
         }
         daemon.service.turned();
-        // The bus's task has its turn, however many events there are.
+        // The runtime has its turn, which brings signals and ticks, however many events there are.
         tokio::task::yield_now().await;
     }
     daemon.service.stopping();
@@ -204,15 +204,10 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 /// A request and all that wait behind it: one pass that begins now is fresh to all of them. Gates
 /// that give up and are started again would otherwise have the daemon make a pass for each, for
 /// ever behind.
-async fn queued(first: Request, requested: &mut mpsc::Receiver<Request>) -> Vec<Request> {
-    /// Turns that it takes the bus's task to bring what lies in its socket.
-    const TURNS: usize = 16;
+fn queued(first: Request, requested: &mut mpsc::Receiver<Request>) -> Vec<Request> {
     let mut requests = vec![first];
-    for _ in 0..TURNS {
-        while let Ok(request) = requested.try_recv() {
-            requests.push(request);
-        }
-        tokio::task::yield_now().await;
+    while let Ok(request) = requested.try_recv() {
+        requests.push(request);
     }
     requests
 }
@@ -449,12 +444,12 @@ mod tests {
                 requests.try_send(request).unwrap();
             }
             let first = requested.recv().await.unwrap();
-            assert_eq!(queued(first, &mut requested).await.len(), 10);
+            assert_eq!(queued(first, &mut requested).len(), 10);
 
             let (reply, _answer) = oneshot::channel();
             requests.try_send(Request::Check(reply)).unwrap();
             let first = requested.recv().await.unwrap();
-            assert_eq!(queued(first, &mut requested).await.len(), 1);
+            assert_eq!(queued(first, &mut requested).len(), 1);
         });
     }
 }
