@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::MAX_REQUESTS;
 
-/// Calls that are being answered: what they take of our memory, an answer each, is this often as
-/// much as a report may have. An answer takes microseconds, so more are there at once only while
-/// the bus does not read.
-const AT_ONCE: usize = 16;
+/// Calls that are being answered. An answer takes microseconds, so there are so many only while the
+/// bus reads slowly, and each of them may be as long as a report, in our memory and before the next
+/// signal.
+const AT_ONCE: usize = 4;
 /// The same of those that ask for a pass, which wait for it. Half of them wait, the others are
 /// being told that so many wait already.
 const PASSES_AT_ONCE: usize = 2 * MAX_REQUESTS;
@@ -104,7 +104,11 @@ impl Calls {
         };
         let key = (caller.to_owned(), serial);
         if !may || !self.has_room(kind, now) || self.open.contains_key(&key) {
-            return if wanted && self.refusals.take(1, now) { Verdict::Refuse } else { Verdict::Drop };
+            return if wanted && self.refusals.take(1, now) {
+                Verdict::Refuse
+            } else {
+                Verdict::Drop
+            };
         }
         self.open.insert(key, Open { kind, since: now, wanted });
         Verdict::Answer

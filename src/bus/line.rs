@@ -64,10 +64,11 @@ impl Line {
             For::Guest => (flow::of_a_guest(stream), mpsc::channel(1).1),
             For::Host => flow::of_the_host(stream),
         };
-        let connection = prepare(Builder::socket(split).method_timeout(CALL_LIMIT))
-            .build()
-            .await
-            .map_err(|source| LineError::Handshake { address: address.clone(), source })?;
+        let connection =
+            prepare(Builder::socket(split).method_timeout(CALL_LIMIT))
+                .build()
+                .await
+                .map_err(|source| LineError::Handshake { address: address.clone(), source })?;
         guard.into_line(connection, refused, address)
     }
 

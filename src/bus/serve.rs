@@ -238,7 +238,8 @@ async fn changed(
 
 /// Tells a caller that his call is one too many.
 async fn refuse(to: &Connection, call: &Message) -> zbus::Result<()> {
-    let why = "nodeguard is asked more than it answers; the report is in /run/nodeguard/report.json";
+    let why =
+        "nodeguard is asked more than it answers; the report is in /run/nodeguard/report.json";
     to.reply_dbus_error(&call.header(), fdo::Error::LimitsExceeded(why.into())).await
 }
 
