@@ -150,7 +150,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         daemon.is_not_kept(&e);
     }
     // After READY: RKE2 waits for that, and nobody waits for the bus.
-    tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
+    bus::serve_aside(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake);
 
     let mut mounts = MountEvents::new();
     let mut every = daemon.poll_interval();
@@ -186,11 +186,12 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             }
             Event::Due => daemon.look(Why::Paced),
             Event::Gate(ask) => {
-                let asks = queued(ask, &mut asked, ASKS_TURNS).await;
+                let asks = queued(ask, &mut asked).await;
                 daemon.answer(waiting(&mut requested), asks);
             }
             Event::Request(request) => {
-                let requests = queued(request, &mut requested, REQUEST_TURNS).await;
+                let mut requests = vec![request];
+                requests.extend(waiting(&mut requested));
                 daemon.answer(requests, waiting(&mut asked));
             }
             Event::Tick(Ok(())) => {
@@ -212,7 +213,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             }
         }
         daemon.service.turned();
-        // The bus's task has its turn, however many events there are.
+        // The runtime has its turn, which brings signals and ticks, however many events there are.
         tokio::task::yield_now().await;
     }
     daemon.service.stopping();
@@ -221,23 +222,22 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     Ok(())
 }
 
-/// Turns that it takes the bus's task, and the gates' tasks, to bring what lies in their sockets.
-const REQUEST_TURNS: usize = 16;
+/// Turns that it takes the gates' tasks to bring what lies in their sockets.
 const ASKS_TURNS: usize = 4;
 
-/// A request and all that wait behind it: one pass that begins now is fresh to all of them. Gates
-/// that give up and are started again would otherwise have the daemon make a pass for each, for
-/// ever behind.
-async fn queued<T>(first: T, more: &mut mpsc::Receiver<T>, turns: usize) -> Vec<T> {
+/// A gate that asks and all that wait behind it: one pass that begins now is fresh to all of them.
+/// Gates that give up and are started again would otherwise have the daemon make a pass for each,
+/// for ever behind.
+async fn queued<T>(first: T, more: &mut mpsc::Receiver<T>) -> Vec<T> {
     let mut all = vec![first];
-    for _ in 0..turns {
+    for _ in 0..ASKS_TURNS {
         all.extend(waiting(more));
         tokio::task::yield_now().await;
     }
     all
 }
 
-/// Those that are there.
+/// Those that are there; requests of the bus come from another thread.
 fn waiting<T>(queue: &mut mpsc::Receiver<T>) -> Vec<T> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
@@ -482,12 +482,12 @@ mod tests {
                 requests.try_send(request).unwrap();
             }
             let first = requested.recv().await.unwrap();
-            assert_eq!(queued(first, &mut requested, REQUEST_TURNS).await.len(), 10);
+            assert_eq!(queued(first, &mut requested).await.len(), 10);
 
             let (reply, _answer) = oneshot::channel();
             requests.try_send(Request::Check(reply)).unwrap();
             let first = requested.recv().await.unwrap();
-            assert_eq!(queued(first, &mut requested, REQUEST_TURNS).await.len(), 1);
+            assert_eq!(queued(first, &mut requested).await.len(), 1);
         });
     }
 }
