@@ -17,7 +17,7 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{account, account_image, account_locks, accounts, tree};
+use super::{account, account_image, accounts, image_locks, tree};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -136,7 +136,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
 /// for whoever holds the locks next.
 pub fn tidy(root: &Root) {
     if !root.is_live() {
-        account_locks::tidy(root);
+        image_locks::tidy(root);
     }
 }
 

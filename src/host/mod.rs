@@ -17,6 +17,7 @@ pub mod elsewhere;
 pub mod files;
 pub mod gate_look;
 mod home;
+mod image_locks;
 mod inode;
 pub mod mend;
 mod mountinfo;
