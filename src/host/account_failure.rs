@@ -109,20 +109,24 @@ fn lock(root: &Root, words: &str) -> Option<Obstacle> {
     }
 }
 
+/// Whether one of the files is immutable, or may only grow.
+pub(super) fn fixed(root: &Root) -> Option<Obstacle> {
+    WRITTEN.iter().find_map(|path| {
+        let path = Path::new(path);
+        let fd = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        obstacle::attribute(&fd, path)
+    })
+}
+
 /// Whether the files, or the file system they are on, cannot be written.
 fn files(root: &Root) -> Option<Obstacle> {
-    let open = |path: &Path| root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok();
     let etc = Path::new("/etc");
     let directory = root.open(etc, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
     if obstacle::is_read_only(&directory) {
         let what = obstacle::what_is_read_only(&directory);
         return Some(Obstacle::ReadOnly { path: etc.into(), what });
     }
-    let attribute = |path: &&str| {
-        let path = Path::new(*path);
-        open(path).and_then(|fd| obstacle::attribute(&fd, path))
-    };
-    if let Some(found) = WRITTEN.iter().find_map(attribute) {
+    if let Some(found) = fixed(root) {
         return Some(found);
     }
     let odd = WRITTEN[1..].iter().find(|path| {

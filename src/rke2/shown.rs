@@ -129,7 +129,7 @@ pub fn value(flag: &str, value: &str) -> String {
         Some(Kind::Name) => name(value).to_owned(),
         Some(Kind::Word) if is_word(value) => plain(),
         Some(Kind::Path) if value.starts_with('/') && is_path(value) => plain(),
-        Some(Kind::Directory) if is_path(value) => plain(),
+        Some(Kind::Directory) if is_directory(value) => plain(),
         Some(Kind::Address) => address(value),
         Some(Kind::Source) => source(value),
         Some(Kind::Database) => match value.split_once("://") {
@@ -169,7 +169,7 @@ pub fn name(name: &str) -> &str {
 pub fn source(source: &str) -> String {
     if source.contains("://") {
         address(source)
-    } else if is_path(source) {
+    } else if source.starts_with('/') && is_path(source) {
         source.to_owned()
     } else {
         HIDDEN.to_owned()
@@ -249,6 +249,12 @@ pub(super) fn beginning(text: &str) -> String {
 fn is_word(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:/,+*[]".contains(c))
         && !text.contains("//")
+}
+
+/// A relative one is no directory but a mistake, and has to look the more like one.
+fn is_directory(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    is_path(text) && (text.starts_with('/') || text.chars().all(plain))
 }
 
 /// Neither a command line nor an address that lost a slash.
