@@ -93,7 +93,13 @@ pub struct Watch {
 pub struct Guard {
     pub dir: PathBuf,
     pub tls_dir: PathBuf,
+    /// What the tree belongs to now.
     pub owner: Owner,
+    /// What it belongs to from RKE2's next start on. Another one than `owner` while an etcd runs with
+    /// the number that the account had before.
+    pub account: Owner,
+    /// Of the static pod etcd: what RKE2 writes when it has given the tree away.
+    pub manifest: PathBuf,
 }
 
 /// What decides which controls there are and what they want.
@@ -270,16 +276,23 @@ impl Engine {
                         return facts.map_or_else(Vec::new, |facts| etcd_data_dir::judge(&facts));
                     }
                     Sight::After(tree) => Some(tree),
-                    Sight::Last => last.take().and_then(|last: etcd_data_dir::Facts| last.tree),
+                    Sight::Last => {
+                        last.as_ref().and_then(|last: &etcd_data_dir::Facts| last.tree.clone())
+                    }
                     Sight::Glance | Sight::Look => None,
                 };
                 let version = node.version.as_ref();
+                // What was measured by another owner tells nothing by this one: meanwhile RKE2 may
+                // have given the tree away.
+                let known = known.zip(last.as_ref().map(|last| last.owner));
                 last = engine.data_dir(&config, version, known, enough, on_directory);
                 let Some(facts) = &last else { return Vec::new() };
                 watch.guard = (safe && facts.unsafe_path.is_none()).then(|| Guard {
                     dir: facts.dir.clone(),
                     tls_dir: facts.tls_dir.clone(),
                     owner: facts.owner,
+                    account: facts.account,
+                    manifest: facts.manifest.clone(),
                 });
                 etcd_data_dir::judge(facts)
             });
@@ -296,26 +309,23 @@ impl Engine {
         Pass { report: self.report(&node, controls, corrections), watch, undone }
     }
 
-    /// `known`: facts of the tree, which is not walked then. `enough`: see [`Look`].
+    /// `known`: facts of the tree by this owner, which is not walked then. `enough`: see [`Look`].
     fn data_dir(
         &self,
         config: &Config,
         version: Option<&Version>,
-        mut known: Option<TreeFacts>,
+        mut known: Option<(TreeFacts, Owner)>,
         enough: u64,
         on_directory: OnDirectory<'_>,
     ) -> Option<etcd_data_dir::Facts> {
         observe::data_dir(&self.root, config, version, &mut |dir, owner| {
-            if let Some(tree) = known.take() {
+            if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
             let spared = apply::spared(&self.held, dir);
-            tree::observe(
-                &self.root,
-                dir,
-                Look { spared: &spared, enough, ..Look::whole(owner) },
-                on_directory,
-            )
+            let mounts = &config.etcd_pod_mounts();
+            let look = Look { spared: &spared, enough, mounts, ..Look::whole(owner) };
+            tree::observe(&self.root, dir, look, on_directory)
         })
     }
 

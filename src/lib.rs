@@ -29,6 +29,7 @@ pub mod engine;
 
 pub mod attribution;
 pub mod bus;
+pub mod gate;
 pub mod journal;
 pub mod mounts;
 pub mod pacing;
@@ -38,3 +39,6 @@ pub mod watch;
 
 pub mod cli;
 pub mod daemon;
+
+#[cfg(test)]
+mod hostile_image;

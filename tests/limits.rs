@@ -1,255 +1,335 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What files that make much of little cost: memory and time of the program itself, on trees that
-//! are made for it. Each is within the limits, and says what was left out.
+//! docs/limits.md is the code's own: every number and every duration that is a constant in `src/`
+//! has a row with its value, every row has its constant, and every test that is named exists.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-/// Of a debug build, above what an ordinary tree costs. The daemon has 256 MiB.
-const MEMORY_KIB: u64 = 48 * 1024;
+const PAGE: &str = "docs/limits.md";
 
-/// Of a debug build on a machine that does something else as well.
-const TIME: Duration = Duration::from_secs(30);
+/// Limits that no test goes beyond. Lower it when one gets a test; a new limit comes with its own.
+const WITHOUT_A_TEST: usize = 39;
 
-struct Image(tempfile::TempDir);
-
-impl Image {
-    fn new() -> Self {
-        let image = Self(tempfile::tempdir().unwrap());
-        image.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");
-        image.write("etc/group", "root:x:0:\n");
-        image.unit("ExecStart=/usr/local/bin/rke2 server\n");
-        image
-    }
-
-    fn unit(&self, service: &str) {
-        let text = format!("[Service]\nEnvironmentFile=-/etc/default/%N\n{service}");
-        self.write("usr/local/lib/systemd/system/rke2-server.service", &text);
-        self.write("etc/systemd/system/multi-user.target.wants/rke2-server.service", "");
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path: PathBuf = self.0.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn drop_in(&self, name: &str, text: &str) {
-        self.write(&format!("etc/rancher/rke2/config.yaml.d/{name}.yaml"), text);
-    }
-
-    /// The most memory in KiB, and the report. The program is looked at while it waits for somebody
-    /// to read what it prints, which is when it has done all its work.
-    fn cost(&self, words: &[&str]) -> (u64, String) {
-        let (mut read, write) = full_pipe();
-        let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
-            .args(words)
-            .arg("--root")
-            .arg(self.0.path())
-            .stdout(Stdio::from(write))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let proc = PathBuf::from(format!("/proc/{}", child.id()));
-        while !waits_for_a_reader(&proc) {
-            assert!(began.elapsed() < TIME, "{words:?}");
-            assert_eq!(child.try_wait().unwrap(), None, "it printed nothing");
-            std::thread::yield_now();
-        }
-        let took = began.elapsed();
-        let peak = peak(&proc);
-        let mut text = Vec::new();
-        read.read_to_end(&mut text).unwrap();
-        child.wait().unwrap();
-        println!("figure: {words:?} {} KiB, {} ms", peak, took.as_millis());
-        (peak, String::from_utf8_lossy(&text).trim_start_matches('\0').to_owned())
-    }
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A pipe without room.
-fn full_pipe() -> (PipeReader, PipeWriter) {
-    /// What Linux gives a pipe (pipe(7)).
-    const SIZE: usize = 64 * 1024;
-    let (read, mut write) = std::io::pipe().unwrap();
-    write.write_all(&[0; SIZE]).unwrap();
-    (read, write)
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-fn waits_for_a_reader(proc: &Path) -> bool {
-    fs::read_to_string(proc.join("wchan")).is_ok_and(|place| place.contains("pipe_write"))
-}
-
-fn peak(proc: &Path) -> u64 {
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-/// Looked at and explained, within the limits; each report has these words in it.
-#[track_caller]
-fn bounded(image: &Image, words: &[&str]) {
-    let (usual, _) = Image::new().cost(&["check", "--json"]);
-    for command in [&["check", "--json"][..], &["explain", "rke2", "--json"]] {
-        let (peak, report) = image.cost(command);
-        assert!(peak < usual + MEMORY_KIB, "{command:?}: {peak} KiB, {usual} KiB otherwise");
-        for words in words.iter().filter(|_| command[0] == "check") {
-            assert!(report.contains(words), "{words}: {:.2000}", report);
+/// The Rust files below a folder, by their paths in the repository.
+fn rust_files(folder: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut pending: Vec<PathBuf> = vec![repository().join(folder)];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                out.push(path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned());
+            }
         }
     }
+    out.sort();
+    out
 }
 
-#[test]
-fn a_variable_in_two_thousand_arguments() {
-    for (size, code) in
-        [(512 << 10, "config-invalid"), (3500, "config-invalid"), (1200, "config-unread")]
-    {
-        let image = Image::new();
-        image.write("etc/default/rke2-server", &format!("A={}\n", "x".repeat(size)));
-        for argument in ["${A}", "$A", "--x=${A}${A}"] {
-            let arguments = format!(" {argument}").repeat(2000);
-            image.unit(&format!("ExecStart=/usr/local/bin/rke2 server{arguments}\n"));
-            let long = if code == "config-invalid" || argument.starts_with("--") && size > 3000 {
-                "Argument list too long"
-            } else {
-                "longer than 2097152 bytes"
-            };
-            bounded(&image, &[code, long]);
+/// What a constant or a row says: a plain number, or milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    Number(f64),
+    Milliseconds(f64),
+}
+
+/// The right side of a constant's declaration: numbers with `*`, `<<` and `+`, or a duration.
+fn evaluated(code: &str) -> Option<Value> {
+    let code = code.trim().trim_end_matches(';').trim();
+    let inside = |code: &str, function: &str| {
+        let at = code.find(function)?;
+        number(code[at + function.len()..].trim_end_matches(')'))
+    };
+    for (function, unit) in [
+        ("from_secs(", 1000.0),
+        ("from_millis(", 1.0),
+        ("from_micros(", 0.001),
+        ("from_mins(", 60_000.0),
+    ] {
+        if code.contains(function) {
+            return Some(Value::Milliseconds(inside(code, function)? * unit));
         }
     }
+    if let Some(fields) = code.strip_prefix("Timespec {") {
+        let field = |name: &str| number(fields.split(name).nth(1)?.split([',', '}']).next()?);
+        return Some(Value::Milliseconds(field("tv_sec:")? * 1000.0 + field("tv_nsec:")? / 1e6));
+    }
+    number(code).map(Value::Number)
+}
+
+fn number(code: &str) -> Option<f64> {
+    let plain = |word: &str| -> Option<f64> {
+        let word = word.trim().replace('_', "");
+        match word.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).ok().map(f64::from),
+            None => word.parse().ok(),
+        }
+    };
+    if let Some((left, right)) = code.split_once("<<") {
+        return Some(number(left)? * number(right)?.exp2());
+    }
+    let factors = |term: &str| term.split('*').map(plain).product::<Option<f64>>();
+    code.split('+').map(factors).sum()
+}
+
+/// A value as a person writes it (`256 KiB`, `16,384`, `50 ms`), or as a unit file does (`64M`).
+fn told(text: &str) -> Option<(f64, String)> {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || ",._".contains(c))).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number = number.replace([',', '_'], "").parse::<f64>().ok()?;
+    let unit = unit.trim_start();
+    let unit = unit.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    Some((number, unit.to_owned()))
+}
+
+/// Whether a row tells the value.
+fn tells(text: &str, value: Value) -> bool {
+    let Some((number, unit)) = told(text) else { return false };
+    match (value, unit.as_str()) {
+        (Value::Milliseconds(ms), "ms") => number == ms,
+        (Value::Milliseconds(ms), "s") => number * 1000.0 == ms,
+        (Value::Milliseconds(ms), "min") => number * 60_000.0 == ms,
+        (Value::Milliseconds(_), _) => false,
+        (Value::Number(n), "KiB" | "K") => number * 1024.0 == n,
+        (Value::Number(n), "MiB" | "M") => number * 1024.0 * 1024.0 == n,
+        // A constant may be a number of seconds.
+        (Value::Number(n), "min") => number * 60.0 == n,
+        (Value::Number(n), _) => number == n,
+    }
+}
+
+/// How a row would tell it.
+fn as_told(value: Value) -> String {
+    match value {
+        Value::Milliseconds(ms) if ms % 1000.0 == 0.0 => format!("{} s", ms / 1000.0),
+        Value::Milliseconds(ms) => format!("{ms} ms"),
+        Value::Number(n) if n >= 1_048_576.0 && n % 1_048_576.0 == 0.0 => {
+            format!("{} MiB", n / 1_048_576.0)
+        }
+        Value::Number(n) => format!("{n}"),
+    }
+}
+
+/// The constants of a file that are numbers or durations, wherever they are declared in it, its
+/// tests left out.
+fn constants(text: &str) -> Vec<(String, String)> {
+    let code = text.split("\n#[cfg(test)]").next().unwrap();
+    let mut found = Vec::new();
+    let mut lines = code.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        let line = match line.strip_prefix("pub") {
+            // `pub const`, `pub(super) const`.
+            Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest),
+            None => line,
+        };
+        let Some(rest) = line.strip_prefix("const ").or_else(|| line.strip_prefix("static "))
+        else {
+            continue;
+        };
+        let Some((name, rest)) = rest.split_once(':') else { continue };
+        let (kind, mut value) = match rest.split_once('=') {
+            Some((kind, value)) => (kind.trim().to_owned(), value.to_owned()),
+            None => continue,
+        };
+        while !value.trim_end().ends_with(';') {
+            match lines.next() {
+                Some(more) => value += more.trim(),
+                None => break,
+            }
+        }
+        let numeric = [
+            "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "isize", "f32",
+            "f64", "c_int",
+        ];
+        let last = kind.rsplit("::").next().unwrap_or_default();
+        if numeric.contains(&last) || ["Duration", "Timespec"].contains(&last) {
+            found.push((name.trim().to_owned(), value));
+        }
+    }
+    found
+}
+
+/// `NAME=value` in a file that has no constants: a unit, an attribute.
+fn assigned(text: &str, name: &str) -> Option<Value> {
+    let found = text.lines().find_map(|line| {
+        let at = line.find(name)?;
+        line[at + name.len()..].trim_start().strip_prefix('=')
+    })?;
+    let (number, unit) = told(found.trim_start())?;
+    match unit.as_str() {
+        "ms" => Some(Value::Milliseconds(number)),
+        "s" => Some(Value::Milliseconds(number * 1000.0)),
+        "min" => Some(Value::Milliseconds(number * 60_000.0)),
+        "K" => Some(Value::Number(number * 1024.0)),
+        "M" => Some(Value::Number(number * 1024.0 * 1024.0)),
+        _ => Some(Value::Number(number)),
+    }
+}
+
+/// One line of the page.
+struct Row {
+    /// Empty where it is no limit.
+    value: String,
+    /// `file: NAME`.
+    constant: String,
+    tests: Vec<String>,
+}
+
+fn rows() -> Vec<Row> {
+    let unquoted = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let rows: Vec<Row> = read(PAGE)
+        .lines()
+        .filter(|line| line.starts_with('|') && line.contains('`') && line.contains(": "))
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            match cells[..] {
+                [_, value, constant, _, tests] => Row {
+                    value: value.to_owned(),
+                    constant: unquoted(constant),
+                    tests: tests.split("<br>").map(unquoted).collect(),
+                },
+                [constant, _] => {
+                    Row { value: String::new(), constant: unquoted(constant), tests: Vec::new() }
+                }
+                _ => panic!("{PAGE}: a row has five columns, or two: {line}"),
+            }
+        })
+        .collect();
+    assert!(rows.len() > 100, "the tables of {PAGE} were found");
+    rows
 }
 
 #[test]
-fn specifiers_and_many_drop_ins_of_a_unit() {
-    let image = Image::new();
-    let names = "%n".repeat(250_000);
-    image.unit(&format!("Environment=A={names}\nExecStart=/usr/local/bin/rke2 server\n"));
-    bounded(&image, &["config-unread", "longer than 2097152 bytes"]);
-
-    let image = Image::new();
-    image.unit(&format!("ExecStart=/usr/local/bin/rke2 server {}\n", "x".repeat(1 << 20)));
-    bounded(&image, &["config-unread", "is larger than 1048576 bytes"]);
-
-    let image = Image::new();
-    let megabyte = format!("[Service]\nEnvironment=A={}\n", "x".repeat(1_000_000));
-    for n in 0..40 {
-        image.write(&format!("etc/systemd/system/rke2-server.service.d/{n}.conf"), &megabyte);
+fn every_number_in_the_source_has_its_row() {
+    let told: BTreeSet<String> = rows().into_iter().map(|row| row.constant).collect();
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for file in rust_files("src") {
+        for (name, code) in constants(&read(&file)) {
+            seen += 1;
+            if !told.contains(&format!("{file}: {name}")) {
+                let value = evaluated(&code).map_or_else(|| code.trim().to_owned(), as_told);
+                missing.push(format!("| WHAT | {value} | `{file}: {name}` | WHY | `FILE: TEST` |"));
+            }
+        }
     }
-    bounded(&image, &["config-unread", "more than 4194304 bytes in all unit files"]);
-
-    let image = Image::new();
-    let lines = "Environment=A=1\n".repeat(60_000);
-    image.unit(&format!("{lines}ExecStart=/usr/local/bin/rke2 server\n"));
-    bounded(&image, &[]);
-}
-
-#[test]
-fn many_environment_files_and_one_named_often() {
-    let image = Image::new();
-    for n in 0..40 {
-        let text = format!("A{n}={}\n", "x".repeat(1_000_000));
-        image.write(&format!("etc/env/{n}.env"), &text);
-    }
-    image.unit("EnvironmentFile=/etc/env/*.env\nExecStart=/usr/local/bin/rke2 server\n");
-    bounded(&image, &["config-unread", "more environment files"]);
-
-    let often = "EnvironmentFile=/etc/env/0.env\n".repeat(4096);
-    image.unit(&format!("{often}ExecStart=/usr/local/bin/rke2 server\n"));
-    bounded(&image, &["config-unread", "more environment files"]);
-}
-
-#[test]
-fn anchors_nested_deeply_and_printed_often() {
-    // Sixty levels of sixty keys each, of which Go would print every one, seven thousand times.
-    let mut text = String::from("a: &a ");
-    for level in 0..60 {
-        let keys: String = (0..60).map(|key| format!("k{key}: v, ")).collect();
-        text += &format!("{{{keys} n{level}: ");
-    }
-    text += &format!("x{}\n", "}".repeat(60));
-    text += &format!("tls-san: [{}]\n", "*a, ".repeat(7000));
-    let image = Image::new();
-    image.write("etc/rancher/rke2/config.yaml", &text);
-    bounded(&image, &["config-invalid", "document contains excessive aliasing"]);
-
-    let image = Image::new();
-    image.write(
-        "etc/rancher/rke2/config.yaml",
-        &text.replace(&"*a, ".repeat(7000), &"*a, ".repeat(40)),
+    assert!(seen > 100, "the constants were found: {seen}");
+    assert!(
+        missing.is_empty(),
+        "{PAGE} lacks these rows; put each below its subject, or, as `| constant | what it is |`, \
+         below \"Numbers that are no limits\":\n{}",
+        missing.join("\n")
     );
-    bounded(&image, &[]);
+}
 
-    let image = Image::new();
-    let long = "x".repeat(100_000);
-    image.write(
-        "etc/rancher/rke2/config.yaml",
-        &format!("a: &a {long}\n{}", "tls-san+: *a\n".repeat(9000)),
+#[test]
+fn every_row_has_its_constant_and_tells_its_value() {
+    let mut wrong = Vec::new();
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let mut once = BTreeSet::new();
+    for row in rows() {
+        let Some((file, name)) = row.constant.split_once(": ") else {
+            wrong.push(format!("`{}` is not `file: NAME`", row.constant));
+            continue;
+        };
+        if !once.insert(row.constant.clone()) {
+            wrong.push(format!("`{}` has two rows", row.constant));
+        }
+        if !repository().join(file).is_file() {
+            wrong.push(format!("`{}`: there is no such file; did it move?", row.constant));
+            continue;
+        }
+        let text = files.entry(file.to_owned()).or_insert_with(|| read(file));
+        let declared: Vec<_> =
+            constants(text).into_iter().filter(|(found, _)| found == name).collect();
+        let value = match &declared[..] {
+            [(_, code)] => evaluated(code),
+            [] => assigned(text, name),
+            _ => {
+                wrong.push(format!("`{}` is declared twice there", row.constant));
+                continue;
+            }
+        };
+        match value {
+            None => wrong.push(format!("`{}` is gone; take its row away", row.constant)),
+            Some(_) if row.value.is_empty() => {}
+            Some(value) if tells(&row.value, value) => {}
+            Some(value) => wrong.push(format!(
+                "`{}` is {} in the source, the row says {}",
+                row.constant,
+                as_told(value),
+                row.value
+            )),
+        }
+    }
+    assert!(wrong.is_empty(), "{PAGE}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_test_that_is_named_exists_and_no_more_limits_lack_one() {
+    let mut wrong = Vec::new();
+    let mut without = 0;
+    for row in rows().iter().filter(|row| !row.value.is_empty()) {
+        for test in &row.tests {
+            if test == "none" {
+                without += 1;
+                continue;
+            }
+            let found = test.split_once(": ").is_some_and(|(file, name)| {
+                let text = fs::read_to_string(repository().join(file)).unwrap_or_default();
+                text.contains(&format!("fn {name}("))
+            });
+            if !found {
+                wrong.push(format!("`{}`: no test `{test}`", row.constant));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{PAGE}:\n{}", wrong.join("\n"));
+    assert!(
+        without <= WITHOUT_A_TEST,
+        "{without} limits of {PAGE} have no test, there were {WITHOUT_A_TEST}: name the test that \
+         goes beyond the new one"
     );
-    bounded(&image, &["config-unread"]);
+    assert_eq!(without, WITHOUT_A_TEST, "lower WITHOUT_A_TEST in tests/limits.rs");
 }
 
 #[test]
-fn lists_that_are_appended_over_many_files() {
-    let image = Image::new();
-    for n in 0..250 {
-        image.drop_in(&format!("{n:03}"), &format!("tls-san+: [{}]\n", "a,".repeat(9000)));
+fn values_are_read_as_people_and_compilers_write_them() {
+    for (code, row) in [
+        ("256", "256"),
+        ("16_384", "16,384 lines"),
+        ("64 * 1024", "64 KiB"),
+        ("1 << 20", "1 MiB"),
+        ("8 << 20", "8 MiB"),
+        ("16 + 4096 + 3", "4,115"),
+        ("600", "10 min"),
+        ("0x4000", "16,384"),
+        ("60.0", "60 s"),
+        ("Duration::from_secs(300)", "5 min"),
+        ("std::time::Duration::from_millis(1500)", "1500 ms"),
+        ("Timespec { tv_sec: 0, tv_nsec: 100_000_000 }", "100 ms"),
+    ] {
+        let value = evaluated(&format!("{code};")).unwrap_or_else(|| panic!("{code}"));
+        assert!(tells(row, value), "{code} is {value:?}, {row}");
+        assert!(tells(&as_told(value), value), "{code} is told as {}", as_told(value));
     }
-    bounded(&image, &["config-unread", "more than 4194304 bytes of values in all files"]);
-
-    let image = Image::new();
-    for n in 0..250 {
-        let text = format!("a: &a {}\ntls-san+: [{}]\n", "x".repeat(100_000), "*a,".repeat(19));
-        image.drop_in(&format!("{n:03}"), &text);
+    for (code, row) in [("256", "255"), ("Duration::from_secs(5)", "5"), ("1 << 20", "1 KiB")] {
+        assert!(!tells(row, evaluated(code).unwrap()), "{code} is not {row}");
     }
-    bounded(&image, &["config-unread", "bytes of values in all files"]);
-
-    let image = Image::new();
-    for n in 0..250 {
-        image.drop_in(&format!("{n:03}"), &format!("# {}\n", "x".repeat(1_000_000)));
-    }
-    bounded(&image, &["config-unread", "all files together than 4194304"]);
-}
-
-#[test]
-fn thousands_of_keys_and_values_that_are_wrong_make_no_long_report() {
-    let image = Image::new();
-    let keys: String = (0..9000).map(|n| format!("key-{n}: x\n")).collect();
-    image.write("etc/rancher/rke2/config.yaml", &keys);
-    image.drop_in("a", &format!("disable-etcd: [{}]\n", "x,".repeat(9000)));
-    image.drop_in("b", &format!("etcd-arg: [{}]\n", "data-dir=/x,".repeat(9000)));
-    bounded(&image, &["and 8968 more such keys"]);
-    let (_, report) = image.cost(&["check", "--json"]);
-    assert!(report.len() < 64 * 1024, "{} bytes", report.len());
-}
-
-#[test]
-fn accounts_without_number() {
-    let image = Image::new();
-    image.write("etc/passwd", &"a:x:1:1:::\n".repeat(1_400_000));
-    bounded(&image, &["account-database-unreadable", "more lines or members than are read"]);
-    let image = Image::new();
-    image.write("etc/group", &format!("g:x:1:{}\n", "a,".repeat(500_000)).repeat(15));
-    bounded(&image, &["account-database-unreadable", "more lines or members than are read"]);
-}
-
-#[test]
-fn patterns_and_profiles_of_kernel_parameters() {
-    let image = Image::new();
-    let braces = "{a,b}".repeat(200);
-    for n in 0..200 {
-        let text = format!("net.{braces}.x = 1\n").repeat(20);
-        image.write(&format!("etc/sysctl.d/{n}.conf"), &text);
-        image.write(
-            &format!("etc/tuned/p{n}/tuned.conf"),
-            &format!(
-                "[main]\ninclude=p{}\n[variables]\na=${{a}}${{a}}\n[sysctl]\nkernel.panic=${{a}}\n",
-                n + 1
-            ),
-        );
-    }
-    image.write("etc/tuned/active_profile", "p0\n");
-    bounded(&image, &[]);
+    let text = "pub(super) const A: usize = 1;\n    const B: Duration =\n        Duration::from_secs(2);\n\
+                const C: &str = \"3\";\n#[cfg(test)]\nmod tests { const D: u8 = 4; }";
+    let names: Vec<_> = constants(text).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["A", "B"]);
 }

@@ -51,6 +51,23 @@ fn a_value_carries_the_file_and_the_line_that_set_it() {
 }
 
 #[test]
+fn what_etcds_pod_has_besides_its_data_is_what_is_mounted_to_be_written() {
+    let mounts = |node: &Node| {
+        let mounts = resolve(&node.inputs()).etcd_pod_mounts();
+        mounts.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(mounts(&server()), Vec::<String>::new());
+    let node = server().file(
+        "etcd-extra-mount:\n- /disk/wal:/wal\n- /a:/b:rw\n- /a:/read:ro\n- /a:/typed:x:Directory\n\
+         - /a\n- /a:relative\n- ''\n",
+    );
+    assert_eq!(mounts(&node), ["/wal", "/b", "/typed"]);
+    let given = server().variable("RKE2_ETCD_EXTRA_MOUNT", "/disk:/disk");
+    assert_eq!(mounts(&given), ["/disk"]);
+    assert_eq!(mounts(&given.file("etcd-extra-mount: /x:/y\n")), ["/y"]);
+}
+
+#[test]
 fn drop_ins_are_chosen_by_suffix_in_any_case_and_read_in_byte_order() {
     let with = |names: &[&str]| {
         names.iter().fold(server().file("profile: base\n"), |node, name| {

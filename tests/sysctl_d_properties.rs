@@ -24,8 +24,16 @@ fn file(path: &str, text: &[u8]) -> File {
     File { path: path.into(), link_to: None, body: Body::Text(text.to_vec()) }
 }
 
+/// `PROPTEST_CASES` is how many of each.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").is_ok();
+    let default = ProptestConfig::default();
+    let cases = if asked { default.cases } else { 2000 };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_line_that_is_named_holds_the_value(

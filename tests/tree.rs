@@ -230,12 +230,89 @@ fn links_are_never_followed_and_neither_they_nor_their_targets_change() {
     assert_eq!(
         odd,
         [
-            ("dangling".into(), Oddity::RootLink { target: "/nowhere".into(), dangling: true }),
-            ("directory".into(), Oddity::RootLink { target: target(&directory), dangling: false }),
-            ("file".into(), Oddity::RootLink { target: target(&precious), dangling: false }),
+            ("dangling".into(), Oddity::RootLinkOut { target: "/nowhere".into(), dangling: true }),
+            (
+                "directory".into(),
+                Oddity::RootLinkOut { target: target(&directory), dangling: false }
+            ),
+            ("file".into(), Oddity::RootLinkOut { target: target(&precious), dangling: false }),
             ("foreign".into(), Oddity::ForeignLink { uid: 52034, target: target(&precious) }),
         ]
     );
+}
+
+/// What becomes of a link of root's at `member/link`, with some more links around it.
+fn link_to(target: &str, mounts: &[&str]) -> Oddity {
+    let tree = Tree::new();
+    tree.outside("precious");
+    let base = tree.dir.path().to_str().unwrap();
+    tree.file("member/snap/db");
+    fs::create_dir(tree.dir.path().join("disk")).unwrap();
+    for (name, to) in [
+        ("alias", base.to_owned()),
+        ("tree/inner", "member/snap".into()),
+        ("tree/outer", "../disk".into()),
+        ("tree/there", format!("{base}/disk")),
+        ("tree/member/again", "link".into()),
+    ] {
+        symlink(to, tree.dir.path().join(name)).unwrap();
+    }
+    let at = |path: &str| path.replace("BASE", base);
+    symlink(at(target), tree.top().join("member/link")).unwrap();
+    let mounts: Vec<_> = mounts.iter().map(|mount| PathBuf::from(at(mount))).collect();
+    let look = Look { mounts: &mounts, ..Look::whole(ETCD) };
+    let facts = tree::observe(&tree.root, &tree.top(), look, &mut |_, _| {}).unwrap().unwrap();
+    let mut odd = facts.odd.into_iter();
+    odd.find(|(path, _)| path == Path::new("member/link")).unwrap().1
+}
+
+#[test]
+fn a_link_that_etcds_pod_can_follow_is_told_from_one_that_it_cannot() {
+    for (target, leaves, leads_nowhere) in [
+        ("snap", false, false),
+        ("./snap/../snap/db", false, false),
+        ("../member", false, false),
+        ("..", false, false),
+        ("BASE/tree/member/snap/db", false, false),
+        ("../../tree/member/snap", false, false),
+        ("../inner/db", false, false),
+        ("/../BASE/tree/inner", false, false),
+        ("nothing", false, true),
+        ("link", false, true),
+        ("again", false, true),
+        ("BASE/disk", true, false),
+        ("../../disk", true, false),
+        ("BASE/nothing", true, true),
+        ("../../nothing/else", true, true),
+        ("../outer", true, false),
+        ("../there", true, false),
+        ("BASE/tree/outer/.", true, false),
+        ("../..", true, false),
+        ("/", true, false),
+        ("/dev/null", true, false),
+        // The same directory by another path, which the pod does not have.
+        ("BASE/alias/tree/member/snap", true, false),
+        ("../../disk/../tree/member/snap", true, false),
+        ("BASE/tree-other", true, true),
+    ] {
+        let (out, dangling) = match link_to(target, &[]) {
+            Oddity::RootLinkOut { dangling, .. } => (true, dangling),
+            Oddity::RootLink { dangling, .. } => (false, dangling),
+            other => panic!("{target}: {other:?}"),
+        };
+        assert_eq!((out, dangling), (leaves, leads_nowhere), "{target}");
+    }
+}
+
+#[test]
+fn a_link_to_what_is_mounted_into_the_pod_besides_is_a_note() {
+    let stays =
+        |target, mounts: &[&str]| matches!(link_to(target, mounts), Oddity::RootLink { .. });
+    assert!(stays("BASE/disk", &["BASE/disk"]));
+    assert!(stays("../../disk/wal", &["/x", "BASE/disk"]));
+    assert!(stays("../outer", &["BASE/disk"]));
+    assert!(!stays("BASE/disk", &["BASE/disk/wal"]), "the way to it is the container's");
+    assert!(!stays("BASE/disk-2", &["BASE/disk"]));
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use zbus::fdo;
 
-use super::line::{Line, LineError};
+use super::line::{For, Line, LineError};
 use super::{BusAddress, NAME, PATH};
 
-const BUS: &str = "org.freedesktop.DBus";
+/// The name of the bus itself.
+pub(super) const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// Why there is no answer.
@@ -77,7 +78,7 @@ async fn converse(
     limit: Duration,
 ) -> Result<String, ClientError> {
     // The line's own limit for a call would end a pass that the caller is willing to wait for.
-    let line = Line::open(address, |builder| builder.method_timeout(limit))
+    let line = Line::open(address, For::Guest, |builder| builder.method_timeout(limit))
         .await
         .map_err(|e: LineError| ClientError::NoBus(e.to_string()))?;
     let connection = line.connection();

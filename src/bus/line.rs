@@ -6,9 +6,11 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use zbus::Message;
 use zbus::connection::Builder;
 
-use super::BusAddress;
+use super::{BusAddress, flow};
 
 /// How long the bus may take for one answer of its own.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -21,6 +23,17 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Line {
     connection: zbus::Connection,
     socket: UnixStream,
+    /// Calls that are not answered, to be told so.
+    refused: mpsc::Receiver<Message>,
+}
+
+/// What a line is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// Asking.
+    Guest,
+    /// Being asked, by anybody.
+    Host,
 }
 
 /// Why there is no line.
@@ -37,6 +50,7 @@ impl Line {
     /// and then says nothing.
     pub(super) async fn open(
         address: &BusAddress,
+        role: For,
         prepare: impl FnOnce(Builder<'static>) -> Builder<'static>,
     ) -> Result<Self, LineError> {
         let connect = |source| LineError::Connect { address: address.clone(), source };
@@ -44,13 +58,26 @@ impl Line {
         // full backlog, this one fails with EAGAIN.
         let stream = tokio::net::UnixStream::connect(address.socket()).await.map_err(connect)?;
         let stream = stream.into_std().map_err(connect)?;
-        let socket = stream.try_clone().map_err(connect)?;
-        let guard = HangUp(Some(socket));
-        let connection = prepare(Builder::unix_stream(stream).method_timeout(CALL_LIMIT))
-            .build()
-            .await
-            .map_err(|source| LineError::Handshake { address: address.clone(), source })?;
-        guard.into_line(connection, address)
+        let guard = HangUp(Some(stream.try_clone().map_err(connect)?));
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(connect)?;
+        let (split, refused) = match role {
+            For::Guest => (flow::of_a_guest(stream), mpsc::channel(1).1),
+            For::Host => flow::of_the_host(stream),
+        };
+        let connection =
+            prepare(Builder::socket(split).method_timeout(CALL_LIMIT))
+                .build()
+                .await
+                .map_err(|source| LineError::Handshake { address: address.clone(), source })?;
+        guard.into_line(connection, refused, address)
+    }
+
+    /// The next call that is not answered; never, once the socket is gone. Cancellation safe.
+    pub(super) async fn refused(&mut self) -> Message {
+        match self.refused.recv().await {
+            Some(message) => message,
+            None => std::future::pending().await,
+        }
     }
 
     pub(super) fn connection(&self) -> &zbus::Connection {
@@ -71,10 +98,11 @@ impl HangUp {
     fn into_line(
         mut self,
         connection: zbus::Connection,
+        refused: mpsc::Receiver<Message>,
         address: &BusAddress,
     ) -> Result<Line, LineError> {
         match self.0.take() {
-            Some(socket) => Ok(Line { connection, socket }),
+            Some(socket) => Ok(Line { connection, socket, refused }),
             None => Err(LineError::Connect {
                 address: address.clone(),
                 source: io::ErrorKind::NotConnected.into(),

@@ -2,13 +2,17 @@
 //! The D-Bus side: `org.nodeguard.NodeGuard1` on the system bus, and the client that asks it.
 //!
 //! The bus is a window, not a part of the machinery. The main loop publishes a [`Snapshot`]
-//! through a watch channel and hands [`Notice`]s over with `try_send`; [`serve`] does the rest in
-//! a task of its own. A bus that is gone, stopped or slow therefore costs signals, never time.
+//! through a watch channel and hands [`Notice`]s over with `try_send`; [`serve_aside`] does the rest
+//! in a thread of its own. A bus that is gone, stopped, slow or flooded therefore costs signals,
+//! never time; and what others make it bring has limits below zbus (`flow.rs`, `calls.rs`).
 //!
 //! Nothing that comes in over the bus is a path, a value or a command: a caller can ask for a
 //! pass and read what it found, and that is all.
 
+mod aside;
+mod calls;
 pub mod client;
+mod flow;
 mod line;
 mod objects;
 mod serve;
@@ -23,6 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::model::{ControlId, Correction, Finding, Report, Writer};
 
+pub use aside::serve_aside;
 pub use serve::serve;
 
 /// The well-known name, and the name of the interface of the node's object.
@@ -203,8 +208,7 @@ impl Snapshot {
         ControlId::ALL.iter().zip(self.corrections).find(|(c, _)| **c == id).map_or(0, |(_, n)| n)
     }
 
-    /// The report as JSON, made once: anybody may ask for it, any number of times, and the
-    /// answer is given by the thread that guards the node.
+    /// The report as JSON, made once: anybody may ask for it, any number of times.
     fn json(&self) -> &str {
         self.json.get_or_init(|| json(&self.report))
     }

@@ -3,16 +3,17 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
-use zbus::{Variant, fdo};
+use zbus::{Connection, Message, Variant, fdo};
 
-use super::line::{Line, LineError};
+use super::line::{For, Line, LineError};
 use super::objects::{Control, Node};
 use super::view::{ControlView, NodeView, details, seen, text};
 use super::{BusAddress, BusStatus, CONTROL_INTERFACE, NAME, Notice, PATH, Request, Snapshot};
@@ -21,13 +22,14 @@ use crate::model::ControlId;
 
 /// How long the bus may take to take us in: connection, hello, name.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long a signal may take to leave. Longer, and the bus does not read any more.
+/// How long a signal may take to leave. Longer, and the bus does not read any more, which is told.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Serves the objects on the bus at `address`, and connects again whenever it goes: when `wake`
-/// is notified (the socket appeared), and otherwise after 1 s, 2 s, 4 s … 30 s.
+/// is notified (the socket appeared), and otherwise after 1 s, 2 s, 4 s … 30 s. From the beginning
+/// again after a connection that lasted, so that who makes the bus hang up makes no storm.
 ///
 /// Never fails and never holds anybody up: what goes wrong is a [`BusStatus`]. It returns when
 /// the main loop has dropped the sending side of `snapshots` or `notices`.
@@ -46,10 +48,14 @@ pub async fn serve(
     let mut pause = FIRST_PAUSE;
     loop {
         let lost = match server.connect().await {
-            Ok(line) => {
+            Ok(mut line) => {
                 server.tell(BusStatus::Connected);
-                pause = FIRST_PAUSE;
-                match server.attend(&line).await {
+                let since = Instant::now();
+                let end = server.attend(&mut line).await;
+                if since.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                match end {
                     End::MainLoopGone => return,
                     End::Lost(reason) => reason,
                 }
@@ -93,7 +99,7 @@ impl Server {
     }
 
     async fn take_the_name(&self) -> Result<Line, String> {
-        let line = Line::open(&self.address, |builder| {
+        let line = Line::open(&self.address, For::Host, |builder| {
             let node = Node::new(self.snapshots.clone(), self.requests.clone());
             ControlId::ALL.into_iter().fold(builder.serve_at(PATH, node), |builder, id| {
                 builder.serve_at(control_path(id), Control::new(id, self.snapshots.clone()))
@@ -119,46 +125,73 @@ impl Server {
     }
 
     /// Publishes what comes until the connection ends.
-    async fn attend(&mut self, line: &Line) -> End {
+    async fn attend(&mut self, line: &mut Line) -> End {
+        let connection = line.connection().clone();
         let mut shown = self.snapshots.borrow_and_update().clone();
         loop {
             // In this order: who hears a signal finds the properties up to date.
-            tokio::select! {
+            let sent = tokio::select! {
                 biased;
-                () = line.connection().closed() => {
-                    return End::Lost(format!("the bus at {} closed the connection", self.address));
-                }
+                () = connection.closed() => return self.closed(),
                 changed = self.snapshots.changed() => {
                     if changed.is_err() {
                         return End::MainLoopGone;
                     }
-                    let now = self.snapshots.borrow_and_update().clone();
-                    if let Err(end) = self.limited(publish(line, &shown, &now)).await {
-                        return end;
-                    }
-                    shown = now;
+                    let before = shown;
+                    shown = self.snapshots.borrow_and_update().clone();
+                    self.patiently(&connection, publish(&connection, &before, &shown)).await
                 }
                 notice = self.notices.recv() => {
                     let Some(notice) = notice else { return End::MainLoopGone };
-                    if let Err(end) = self.limited(announce(line, &notice)).await {
-                        return end;
-                    }
+                    self.patiently(&connection, announce(&connection, &notice)).await
                 }
+                call = line.refused() => {
+                    self.patiently(&connection, refuse(&connection, &call)).await
+                }
+            };
+            if let Err(end) = sent {
+                return end;
             }
         }
     }
 
-    /// A send that is given up half-way leaves half a message on the line, so the line has to go.
-    async fn limited(&self, send: impl Future<Output = zbus::Result<()>>) -> Result<(), End> {
-        match timeout(SEND_LIMIT, send).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(End::Lost(format!("send to the bus at {}: {e}", self.address))),
-            Err(_) => Err(End::Lost(format!(
-                "the bus at {} has read nothing for {} s",
-                self.address,
-                SEND_LIMIT.as_secs()
-            ))),
-        }
+    fn closed(&self) -> End {
+        End::Lost(format!("the bus at {} closed the connection", self.address))
+    }
+
+    /// Waits for a send, however long it takes: there is nothing that a new connection could do
+    /// better. A bus that is stopped does not take one, and one that reads no more from us because
+    /// others do not read what we answered (dbus-daemon keeps 127 MB of that) would keep as much
+    /// again for the new one. It is told, though, and the notices of that time are dropped.
+    async fn patiently(
+        &mut self,
+        connection: &Connection,
+        send: impl Future<Output = zbus::Result<()>>,
+    ) -> Result<(), End> {
+        let mut send = pin!(send);
+        let in_time = timeout(SEND_LIMIT, &mut send).await;
+        let sent = match in_time {
+            Ok(sent) => sent,
+            Err(_) => {
+                let reason = format!(
+                    "the bus at {} has read nothing for {} s",
+                    self.address,
+                    SEND_LIMIT.as_secs()
+                );
+                self.tell(BusStatus::Absent { reason });
+                let sent = tokio::select! {
+                    biased;
+                    sent = send => sent,
+                    () = connection.closed() => return Err(self.closed()),
+                    () = self.drop_notices() => return Err(End::MainLoopGone),
+                };
+                if sent.is_ok() {
+                    self.tell(BusStatus::Connected);
+                }
+                sent
+            }
+        };
+        sent.map_err(|e| End::Lost(format!("send to the bus at {}: {e}", self.address)))
     }
 
     /// Returns when the main loop is gone.
@@ -178,19 +211,19 @@ impl Server {
 }
 
 /// PropertiesChanged of every object whose properties differ.
-async fn publish(line: &Line, old: &Snapshot, new: &Snapshot) -> zbus::Result<()> {
+async fn publish(to: &Connection, old: &Snapshot, new: &Snapshot) -> zbus::Result<()> {
     let (before, after) = (NodeView::of(old), NodeView::of(new));
-    changed(line, PATH, NAME, after.changed_since(&before)).await?;
+    changed(to, PATH, NAME, after.changed_since(&before)).await?;
     for id in ControlId::ALL {
         let (before, after) = (ControlView::of(old, id), ControlView::of(new, id));
         let properties = after.changed_since(&before);
-        changed(line, &control_path(id), CONTROL_INTERFACE, properties).await?;
+        changed(to, &control_path(id), CONTROL_INTERFACE, properties).await?;
     }
     Ok(())
 }
 
 async fn changed(
-    line: &Line,
+    to: &Connection,
     path: &str,
     interface: &'static str,
     properties: HashMap<&'static str, Variant<'_>>,
@@ -198,14 +231,21 @@ async fn changed(
     if properties.is_empty() {
         return Ok(());
     }
-    let emitter = SignalEmitter::new(line.connection(), path)?;
+    let emitter = SignalEmitter::new(to, path)?;
     let interface = InterfaceName::try_from(interface)?;
     fdo::Properties::properties_changed(&emitter, interface, properties, Cow::Borrowed(&[])).await
 }
 
+/// Tells a caller that his call is one too many.
+async fn refuse(to: &Connection, call: &Message) -> zbus::Result<()> {
+    let why =
+        "nodeguard is asked more than it answers; the report is in /run/nodeguard/report.json";
+    to.reply_dbus_error(&call.header(), fdo::Error::LimitsExceeded(why.into())).await
+}
+
 /// The signal of one notice.
-async fn announce(line: &Line, notice: &Notice) -> zbus::Result<()> {
-    let emitter = SignalEmitter::new(line.connection(), PATH)?;
+async fn announce(to: &Connection, notice: &Notice) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(to, PATH)?;
     match notice {
         Notice::Ready => Node::turned_ready(&emitter).await,
         Notice::Fatal(finding) => {

@@ -6,18 +6,21 @@
 //! to the daemon with a limit, a look in a process of its own with a limit, and a thread that ends
 //! us where even that hangs.
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
-use crate::bus::{BusAddress, client};
 use crate::controls::overrides::{CODES, Used, Word};
+use crate::gate;
 use crate::host::command::CommandError;
+use crate::host::gate_socket::SOCKET;
+use crate::host::observed::{Difference, Observed};
 use crate::host::root::Root;
-use crate::host::runtime::write_gate_role;
+use crate::host::runtime::{gate_role, write_gate_role, write_hidden};
 use crate::host::{gate_look, overrides};
 use crate::journal::{Entry, Priority, Record};
-use crate::model::{Role, State};
+use crate::model::{Role, State, shown};
 use crate::render::{self, View};
 use crate::service::Service;
 
@@ -44,11 +47,13 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let _backstop = backstop(limit);
     let root = Root::host()?;
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
-    if let Err(e) = write_gate_role(&root, role) {
+    if gate_role(&root) != Some(role)
+        && let Err(e) = write_gate_role(&root, role)
+    {
         say(&e.to_string());
     }
     let word = claim(&root, role);
-    let view = ask(role, asking).or_else(|reason| {
+    let view = ask(&root, role, asking).or_else(|reason| {
         say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end)
     });
@@ -107,20 +112,43 @@ fn claim(root: &Root, role: Role) -> Option<Word> {
     }
 }
 
-/// A fresh pass of the daemon's, or why there is none.
-fn ask(role: Role, limit: Duration) -> Result<View, String> {
-    let address = BusAddress::from_environment().map_err(|e| e.to_string())?;
+/// A fresh pass of the daemon's, or why it does not count.
+fn ask(root: &Root, role: Role, limit: Duration) -> Result<View, String> {
     let runtime = runtime().map_err(|e| e.to_string())?;
-    let json = runtime.block_on(client::reconcile(&address, limit)).map_err(|e| e.to_string())?;
-    let view = render::parse(&json).map_err(|e| format!("the daemon's report: {e}"))?;
+    let asking = gate::ask(Path::new(SOCKET), limit);
+    let gate::Answer { report: view, observed } =
+        runtime.block_on(asking).map_err(|e| e.to_string())?;
     if view.role != role.as_str() {
         return Err(format!("the daemon takes this node for {}, not {role}", view.role));
     }
-    // We have every right, which the daemon in its sandbox has not.
-    match unread(&view) {
-        Some(words) => Err(format!("the daemon does not know all that RKE2 gets: {words}")),
-        None => Ok(view),
+    // We are in no sandbox and have every right: what the daemon does not see, or is not let at, is
+    // no answer about this node.
+    sees_the_same(root, &observed)?;
+    if let Some(words) = unread(&view) {
+        return Err(format!("the daemon does not know all that RKE2 gets: {words}"));
     }
+    if view.state() == State::Fatal {
+        return Err("the daemon finds this node fatal".into());
+    }
+    Ok(view)
+}
+
+/// Whether the daemon judged what is there; it is told where it did not.
+fn sees_the_same(root: &Root, observed: &Observed) -> Result<(), String> {
+    let (words, hidden) = match observed.differs(root) {
+        None => (None, None),
+        Some(Difference::Untold) => {
+            (Some("the daemon cannot tell all that it looked at".to_owned()), None)
+        }
+        Some(Difference::At(path, here)) => {
+            let path = shown(&path);
+            (Some(format!("the daemon sees another {path} than the gate")), Some(here))
+        }
+    };
+    if let Err(e) = write_hidden(root, hidden.as_ref()) {
+        say(&e.to_string());
+    }
+    words.map_or(Ok(()), Err)
 }
 
 /// What of systemd's own environment could not be read: a verdict without it may be about another
@@ -222,6 +250,7 @@ fn shut(message: &str) {
 fn leads_out(code: &str) -> bool {
     [
         "etcd-link-foreign",
+        "etcd-link-outside",
         "etcd-hardlink-foreign",
         "etcd-path-unsafe",
         "etcd-device",

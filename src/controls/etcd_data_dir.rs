@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::etcd_oddity;
 pub use super::etcd_oddity::Oddity;
 use super::etcd_tls::{self, TlsFile};
+use super::running_etcd;
 
 use crate::model::{
     Action, ControlId, Finding, Origin, Owner, Planned, Severity, join, quoted, shown,
@@ -20,14 +21,22 @@ pub fn etcd_dir(data_dir: &Path) -> PathBuf {
 /// What was observed. `None` for a part: it does not exist.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What etcd's files should belong to.
+    /// The account etcd.
+    pub account: Owner,
+    /// What etcd's files should belong to: the account, but see [`running_etcd::owner`].
     pub owner: Owner,
+    /// `None`: nothing runs here, as in an image.
+    pub running: Option<running_etcd::Facts>,
+    /// Of the static pod etcd.
+    pub manifest: PathBuf,
     pub dir: PathBuf,
     pub tree: Option<TreeFacts>,
     pub tls_dir: PathBuf,
     pub tls: Vec<(TlsFile, EntryFacts)>,
     /// A component of the way to `dir` that somebody besides root can change, and why.
     pub unsafe_path: Option<(PathBuf, String)>,
+    /// `dir` itself is a link: what it says, and whether there is a directory behind it.
+    pub link: Option<(PathBuf, bool)>,
     /// What kept us from looking.
     pub unreadable: Vec<(PathBuf, String)>,
 }
@@ -125,6 +134,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         ))];
     }
     let mut out = Vec::new();
+    out.extend(facts.link.as_ref().map(|(target, leads)| linked(&facts.dir, target, *leads)));
     for (path, reason) in &facts.unreadable {
         out.push(Planned::only(finding(
             "etcd-dir-unreadable",
@@ -136,6 +146,8 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             format!("check {} and the file system it is on", shown(path)),
         )));
     }
+    let running = facts.running.as_ref();
+    out.extend(running.and_then(|it| running_etcd::judge(facts.account, it, &facts.manifest)));
     if let Some(tree) = &facts.tree {
         let own =
             Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
@@ -145,6 +157,36 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         out.extend(etcd_tls::judge(&facts.tls_dir, *wanted, entry));
     }
     out
+}
+
+/// The data directory itself is a link. RKE2 and etcd's pod go through it, and RKE2's chown does not:
+/// Go's filepath.Walk enters no link, and os.Chown changes what is behind it.
+fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
+    let (path, word) = (shown(dir), quoted(dir));
+    let there = dir.parent().unwrap_or(dir).join(target);
+    let (behind, mount) = if leads {
+        ("", format!("mount --bind {} {word}", quoted(&there)))
+    } else {
+        (", where no directory is", "mount the disk there".to_owned())
+    };
+    let mut planned = Planned::only(finding(
+        "etcd-dir-link",
+        Severity::Fatal,
+        dir,
+        "a directory",
+        &format!("link to {}", shown(target)),
+        format!(
+            "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so that etcd \
+             could not read its configuration, and nodeguard follows no link",
+            shown(target)
+        ),
+        format!(
+            "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line in /etc/fstab); \
+             or move all of RKE2's data to that disk and set data-dir"
+        ),
+    ));
+    planned.finding.origin = Some(Origin::file(path));
+    planned
 }
 
 /// What a walk (of the whole tree, or of one entry) found; `own` is the action that mends it.
@@ -231,12 +273,16 @@ mod tests {
 
     fn facts(tree: TreeFacts) -> Facts {
         Facts {
+            account: ETCD,
             owner: ETCD,
+            running: None,
+            manifest: "/d/agent/pod-manifests/etcd.yaml".into(),
             dir: "/d/server/db/etcd".into(),
             tree: Some(tree),
             tls_dir: "/d/server/tls/etcd".into(),
             tls: Vec::new(),
             unsafe_path: None,
+            link: None,
             unreadable: Vec::new(),
         }
     }
@@ -288,6 +334,8 @@ mod tests {
         let cases = [
             (Oddity::RootLink { target: "/wal".into(), dangling: false }, Severity::Note),
             (Oddity::RootLink { target: "/wal".into(), dangling: true }, Severity::Fatal),
+            (Oddity::RootLinkOut { target: "/wal".into(), dangling: false }, Severity::Fatal),
+            (Oddity::RootLinkOut { target: "/wal".into(), dangling: true }, Severity::Fatal),
             (Oddity::ForeignLink { uid: 997, target: "/etc/shadow".into() }, Severity::Fatal),
             (Oddity::Hardlinked { links: 2 }, Severity::Note),
             (
@@ -331,6 +379,53 @@ mod tests {
             (last.finding.code, last.finding.severity),
             ("etcd-odd-entries", Severity::Fatal)
         );
+    }
+
+    #[test]
+    fn a_link_out_of_the_tree_says_what_etcd_does_without_what_is_behind_it_and_the_way_back() {
+        let told = |below: &str, target: &str, dangling| {
+            let mut tree = TreeFacts::default();
+            tree.add_odd(below.into(), Oddity::RootLinkOut { target: target.into(), dangling });
+            judge(&facts(tree)).remove(0).finding
+        };
+        let wal = told("member/wal", "/fast disk/wal", false);
+        assert_eq!((wal.code, wal.severity), ("etcd-link-outside", Severity::Fatal));
+        assert!(wal.message.contains("etcd starts without its log"), "{}", wal.message);
+        assert!(
+            wal.remedy.contains(
+                "rm /d/server/db/etcd/member/wal && mv '/fast disk/wal' /d/server/db/etcd/member/wal"
+            ),
+            "{}",
+            wal.remedy
+        );
+        for below in ["member", "member/snap", "member/snap/db"] {
+            let message = told(below, "/x", false).message;
+            assert!(message.contains("etcd starts without its data"), "{message}");
+        }
+        let relative = told("member/wal", "../../../wal", false).remedy;
+        assert!(relative.contains("mv /d/server/db/etcd/member/../../../wal "), "{relative}");
+        let nowhere = told("x", "/nowhere", true);
+        assert!(nowhere.message.contains("/nowhere, which does not exist"), "{}", nowhere.message);
+        assert!(nowhere.message.contains("RKE2's own chown follows the link and fails"));
+        assert!(!nowhere.remedy.contains("mv "), "{}", nowhere.remedy);
+    }
+
+    #[test]
+    fn a_data_dir_that_is_a_link_is_told_with_its_target_and_both_ways_out() {
+        let linked = |target: &str, leads| {
+            let link = Some((PathBuf::from(target), leads));
+            let planned = judge(&Facts { link, tree: None, ..facts(TreeFacts::default()) });
+            assert_eq!(planned.len(), 1);
+            planned.into_iter().next().unwrap().finding
+        };
+        let finding = linked("/fast/etcd", true);
+        assert_eq!((finding.code, finding.severity), ("etcd-dir-link", Severity::Fatal));
+        assert_eq!(finding.actual, "link to /fast/etcd");
+        assert!(finding.remedy.contains("mount --bind /fast/etcd /d/server/db/etcd"));
+        assert!(finding.remedy.contains("data-dir"));
+        let finding = linked("../nothing", false);
+        assert!(finding.message.contains("a link to ../nothing, where no directory is"));
+        assert!(!finding.remedy.contains("mount --bind"), "{}", finding.remedy);
     }
 
     #[test]

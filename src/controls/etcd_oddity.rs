@@ -11,8 +11,13 @@ use crate::model::{Owner, Planned, Severity, quoted, shown};
 /// An entry whose ownership is never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Oddity {
-    /// A link of root's, so the operator's; not followed.
+    /// A link of root's, so the operator's, to something in the tree; not followed.
     RootLink {
+        target: String,
+        dangling: bool,
+    },
+    /// A link of root's to something that etcd's pod does not have.
+    RootLinkOut {
         target: String,
         dangling: bool,
     },
@@ -53,12 +58,25 @@ impl Oddity {
             | Self::Special { .. } => Severity::Note,
             Self::Mount => Severity::Warning,
             Self::RootLink { dangling: true, .. }
+            | Self::RootLinkOut { .. }
             | Self::ForeignLink { .. }
             | Self::HardlinkedWrong { .. }
             | Self::Device
             | Self::TooDeep
             | Self::Unreadable { .. } => Severity::Fatal,
         }
+    }
+}
+
+/// What etcd does without what a link stands for.
+fn without(path: &Path) -> &'static str {
+    let ends = |end| path.ends_with(end);
+    if ends("member/wal") {
+        "etcd starts without its log and puts an empty one in the link's place"
+    } else if ends("member") || ends("member/snap") || ends("member/snap/db") {
+        "etcd starts without its data"
+    } else {
+        "etcd finds nothing there"
     }
 }
 
@@ -80,6 +98,29 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
             format!("make its target, or rm {word}"),
         ),
+        Oddity::RootLinkOut { target, dangling } => {
+            let there = path.parent().unwrap_or(path).join(target);
+            (
+                "etcd-link-outside",
+                "no link out of etcd's data directory",
+                format!("link of root's to {target}"),
+                format!(
+                    "{shown} is a link to {target}{}: etcd's pod has etcd's data directory and nothing \
+                     beside it, so {}; and RKE2's own chown follows the link and {}",
+                    if *dangling { ", which does not exist" } else { "" },
+                    without(path),
+                    if *dangling { "fails" } else { "gives what is behind it to etcd" },
+                ),
+                match dangling {
+                    true => format!("rke2-killall.sh; rm {word}"),
+                    false => format!(
+                        "rke2-killall.sh; rm {word} && mv {} {word}; for another disk, mount that disk \
+                         at etcd's data directory",
+                        quoted(&there)
+                    ),
+                },
+            )
+        }
         Oddity::ForeignLink { uid, target } => (
             "etcd-link-foreign",
             "no link",

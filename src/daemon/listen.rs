@@ -132,6 +132,7 @@ impl Daemon {
             Interest::file("/etc/group"),
             Interest::file(DROP_IN),
             Interest::file(runtime::ROLE),
+            Interest::file(runtime::HIDDEN),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-agent.service"),
             Interest::bus(&self.bus_socket),
@@ -154,7 +155,7 @@ impl Daemon {
             });
         }
         if let Some(guard) = &self.watch.guard {
-            interests.extend([&guard.dir, &guard.tls_dir].map(Interest::file));
+            interests.extend([&guard.dir, &guard.tls_dir, &guard.manifest].map(Interest::file));
         }
         interests
     }

@@ -4,6 +4,7 @@
 
 mod clock;
 mod contest;
+mod gates;
 mod listen;
 mod memory;
 mod narrow;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use clock::Clock;
+use gates::Gates;
 use listen::{Ear, Source, source_of};
 use quota::Quota;
 
@@ -27,6 +29,7 @@ use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::Settings;
 use crate::engine::{Engine, Mode, Pass, Watch};
+use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, Priority};
 use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
@@ -80,6 +83,7 @@ enum Why {
 /// Everything that can wake the loop.
 enum Event {
     Hints(Source, std::io::Result<Hints>),
+    Gate(Ask),
     Request(Request),
     /// A pass that was put off is due.
     Due,
@@ -105,6 +109,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     let (bus_status, mut bus_status_seen) =
         watch::channel(BusStatus::Absent { reason: "not connected yet".into() });
     let bus_wake = Arc::new(Notify::new());
+    let (asks, mut asked) = mpsc::channel(gate::CONNECTIONS);
 
     let mut daemon = Daemon {
         engine,
@@ -117,6 +122,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         notices,
         bus_wake: bus_wake.clone(),
         bus_socket: address.socket().to_path_buf(),
+        gates: Gates::new(asks),
         settings: Settings::default(),
         due: None,
         rested: Instant::now(),
@@ -137,12 +143,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         held_back: false,
     };
     daemon.look(Why::Asked);
+    // Before READY, since RKE2 waits for that, and its gate asks.
+    daemon.listen_to_gates();
     daemon.service.ready();
     if let Err(e) = kept {
         daemon.is_not_kept(&e);
     }
     // After READY: RKE2 waits for that, and nobody waits for the bus.
-    tokio::spawn(bus::serve(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake));
+    bus::serve_aside(address, snapshots_seen, notices_sent, requests, bus_status, bus_wake);
 
     let mut mounts = MountEvents::new();
     let mut every = daemon.poll_interval();
@@ -158,6 +166,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
+            // Before everything that others on the host can make much of: RKE2's start waits.
+            Some(ask) = asked.recv() => Event::Gate(ask),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             tick = clock.tick() => Event::Tick(tick),
@@ -175,8 +185,19 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
             Event::Due => daemon.look(Why::Paced),
-            Event::Request(request) => daemon.answer(queued(request, &mut requested).await),
-            Event::Tick(Ok(())) => daemon.tick(),
+            Event::Gate(ask) => {
+                let asks = queued(ask, &mut asked).await;
+                daemon.answer(waiting(&mut requested), asks);
+            }
+            Event::Request(request) => {
+                let mut requests = vec![request];
+                requests.extend(waiting(&mut requested));
+                daemon.answer(requests, waiting(&mut asked));
+            }
+            Event::Tick(Ok(())) => {
+                daemon.tick();
+                daemon.listen_to_gates();
+            }
             Event::Tick(Err(source)) => {
                 return Err(DaemonError::SetUp { what: "the clock", source });
             }
@@ -192,7 +213,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             }
         }
         daemon.service.turned();
-        // The bus's task has its turn, however many events there are.
+        // The runtime has its turn, which brings signals and ticks, however many events there are.
         tokio::task::yield_now().await;
     }
     daemon.service.stopping();
@@ -201,20 +222,24 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     Ok(())
 }
 
-/// A request and all that wait behind it: one pass that begins now is fresh to all of them. Gates
-/// that give up and are started again would otherwise have the daemon make a pass for each, for
-/// ever behind.
-async fn queued(first: Request, requested: &mut mpsc::Receiver<Request>) -> Vec<Request> {
-    /// Turns that it takes the bus's task to bring what lies in its socket.
-    const TURNS: usize = 16;
-    let mut requests = vec![first];
-    for _ in 0..TURNS {
-        while let Ok(request) = requested.try_recv() {
-            requests.push(request);
-        }
+/// Turns that it takes the gates' tasks to bring what lies in their sockets.
+const ASKS_TURNS: usize = 4;
+
+/// A gate that asks and all that wait behind it: one pass that begins now is fresh to all of them.
+/// Gates that give up and are started again would otherwise have the daemon make a pass for each,
+/// for ever behind.
+async fn queued<T>(first: T, more: &mut mpsc::Receiver<T>) -> Vec<T> {
+    let mut all = vec![first];
+    for _ in 0..ASKS_TURNS {
+        all.extend(waiting(more));
         tokio::task::yield_now().await;
     }
-    requests
+    all
+}
+
+/// Those that are there; requests of the bus come from another thread.
+fn waiting<T>(queue: &mut mpsc::Receiver<T>) -> Vec<T> {
+    std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
 struct Daemon {
@@ -228,6 +253,7 @@ struct Daemon {
     notices: mpsc::Sender<Notice>,
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
+    gates: Gates,
     /// As they were last logged.
     settings: Settings,
     /// When a pass that was put off is to run.
@@ -266,7 +292,9 @@ struct Daemon {
 
 impl Daemon {
     /// At most two passes, one of each kind: the one that mends first.
-    fn answer(&mut self, requests: Vec<Request>) {
+    fn answer(&mut self, requests: Vec<Request>, mut asks: Vec<Ask>) {
+        // A gate that gave up wants no pass.
+        asks.retain(|ask| !ask.is_closed());
         let mut checks = Vec::new();
         let mut reconciles = Vec::new();
         for request in requests {
@@ -275,8 +303,12 @@ impl Daemon {
                 Request::Reconcile(reply) => reconciles.push(reply),
             }
         }
-        if !reconciles.is_empty() {
+        if !reconciles.is_empty() || !asks.is_empty() {
+            if !asks.is_empty() {
+                self.engine.root().record();
+            }
             self.look(Why::Asked);
+            self.answer_gates(asks);
             let report = self.report();
             for reply in reconciles {
                 // The caller may have gone; the pass was made all the same.
@@ -326,6 +358,7 @@ impl Daemon {
         });
         self.due = None;
         self.unreported = false;
+        self.saw_hidden();
         let mut corrections = Vec::new();
         let mut last = None;
         let mut undone = BTreeSet::new();

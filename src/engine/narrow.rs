@@ -70,6 +70,9 @@ impl Engine {
         whole: bool,
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
+        if self.is_given_away(guard) {
+            return Narrow::Beyond;
+        }
         let (base, owner) = (guard.dir.clone(), guard.owner);
         let own = if whole {
             Action::OwnTree { base, below: below.to_path_buf(), owner }
@@ -101,7 +104,15 @@ impl Engine {
                 }
             }
         });
-        if beyond { Narrow::Beyond } else { narrow }
+        // Looked at again: what RKE2 gave away since the first look was taken back just now.
+        if beyond || self.is_given_away(guard) { Narrow::Beyond } else { narrow }
+    }
+
+    /// Whether a tree that is kept for a running etcd belongs to the account by now: RKE2's own chown
+    /// begins at the top.
+    fn is_given_away(&self, guard: &Guard) -> bool {
+        guard.owner != guard.account
+            && self.root.stat(&guard.dir).is_ok_and(|top| top.st_uid == guard.account.uid)
     }
 
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {

@@ -2,13 +2,12 @@
 //! Changing the account database, by the distribution's own tools: they know its locks,
 //! subordinate ids, SELinux contexts and audit.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
+use super::account_image;
 use super::account_locks::{self, Lock};
 use super::command;
 use super::root::Root;
@@ -37,27 +36,21 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     else {
         return Err(format!("no {name} in /usr/sbin, expected shadow-utils (package passwd)"));
     };
-    if !root.is_live() {
-        stays_inside(root)?;
-    }
     // The tools would try for fifteen seconds, and then speak of a lock.
     if is_read_only(root) {
         return Err(format!("/etc is on a read-only file system: no {name} can change it"));
     }
-    let prefix = match (root.is_live(), tool.files_only) {
-        (false, _) => Some(root.path()),
-        // With any prefix the tools read the files themselves. A single slash would be none to
-        // them, and two are the same directory.
-        (true, true) => Some(Path::new("//")),
-        (true, false) => None,
-    };
-    let prefix: Vec<&OsStr> =
-        prefix.into_iter().flat_map(|dir| [OsStr::new("--prefix"), dir.as_os_str()]).collect();
+    if !root.is_live() {
+        return account_image::run(root, &program, name, arguments, DEADLINE);
+    }
+    // With any prefix the tools read the files themselves. A single slash would be none to them,
+    // and two are the same directory.
+    let prefix: &[&str] = if tool.files_only { &["--prefix", "//"] } else { &[] };
     let begin = Instant::now();
     let patience = begin + account_locks::PATIENCE;
     loop {
         account_locks::wait(root, patience)?;
-        let arguments = prefix.iter().copied().chain(arguments.iter().map(OsStr::new));
+        let arguments = prefix.iter().chain(arguments);
         let left = DEADLINE.saturating_sub(begin.elapsed());
         let Err(e) = command::run(&program, arguments, left) else { return Ok(()) };
         let words = e.to_string();
@@ -72,42 +65,10 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
     }
 }
 
-/// The database of an image, to be written without a tool: it is in the image, and nobody else
-/// changes it until the answer is dropped.
-pub(super) fn lock_image(image: &Root) -> Result<account_locks::Taken, String> {
-    stays_inside(image)?;
-    account_locks::take(image, Instant::now() + account_locks::PATIENCE)
-}
-
 fn is_read_only(root: &Root) -> bool {
     root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
         .and_then(rustix::fs::fstatvfs)
         .is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
-}
-
-/// The tools know nothing of a root that links must not leave, so there must be none.
-fn stays_inside(root: &Root) -> Result<(), String> {
-    let wanted = [
-        ("/etc", FileType::Directory),
-        ("/etc/passwd", FileType::RegularFile),
-        ("/etc/group", FileType::RegularFile),
-        ("/etc/shadow", FileType::RegularFile),
-        ("/etc/gshadow", FileType::RegularFile),
-        ("/etc/login.defs", FileType::RegularFile),
-    ];
-    for (path, kind) in wanted {
-        match root.stat(Path::new(path)) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == kind => {}
-            Err(Errno::NOENT) if path != "/etc" => {}
-            Ok(_) => {
-                return Err(format!(
-                    "{path} in the image is a link or a special file: it could lead outside"
-                ));
-            }
-            Err(e) => return Err(format!("{path} in the image: {}", std::io::Error::from(e))),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ pub(super) fn obstacle(root: &Root, tool: &str, arguments: &[&str], words: &str)
     if says("did not end within") {
         return Obstacle::ToolHangs { name: tool.into() };
     }
+    if says("was changed by somebody else") {
+        return Obstacle::Changing;
+    }
     if let Some(found) = files(root) {
         return found;
     }
@@ -88,13 +91,8 @@ pub(super) fn obstacle(root: &Root, tool: &str, arguments: &[&str], words: &str)
 
 fn lock(root: &Root, words: &str) -> Option<Obstacle> {
     let told = |path: &str, state| Some(Obstacle::Lock { path: path.into(), state });
-    for path in LOCKS {
-        let stat = root.stat(Path::new(path));
-        if stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) != FileType::RegularFile) {
-            return told(path, LockState::NotRegular);
-        }
-    }
     match account_locks::look(root) {
+        Lock::Special { path, .. } => told(path, LockState::NotRegular),
         Lock::Held { path, pid } => {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             told(path, LockState::Held { pid, name: shown(Path::new(name.trim())) })

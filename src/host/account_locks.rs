@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The lock files of shadow-utils: who holds the account database, and waiting for its end.
 //!
-//! Those of others are looked at and never touched. One whose owner is dead is no obstacle: the tools take it
-//! away themselves.
+//! On the host those of others are looked at and never touched. One whose owner is dead is no
+//! obstacle: the tools take it away themselves. In an image, where no tool runs, they are taken and
+//! given back here, by the tools' own rules.
 
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::root::Root;
+use super::HostError;
+use super::root::{Root, kind, read_regular, stat_entry};
+use super::temporary::{self, Temporary, name_beside};
 
 /// In the order in which the tools take them.
 const FILES: [&str; 4] =
@@ -22,6 +27,10 @@ const FILES: [&str; 4] =
 
 /// A number and no more.
 const LIMIT: usize = 64;
+
+/// Behind the NUL of our own locks, where the tools do not read on: what a killed process of ours left
+/// is told from what one of theirs did.
+const MARK: &str = "nodeguard";
 
 /// That the owner of a lock died raises no event in /etc: looked at this often as well.
 const BACKSTOP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -39,6 +48,11 @@ pub(super) enum Lock {
     Nobodys {
         path: &'static str,
     },
+    /// No file at all: the tools would try for fifteen seconds to read it.
+    Special {
+        path: &'static str,
+        kind: &'static str,
+    },
 }
 
 /// The first lock that would keep a tool from its work.
@@ -51,13 +65,27 @@ pub(super) fn look(root: &Root) -> Lock {
 }
 
 fn one(root: &Root, path: &'static str) -> Lock {
-    let Ok(Some(content)) = root.read(Path::new(path), LIMIT) else { return Lock::Open };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let Ok(fd) = root.open(Path::new(path), flags, Mode::empty()) else { return Lock::Open };
+    let content = match read_regular(&fd, Path::new(path), LIMIT) {
+        Ok(content) => content,
+        Err(HostError::TooLarge { .. }) => return Lock::Nobodys { path },
+        Err(HostError::NotRegular { .. }) => {
+            let kind = rustix::fs::fstat(&fd).map_or("special file", |stat| kind(&stat));
+            return Lock::Special { path, kind };
+        }
+        Err(_) => return Lock::Open,
+    };
     // The tools write the number with a NUL behind it, and take no other number for one.
     let text = String::from_utf8_lossy(&content);
-    let number = text.trim_end_matches('\0').parse::<i32>().ok().filter(|&number| number > 0);
+    let number = text.split('\0').next().and_then(|text| text.parse::<i32>().ok());
+    let number = number.filter(|&number| number > 0);
     // Below one it would be a question to a whole group, or to everybody.
     match number.and_then(Pid::from_raw) {
         None => Lock::Nobodys { path },
+        // Only one that was killed can have left it, and been given our number: in a container every
+        // run has the same. On the host it is a tool that takes the lock.
+        Some(pid) if !root.is_live() && pid == rustix::process::getpid() => Lock::Open,
         // Without a permission to ask it is nobody's of root's, and the tools see it likewise.
         Some(pid) if test_kill_process(pid).is_ok() => {
             Lock::Held { path, pid: pid.as_raw_nonzero().get() }
@@ -79,6 +107,9 @@ pub(super) fn wait(root: &Root, end: Instant) -> Result<(), String> {
                      accounts now"
                 ));
             }
+            Lock::Special { path, kind } => {
+                return Err(format!("{path} is a {kind}, expected a lock file or none: remove it"));
+            }
             Lock::Held { path, pid } if Instant::now() >= end => {
                 return Err(format!("{path} is held by process {pid}{}", name_of(pid)));
             }
@@ -94,49 +125,110 @@ pub(super) fn wait(root: &Root, end: Instant) -> Result<(), String> {
     }
 }
 
-/// The lock of /etc/passwd of an image, which nobody else's tool has: given back when it is dropped.
+/// The locks of an image's account database, which nobody else's tool has: given back when they are
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     etc: OwnedFd,
+    /// Those that were taken so far.
+    names: Vec<&'static str>,
 }
 
-/// Takes it as the tools do, who would look for it below the same prefix.
+/// Takes them as the tools do, who would look for them below the same prefix, and takes away what a
+/// process that was killed here left behind.
 pub(super) fn take(image: &Root, end: Instant) -> Result<Taken, String> {
-    let (path, name) = (FILES[0], "passwd.lock");
-    let cannot = |e: Errno| format!("{path} in the image: {}", std::io::Error::from(e));
     let directory = OFlags::RDONLY | OFlags::DIRECTORY;
-    let etc = image.open(Path::new("/etc"), directory, Mode::empty()).map_err(cannot)?;
+    let etc = image
+        .open(Path::new("/etc"), directory, Mode::empty())
+        .map_err(|e| format!("/etc in the image: {}", std::io::Error::from(e)))?;
     loop {
         wait(image, end)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        match rustix::fs::openat(&etc, name, flags, Mode::from_raw_mode(0o600)) {
-            Ok(fd) => {
-                let taken = Taken { etc };
-                let number = format!("{}\0", std::process::id());
-                rustix::io::write(fd, number.as_bytes()).map_err(cannot)?;
-                return Ok(taken);
-            }
-            // Somebody was faster, or a dead one's is still there.
-            Err(Errno::EXIST) if matches!(look(image), Lock::Held { .. }) => {}
-            Err(Errno::EXIST) => {
-                return Err(format!("{path} in the image is a dead process's: remove it"));
-            }
-            Err(e) => return Err(cannot(e)),
+        temporary::sweep_directory(&etc);
+        if let Some(taken) = try_all(image, &etc)? {
+            return Ok(taken);
+        }
+        // Somebody was faster. Where that is so again and again, the end comes all the same.
+        if Instant::now() >= end {
+            return Err("the locks of the image's account files are taken again and again".into());
+        }
+    }
+}
+
+/// All of them, or none.
+fn try_all(image: &Root, etc: &OwnedFd) -> Result<Option<Taken>, String> {
+    let cannot = |e: Errno| format!("{} in the image: {}", FILES[0], std::io::Error::from(e));
+    let again = etc.try_clone().map_err(|e| format!("/etc in the image: {e}"))?;
+    let mut taken = Taken { etc: again, names: Vec::new() };
+    // Linked when it is written: an empty one would be nobody's, for ever.
+    let ours = Temporary::make(etc, OsStr::new("passwd.lock.new")).map_err(cannot)?;
+    let number = format!("{}\0{MARK}", std::process::id());
+    match rustix::io::write(&ours, number.as_bytes()).map_err(cannot)? {
+        written if written == number.len() => {}
+        _ => return Err(cannot(Errno::NOSPC)),
+    }
+    for path in FILES {
+        let name = path.trim_start_matches("/etc/");
+        if one(image, path) == Lock::Open {
+            remove_dead(image, etc, path, name).map_err(cannot)?;
+        }
+        match ours.link(OsStr::new(name)) {
+            Ok(true) => taken.names.push(name),
+            Ok(false) => return Ok(None),
+            Err(e) => return Err(format!("{path} in the image: {}", std::io::Error::from(e))),
+        }
+    }
+    Ok(Some(taken))
+}
+
+/// Takes the lock of a dead process away, and no other one: it is renamed first and looked at again,
+/// since somebody else may have done the same meanwhile and have put its own there.
+fn remove_dead(image: &Root, etc: &OwnedFd, path: &'static str, name: &str) -> Result<(), Errno> {
+    let inode = |name: &OsStr| stat_entry(etc, name).map(|stat| stat.st_ino);
+    let Ok(dead) = inode(OsStr::new(name)) else { return Ok(()) };
+    if one(image, path) != Lock::Open {
+        return Ok(());
+    }
+    let aside = name_beside(OsStr::new(name));
+    match rustix::fs::renameat(etc, name, etc, &aside) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    if inode(&aside)? != dead {
+        // Where there is yet another one by now, that counts.
+        let _ = rustix::fs::linkat(etc, &aside, etc, name, AtFlags::empty());
+    }
+    rustix::fs::unlinkat(etc, &aside, AtFlags::empty())
+}
+
+/// Takes away the locks that a process of ours left in an image when it was killed. Best effort: what
+/// is in the way is told by who meets it.
+pub(super) fn tidy(image: &Root) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let Ok(etc) = image.open(Path::new("/etc"), flags, Mode::empty()) else { return };
+    for path in FILES {
+        let content = image.read(Path::new(path), LIMIT).ok().flatten().unwrap_or_default();
+        if content.ends_with(MARK.as_bytes()) {
+            let _ = remove_dead(image, &etc, path, path.trim_start_matches("/etc/"));
         }
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        // Left behind it is a dead process's, which the tools take away.
-        let _ = rustix::fs::unlinkat(&self.etc, "passwd.lock", AtFlags::empty());
+        for name in self.names.iter().rev() {
+            // Left behind it is a dead process's, which the tools and we take away.
+            let _ = rustix::fs::unlinkat(&self.etc, *name, AtFlags::empty());
+        }
     }
 }
 
 fn watch(root: &Root) -> Option<OwnedFd> {
     let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
     let flags = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
-    inotify::add_watch(&fd, root.path().join("etc"), flags).ok()?;
+    // By the descriptor: in an image the way to it may lead elsewhere by its path.
+    let etc = root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    inotify::add_watch(&fd, format!("/proc/self/fd/{}", etc.as_raw_fd()), flags).ok()?;
     Some(fd)
 }
 
@@ -155,6 +247,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::FileType;
 
     fn image(lock: Option<&str>) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
@@ -168,37 +261,144 @@ mod tests {
 
     #[test]
     fn a_lock_file_names_one_process_and_never_a_group_of_them() {
-        let ours = i32::try_from(std::process::id()).unwrap();
+        let holder = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         let path = FILES[0];
         for (content, lock) in [
-            (format!("{ours}\0"), Lock::Held { path, pid: ours }),
+            (format!("{holder}\0"), Lock::Held { path, pid: holder }),
+            (format!("{holder}\0nodeguard"), Lock::Held { path, pid: holder }),
             ("-1\0".into(), Lock::Nobodys { path }),
             ("-1".into(), Lock::Nobodys { path }),
             ("0".into(), Lock::Nobodys { path }),
-            (format!("-{ours}"), Lock::Nobodys { path }),
+            (format!("-{holder}"), Lock::Nobodys { path }),
             (String::new(), Lock::Nobodys { path }),
             ("4194303".into(), Lock::Open),
+            (format!("{}\0", std::process::id()), Lock::Open),
         ] {
             let (_dir, root) = image(Some(&content));
             assert_eq!(look(&root), lock, "{content:?}");
         }
     }
 
+    const NAMES: [&str; 4] = ["passwd.lock", "group.lock", "gshadow.lock", "shadow.lock"];
+
+    fn entries(dir: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(dir.path().join("etc")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     #[test]
-    fn the_lock_of_an_image_is_one_mans_and_is_given_back() {
+    fn the_locks_of_an_image_are_one_mans_and_are_given_back() {
         let (dir, root) = image(None);
         let path = dir.path().join("etc/passwd.lock");
         let taken = take(&root, Instant::now()).unwrap();
-        let content = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(content, format!("{}\0", std::process::id()));
-        let refused = take(&root, Instant::now()).unwrap_err();
-        assert!(refused.contains("is held by process"), "{refused}");
+        let mut expected = NAMES;
+        expected.sort();
+        assert_eq!(entries(&dir), expected);
+        for name in NAMES {
+            let content = std::fs::read_to_string(path.with_file_name(name)).unwrap();
+            let ours = format!("{}\0nodeguard", std::process::id());
+            assert_eq!(content, ours, "as the tools read it, to the NUL");
+        }
         drop(taken);
-        assert!(!path.exists());
+        assert_eq!(entries(&dir), [""; 0]);
+    }
 
-        let (dir, root) = image(Some("4194303"));
-        let refused = take(&root, Instant::now()).unwrap_err();
-        assert!(refused.contains("a dead process's"), "{refused}");
-        assert!(dir.path().join("etc/passwd.lock").exists(), "it is not ours to take away");
+    #[test]
+    fn one_lock_that_is_held_keeps_all_of_them_and_is_left_alone() {
+        let holder = std::os::unix::process::parent_id();
+        for held in NAMES {
+            let (dir, root) = image(None);
+            let path = dir.path().join("etc").join(held);
+            std::fs::write(&path, format!("{holder}\0")).unwrap();
+            let refused = take(&root, Instant::now()).unwrap_err();
+            assert!(refused.contains(&format!("/etc/{held} is held by process {holder}")));
+            assert_eq!(try_all(&root, &etc(&root)).unwrap().map(|_| ()), None, "{held}");
+            assert_eq!(entries(&dir), [held]);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{holder}\0"));
+        }
+    }
+
+    fn etc(root: &Root) -> OwnedFd {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        root.open(Path::new("/etc"), flags, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn what_a_killed_process_left_in_an_image_is_taken_away_and_nothing_else() {
+        let (dir, root) = image(None);
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join("etc").join(name), text).unwrap();
+        };
+        for name in NAMES {
+            write(name, "4194303");
+        }
+        let ours = std::process::id();
+        for name in [
+            ".passwd.lock.nodeguard.4194303".to_owned(),
+            ".shadow.nodeguard.4194303".to_owned(),
+            format!(".passwd.nodeguard.{ours}"),
+        ] {
+            write(&name, "torn");
+        }
+        let others = [".passwd.nodeguard.x", "passwd.nodeguard.4194303"];
+        for name in others {
+            write(name, "somebody's");
+        }
+        drop(take(&root, Instant::now()).unwrap());
+        assert_eq!(entries(&dir), others);
+    }
+
+    #[test]
+    fn of_locks_that_nobody_holds_only_our_own_are_tidied_away() {
+        let (dir, root) = image(None);
+        let ours = std::process::id();
+        let locks = [
+            ("passwd.lock", "4194303\0nodeguard".to_owned()),
+            ("group.lock", "4194303\0".to_owned()),
+            ("gshadow.lock", format!("{ours}\0nodeguard")),
+        ];
+        for (name, content) in &locks {
+            std::fs::write(dir.path().join("etc").join(name), content).unwrap();
+        }
+        tidy(&root);
+        assert_eq!(entries(&dir), ["group.lock"]);
+    }
+
+    #[test]
+    fn a_lock_that_is_no_regular_file_is_told_at_once_and_left_alone() {
+        use std::os::unix::fs::symlink;
+        type Make = fn(&Path);
+        let kinds: [(&str, Make); 5] = [
+            ("link", |path| symlink("/no/such/file", path).unwrap()),
+            ("link", |path| symlink("/etc/passwd", path).unwrap()),
+            ("directory", |path| std::fs::create_dir(path).unwrap()),
+            ("fifo", |path| mknod(path, FileType::Fifo, 0)),
+            ("device", |path| mknod(path, FileType::CharacterDevice, rustix::fs::makedev(1, 3))),
+        ];
+        for (kind, make) in kinds {
+            for name in NAMES {
+                let (dir, root) = image(None);
+                let path = dir.path().join("etc").join(name);
+                make(&path);
+                let begin = Instant::now();
+                let refused = take(&root, begin + PATIENCE).unwrap_err();
+                assert!(refused.contains(&format!("/etc/{name} is a {kind}")), "{refused}");
+                assert!(begin.elapsed() < PATIENCE / 10, "{refused}");
+                assert_eq!(entries(&dir), [name]);
+            }
+        }
+        let (dir, root) = image(None);
+        let huge = std::fs::File::create(dir.path().join("etc/passwd.lock")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        let refused = take(&root, Instant::now() + PATIENCE).unwrap_err();
+        assert!(refused.contains("has no process id in it"), "{refused}");
+    }
+
+    fn mknod(path: &Path, kind: FileType, device: u64) {
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device).unwrap();
     }
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::controls::account_db;
 use crate::controls::sysctl::Live;
 use crate::model::{Action, Object, Obstacle, Outcome, ParameterObstacle, sysctl_path};
 
@@ -18,7 +17,10 @@ use super::proc_sys::{self, ProcSys};
 use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
-use super::{HostError, account, account_failure, accounts, obstacle, tree};
+use super::{
+    HostError, account, account_failure, account_image, account_locks, accounts, obstacle,
+    temporary, tree,
+};
 
 /// What the executor works with.
 pub struct Hand<'a> {
@@ -42,10 +44,14 @@ pub struct Ran {
 /// Where something is replaced by way of a temporary file; in an image /etc itself as well.
 const REPLACED_IN: [&str; 4] = ["/etc/sysctl.d", "/run/nodeguard", "/var/lib/nodeguard", "/etc"];
 
-/// Removes what passes that were killed have left behind of the files that they were writing.
+/// Removes what passes that were killed have left behind of the files that they were writing, and of
+/// their locks in an image; on the host those are for whoever takes them next.
 pub fn sweep(root: &Root) {
     let directories = if root.is_live() { &REPLACED_IN[..3] } else { &REPLACED_IN };
-    directories.iter().for_each(|dir| files::sweep(root, Path::new(dir)));
+    directories.iter().for_each(|dir| temporary::sweep(root, Path::new(dir)));
+    if !root.is_live() {
+        account_locks::tidy(root);
+    }
 }
 
 /// Runs `action`.
@@ -116,7 +122,7 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
         }
         Action::SetPrimaryGroup { name, gid, expect_gid } => 'set: {
             if !root.is_live() {
-                break 'set set_primary_group_in_image(root, name, *gid, *expect_gid);
+                break 'set account_image::set_primary_group(root, name, *gid, *expect_gid);
             }
             let number = gid.to_string();
             changing(
@@ -220,44 +226,6 @@ fn why_refused(e: Errno) -> &'static str {
         }
         Errno::NOENT => ": it is gone",
         _ => "",
-    }
-}
-
-/// `usermod --prefix` looks for the group on the machine it runs on and not below its prefix, so it
-/// refuses every group that only the image has.
-fn set_primary_group_in_image(root: &Root, name: &str, gid: u32, expect_gid: u32) -> Outcome {
-    let _lock = match account::lock_image(root) {
-        Ok(lock) => lock,
-        Err(reason) => {
-            let obstacle = account_failure::obstacle(root, "usermod", &[], &reason);
-            return Outcome::Failed { reason, obstacle };
-        }
-    };
-    let path = Path::new("/etc/passwd");
-    let content = match root.read(path, account_db::MAX_SIZE) {
-        Ok(content) => content.unwrap_or_default(),
-        Err(e) => return failed(root, &e),
-    };
-    let users = account_db::parse_passwd(&content);
-    let Some(user) = users.user(name).filter(|user| user.gid == expect_gid) else {
-        return not_as_judged();
-    };
-    if users.users_named(name).count() > 1 {
-        let reason = format!("user {name} is in {} more than once", path.display());
-        return Outcome::Failed { reason, obstacle: Obstacle::Twice { file: "/etc/passwd" } };
-    }
-    let Some(new) = account_db::with_primary_group(&content, user.line, gid) else {
-        let reason = format!("{}:{} has no fourth field", path.display(), user.line);
-        let obstacle = Obstacle::BrokenLine { file: "/etc/passwd", line: user.line };
-        return Outcome::Failed { reason, obstacle };
-    };
-    match files::replace(root, path, &new, Some(&content)) {
-        Ok(Written::Replaced | Written::Same) => Outcome::Applied { changes: 1 },
-        Ok(Written::Changed) => Outcome::Refused {
-            reason: format!("{} was changed by somebody else meanwhile", path.display()),
-            obstacle: Obstacle::Changing,
-        },
-        Err(e) => failed(root, &e),
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! * [`root`] is the directory a pass works on; every path goes through it.
 //! * [`observe`] gathers facts for the controls and changes nothing.
+//! * [`observed`] is what a pass looked at, for who wants to know whether he sees the same.
 //! * [`apply`] runs one [`crate::model::Action`]: compare, set, read back. It is the only caller
 //!   of the functions here that write.
 
 pub mod account;
 mod account_failure;
+mod account_image;
 pub mod account_locks;
 pub mod accounts;
 pub mod apply;
@@ -16,21 +18,28 @@ mod data_dir_place;
 pub mod elsewhere;
 pub mod files;
 pub mod gate_look;
+pub mod gate_socket;
 mod home;
 mod inode;
+mod links;
 pub mod mend;
 mod mountinfo;
 pub mod observe;
+pub mod observed;
 mod obstacle;
 pub mod overrides;
 pub mod own_config;
+mod private_dir;
 pub mod proc_sys;
+mod rewrite;
 pub mod rke2;
 pub mod rke2_version;
 pub mod root;
+pub mod running_etcd;
 pub mod runtime;
 pub mod sysctl_d;
 mod systemd_environment;
+mod temporary;
 pub mod tree;
 pub mod units;
 pub mod walk;
@@ -51,10 +60,19 @@ pub enum HostError {
     TooLarge { path: PathBuf, limit: usize },
     #[error("{} is not a regular file", .path.display())]
     NotRegular { path: PathBuf },
+    #[error("{} is a {kind}, expected a regular file", .path.display())]
+    Special { path: PathBuf, kind: &'static str },
     #[error("{} is a directory with more than {limit} entries", .path.display())]
     TooMany { path: PathBuf, limit: usize },
+    #[error("{} {reason}, expected a directory that only root can write", .path.display())]
+    NotRoots { path: PathBuf, reason: String },
     #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
     NoOpenat2 { path: PathBuf },
+    #[error(
+        "/proc is not mounted here, expected it: files are opened by way of it once it is known \
+         what they are; mount it with `mount -t proc proc /proc`"
+    )]
+    NoProc,
 }
 
 impl HostError {

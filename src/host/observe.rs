@@ -12,11 +12,12 @@ use super::HostError;
 use super::accounts;
 use super::proc_sys::ProcSys;
 use super::root::Root;
+use super::running_etcd;
 use super::tree;
 use crate::config;
-use crate::controls::{etcd_account, etcd_data_dir, etcd_tls, sysctl};
+use crate::controls::{etcd_account, etcd_data_dir, etcd_tls, running_etcd as decided, sysctl};
 use crate::model::Owner;
-use crate::rke2::Config;
+use crate::rke2::{Config, etcd_manifest};
 
 /// A configuration file of an operator's is a few lines.
 const FILE_LIMIT: usize = 1 << 20;
@@ -90,12 +91,15 @@ pub fn data_dir(
     version: Option<&Version>,
     look: TreeLook<'_>,
 ) -> Option<etcd_data_dir::Facts> {
-    let owner = etcd_owner(root)?;
+    let account = etcd_owner(root)?;
     let data_dir = &config.data_dir.value;
     let dir = etcd_data_dir::etcd_dir(data_dir);
     let tls_dir = etcd_tls::tls_dir(data_dir);
     let mut facts = etcd_data_dir::Facts {
-        owner,
+        account,
+        owner: account,
+        running: None,
+        manifest: etcd_manifest(data_dir),
         unsafe_path: root
             .unsafe_component(&dir)
             // What is in the TLS directory is looked at one by one: the directory counts too.
@@ -104,13 +108,22 @@ pub fn data_dir(
         tree: None,
         tls_dir,
         tls: Vec::new(),
+        link: None,
         unreadable: Vec::new(),
     };
     if facts.unsafe_path.is_some() {
         return Some(facts);
     }
+    facts.running = running_etcd::observe(root, data_dir, &facts.dir);
+    let owner = facts.running.as_ref().map_or(account, |it| decided::owner(account, it));
+    facts.owner = owner;
     match look(&facts.dir, owner) {
         Ok(tree) => facts.tree = tree,
+        // A link at the end of the way, or something else that is no directory.
+        Err(Errno::LOOP | Errno::NOTDIR) if root.read_link(&facts.dir).is_ok() => {
+            let leads = is_directory(root, &facts.dir);
+            facts.link = root.read_link(&facts.dir).ok().map(|target| (target, leads));
+        }
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
     for file in etcd_tls::tls_files(version, owner) {

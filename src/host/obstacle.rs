@@ -26,10 +26,14 @@ pub(super) fn of_error(root: &Root, error: &HostError) -> Obstacle {
             Some(number) => of_path(root, path, Errno::from_raw_os_error(number)),
             None => Obstacle::Unclear,
         },
-        HostError::NotRegular { path } => Obstacle::NotRegular { path: path.clone() },
-        HostError::TooLarge { .. } | HostError::TooMany { .. } | HostError::NoOpenat2 { .. } => {
-            Obstacle::Unclear
+        HostError::NotRegular { path } | HostError::Special { path, .. } => {
+            Obstacle::NotRegular { path: path.clone() }
         }
+        HostError::TooLarge { .. }
+        | HostError::TooMany { .. }
+        | HostError::NotRoots { .. }
+        | HostError::NoProc
+        | HostError::NoOpenat2 { .. } => Obstacle::Unclear,
     }
 }
 

@@ -116,15 +116,16 @@ fn read(root: &Root, path: &Path) -> Option<Vec<u8>> {
 
 /// A regular file of root's that nobody else can write.
 fn open_trusted(root: &Root, path: &Path) -> Result<Vec<u8>, String> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let wrong = |reason: &str| format!("{}: {reason}", path.display());
-    let fd = root.open(path, flags, Mode::empty()).map_err(|e| wrong(&e.to_string()))?;
+    let fd = root
+        .open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
+        .map_err(|e| wrong(&e.to_string()))?;
     let stat = rustix::fs::fstat(&fd).map_err(|e| wrong(&e.to_string()))?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !regular || stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
         return Err(wrong("expected a regular file that only root can write"));
     }
-    read_regular(fd, path, LIMIT).map_err(|e| e.to_string())
+    read_regular(&fd, path, LIMIT).map_err(|e| e.to_string())
 }
 
 /// The word in a token, if it still counts.

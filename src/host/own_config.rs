@@ -84,9 +84,7 @@ fn only_roots(root: &Root, path: &Path) -> Result<(), String> {
 
 /// The content of a file that only root can change.
 fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
-    // NONBLOCK: a fifo in the file's place must not hold us up.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match root.open(path, flags, Mode::empty()) {
+    let fd = match root.open(path, OFlags::PATH, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(e) => return Err(std::io::Error::from(e).to_string()),
@@ -103,7 +101,7 @@ fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
         }
     }
     only_roots(root, path)?;
-    read_regular(fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
+    read_regular(&fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,8 @@ impl VersionCache {
             .map(PathBuf::from)
             // A wrapper with another name is not asked: it may start a server instead.
             .find(|path| path.ends_with("rke2") && exists(root, path))?;
-        let stat = rustix::fs::stat(&path).ok()?;
+        let stat =
+            root.open(&path, OFlags::PATH, Mode::empty()).and_then(rustix::fs::fstat).ok()?;
         let mut found = Known {
             binary: path,
             device: stat.st_dev,
@@ -85,6 +87,7 @@ impl VersionCache {
             return known.version.clone();
         }
         if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
+            root.recording().missed();
             return None;
         }
         found.version = command::run(&found.binary, ["--version"], VERSION_LIMIT)
@@ -93,6 +96,8 @@ impl VersionCache {
         if found.version.is_none() {
             // A slow disk at boot is no answer for good.
             self.failed = Some(Instant::now());
+            // It may be this process alone that may not run it.
+            root.recording().missed();
             return None;
         }
         if remember && let Ok(json) = serde_json::to_string(&found) {

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -12,6 +12,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::HostError;
+use super::observed::{Observed, Record};
+
+/// How often a lookup in an image is tried that something else on the machine disturbs.
+const LOOKUPS: u32 = 256;
 
 /// A held directory below which every path is looked up.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     live: bool,
+    record: Record,
 }
 
 impl Root {
@@ -39,7 +44,7 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live })
+        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default() })
     }
 
     /// Whether this is the running host, with a kernel behind it.
@@ -52,23 +57,65 @@ impl Root {
         &self.path
     }
 
+    /// From now on it is taken down what is looked at, until [`Self::recorded`].
+    pub fn record(&self) {
+        self.record.begin();
+    }
+
+    /// What was looked at since [`Self::record`].
+    pub fn recorded(&self) -> Observed {
+        self.record.end(self)
+    }
+
+    /// What takes down what is looked at.
+    pub(super) fn recording(&self) -> &Record {
+        &self.record
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Opens `path`, which is absolute below this root.
     ///
     /// On the host a plain lookup: the components are root's. In an image `RESOLVE_IN_ROOT`, so
     /// that an absolute link in it leads to the image's file and not to the host's.
+    ///
+    /// Nothing but a directory is opened for reading by its name: opening a device can do
+    /// something (arm a watchdog, rewind a tape), and opening a fifo can be seen at its other end.
+    /// A file is opened `O_PATH`, looked at, and read by [`read_regular`].
     pub fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        debug_assert!(
+            flags.intersects(OFlags::PATH | OFlags::DIRECTORY | OFlags::CREATE),
+            "{} would be opened before it is known what it is",
+            path.display()
+        );
+        #[cfg(test)]
+        opened::note(path);
         let flags = flags | OFlags::CLOEXEC;
         let below = below(path);
-        if self.live {
+        let opened = if self.live {
             rustix::fs::openat(&self.fd, &below, flags, mode)
         } else {
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            rustix::fs::openat2(&self.fd, &below, flags, mode, resolve)
-        }
+            let mut again = LOOKUPS;
+            loop {
+                match rustix::fs::openat2(&self.fd, &below, flags, mode, resolve) {
+                    // Something was renamed anywhere on this machine while the kernel went up a
+                    // `..`.
+                    Err(Errno::AGAIN) if again > 1 => again -= 1,
+                    other => break other,
+                }
+            }
+        };
+        self.record.opened(&self.fd, path, flags, &opened);
+        opened
     }
 
     /// Opens the directory that holds `path`, and gives the last component.
     pub fn open_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Errno> {
+        #[cfg(test)]
+        opened::note(path);
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let parent = path.parent().unwrap_or(Path::new("/"));
         let fd = self.open(parent, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
@@ -102,14 +149,11 @@ impl Root {
 
     /// A regular file's content; `None` when there is no such file.
     pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>, HostError> {
-        // NONBLOCK: a fifo in the file's place must not hold us up.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = match self.open(path, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(e) => return Err(HostError::io("open", path, e)),
-        };
-        read_regular(fd, path, limit).map(Some)
+        match self.open(path, OFlags::PATH, Mode::empty()) {
+            Ok(fd) => read_regular(&fd, path, limit).map(Some),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(HostError::io("open", path, e)),
+        }
     }
 
     /// The names in a directory, in no order; `None` when there is no such directory.
@@ -135,12 +179,17 @@ impl Root {
         Ok(Some(names))
     }
 
-    /// Whether this kernel can keep an image's lookups inside the image.
+    /// Whether this kernel can keep an image's lookups inside the image, and whether a file can be
+    /// opened that was looked at.
     pub fn check_supported(&self) -> Result<(), HostError> {
         match self.open(Path::new("/"), OFlags::PATH, Mode::empty()) {
             Err(Errno::NOSYS) => Err(HostError::NoOpenat2 { path: self.path.clone() }),
             Err(e) => Err(HostError::io("open", &self.path, e)),
-            Ok(_) => Ok(()),
+            Ok(fd) => match reopen(&fd, OFlags::PATH) {
+                Err(Errno::NOENT | Errno::NOTDIR) => Err(HostError::NoProc),
+                Err(e) => Err(HostError::io("open", &self.path, e)),
+                Ok(_) => Ok(()),
+            },
         }
     }
 
@@ -203,23 +252,87 @@ fn reversed(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(name).collect()
 }
 
-/// A regular file's content from an open descriptor.
-pub(super) fn read_regular(fd: OwnedFd, path: &Path, limit: usize) -> Result<Vec<u8>, HostError> {
-    let stat = rustix::fs::fstat(&fd).map_err(|e| HostError::io("look at", path, e))?;
+/// A regular file's content. `fd` is an `O_PATH` descriptor of whatever has the name: what it is
+/// is looked at before it is opened, and what is opened is what was looked at.
+pub(super) fn read_regular(fd: &OwnedFd, path: &Path, limit: usize) -> Result<Vec<u8>, HostError> {
+    open_regular(fd, path).and_then(|file| read_file(file, path, limit))
+}
+
+/// A regular file, open for reading, from an `O_PATH` descriptor of whatever has the name.
+pub(super) fn open_regular(fd: &OwnedFd, path: &Path) -> Result<File, HostError> {
+    let stat = rustix::fs::fstat(fd).map_err(|e| HostError::io("look at", path, e))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(HostError::NotRegular { path: path.into() });
     }
-    let mut content = Vec::new();
-    let mut file = File::from(fd).take(limit as u64 + 1);
-    file.read_to_end(&mut content).map_err(|e| HostError::io("read", path, e))?;
-    if content.len() > limit {
-        return Err(HostError::TooLarge { path: path.into(), limit });
+    match reopen(fd, OFlags::RDONLY) {
+        Ok(fd) => Ok(File::from(fd)),
+        // It is open, so it is there.
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(HostError::NoProc),
+        Err(e) => Err(HostError::io("open", path, e)),
     }
-    Ok(content)
+}
+
+/// All of a file that was opened for reading.
+pub(super) fn read_file(
+    file: impl Into<File>,
+    path: &Path,
+    limit: usize,
+) -> Result<Vec<u8>, HostError> {
+    let file = file.into();
+    let too_large = || HostError::TooLarge { path: path.into(), limit };
+    // A file of /proc says that it is empty; one that says that it is large is not read to see.
+    let size = file.metadata().map_err(|e| HostError::io("look at", path, e))?.len();
+    if size > limit as u64 {
+        return Err(too_large());
+    }
+    let mut content = Vec::new();
+    let mut file = file.take(limit as u64 + 1);
+    file.read_to_end(&mut content).map_err(|e| HostError::io("read", path, e))?;
+    if content.len() > limit { Err(too_large()) } else { Ok(content) }
+}
+
+/// Opens once more what a descriptor stands for, by its magic link in /proc. Where /proc is not
+/// mounted there is no other way that could not end at something else of the same name.
+fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(link, flags, Mode::empty())
+}
+
+/// What an entry is, in a word.
+pub(super) fn kind(stat: &Stat) -> &'static str {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => "regular file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "link",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        _ => "device",
+    }
+}
+
+/// Every path that this thread looked up, for the test that attacks each of them.
+#[cfg(test)]
+pub(crate) mod opened {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static PATHS: RefCell<BTreeSet<PathBuf>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(in crate::host) fn note(path: &Path) {
+        PATHS.with_borrow_mut(|paths| paths.insert(path.to_path_buf()));
+    }
+
+    pub(crate) fn take() -> BTreeSet<PathBuf> {
+        PATHS.with_borrow_mut(std::mem::take)
+    }
 }
 
 /// `path` relative to the root: without the leading slash, `.` for the root itself.
-fn below(path: &Path) -> PathBuf {
+pub(super) fn below(path: &Path) -> PathBuf {
     let path = path.strip_prefix("/").unwrap_or(path);
     if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() }
 }

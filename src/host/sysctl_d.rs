@@ -2,6 +2,7 @@
 //! Gathering what decides about kernel parameters at boot: sysctl.d, the command line, the
 //! credential, TuneD's profile. Nothing here changes the host.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -109,10 +110,9 @@ impl Gathering<'_> {
     /// `None` where there is no such entry.
     fn file(&mut self, path: &str) -> Option<File> {
         let mut link_to = None;
-        // NONBLOCK: a fifo in the file's place must not hold us up.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = OFlags::PATH;
         let mut opened = self.root.open(Path::new(path), flags | OFlags::NOFOLLOW, Mode::empty());
-        if let Err(Errno::LOOP) = opened {
+        if opened.as_ref().is_ok_and(|fd| is(fd, FileType::Symlink)) {
             let target = self.root.read_link(Path::new(path)).ok()?;
             link_to = Some(target.to_string_lossy().into_owned());
             if target == Path::new("/dev/null") {
@@ -125,8 +125,9 @@ impl Gathering<'_> {
             Err(Errno::NOENT | Errno::NOTDIR) if link_to.is_none() => return None,
             Err(Errno::NOENT | Errno::NOTDIR) => Body::Dangling,
             Err(e) => self.refused(path, std::io::Error::from(e).to_string()),
-            Ok(fd) if is_device(&fd) => Body::Masked,
-            Ok(fd) => match read_regular(fd, Path::new(path), FILE_LIMIT.min(self.left)) {
+            // /dev/null and the like, behind however many links: nothing is in it.
+            Ok(fd) if is(&fd, FileType::CharacterDevice) => Body::Masked,
+            Ok(fd) => match read_regular(&fd, Path::new(path), FILE_LIMIT.min(self.left)) {
                 Ok(text) => self.taken(path, text),
                 Err(HostError::TooLarge { .. }) if self.left < FILE_LIMIT => {
                     let reason = format!("more than {TOTAL_LIMIT} bytes in all such files");
@@ -195,10 +196,8 @@ impl Gathering<'_> {
     }
 }
 
-/// /dev/null and the like, behind however many links: nothing is in it.
-fn is_device(fd: &rustix::fd::OwnedFd) -> bool {
-    rustix::fs::fstat(fd)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
+fn is(fd: &OwnedFd, kind: FileType) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
 }
 
 fn same_directory(root: &Root, a: Place, b: Place) -> bool {

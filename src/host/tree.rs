@@ -14,10 +14,11 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::inode::{Inode, examine, mount_at};
+use super::links::Pod;
 use super::mend::{self, mend};
 use super::obstacle;
 use super::root::Root;
@@ -41,13 +42,37 @@ pub struct Look<'a> {
     pub enough: u64,
     /// End after so many entries.
     pub limit: u64,
+    /// What etcd's pod has besides the tree.
+    pub mounts: &'a [PathBuf],
 }
 
 impl Look<'_> {
     /// At everything.
     pub fn whole(owner: Owner) -> Look<'static> {
         static NONE: Spared = Spared::new();
-        Look { owner, spared: &NONE, rule: ModeRule::EtcdTree, enough: u64::MAX, limit: u64::MAX }
+        let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
+        Look { owner, spared: &NONE, rule, enough, limit, mounts: &[] }
+    }
+}
+
+/// Where the entries of a look are: what a link among them leads to is looked for from there.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    root: &'a Root,
+    /// What the paths of the entries are below of.
+    dir: &'a Path,
+}
+
+impl Place<'_> {
+    /// Whether a link leads to nothing. In an image it is followed as it will be on the node: from
+    /// the image's own root, whatever this machine has in that place.
+    fn is_dangling(self, link: &Seen<'_>) -> bool {
+        if self.root.is_live() {
+            // Nothing is mounted for the answer.
+            let flags = AtFlags::NO_AUTOMOUNT;
+            return rustix::fs::statat(link.parent, link.name, flags).is_err();
+        }
+        self.root.open(&self.dir.join(link.below()), OFlags::PATH, Mode::empty()).is_err()
     }
 }
 
@@ -63,7 +88,8 @@ pub fn observe(
         Err(Errno::NOENT) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let mut looking = Looking { look, on_directory, facts: TreeFacts::default() };
+    let place = Place { root, dir };
+    let mut looking = Looking { place, look, on_directory, facts: TreeFacts::default() };
     let (mount, _) = examine(&top)?;
     walk::walk(top, mount, Path::new(""), &mut looking)?;
     Ok(Some(looking.facts))
@@ -77,7 +103,8 @@ pub fn observe_below(
     look: Look<'_>,
     on_directory: OnDirectory<'_>,
 ) -> Result<TreeFacts, Errno> {
-    let mut looking = Looking { look, on_directory, facts: TreeFacts::default() };
+    let place = Place { root, dir };
+    let mut looking = Looking { place, look, on_directory, facts: TreeFacts::default() };
     walk::visit_below(root, dir, below, &mut looking)?;
     Ok(looking.facts)
 }
@@ -90,7 +117,9 @@ pub fn observe_entry(
     owner: Owner,
 ) -> Result<TreeFacts, Errno> {
     let look = Look::whole(owner);
-    let mut looking = Looking { look, on_directory: &mut |_, _| {}, facts: TreeFacts::default() };
+    let place = Place { root, dir };
+    let facts = TreeFacts::default();
+    let mut looking = Looking { place, look, on_directory: &mut |_, _| {}, facts };
     walk::visit_entry(root, dir, below, &mut looking)?;
     Ok(looking.facts)
 }
@@ -107,7 +136,8 @@ pub fn observe_file(
     let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name));
-    let oddity = judge(&seen, Look { rule, ..Look::whole(owner) }).oddity;
+    let look = Look { rule, ..Look::whole(owner) };
+    let oddity = judge(&seen, look, Place { root, dir }).oddity;
     Ok(Some(EntryFacts { owner: seen.inode.owner, mode: seen.inode.mode, oddity }))
 }
 
@@ -135,7 +165,7 @@ pub fn own(
     look: Look<'_>,
     on_directory: OnDirectory<'_>,
 ) -> Owned {
-    let mut owning = Owning::new(look, on_directory);
+    let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     match walk::visit_below(root, base, below, &mut owning) {
         Ok(()) => Owned { outcome: owning.sum.outcome(base), trees: Some(owning.trees) },
         Err(e) => Owned { outcome: failed(root, base, below, e), trees: None },
@@ -145,7 +175,8 @@ pub fn own(
 /// The same for one entry alone.
 pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: ModeRule) -> Outcome {
     let on_directory: OnDirectory<'_> = &mut |_, _| {};
-    let mut owning = Owning::new(Look { rule, ..Look::whole(owner) }, on_directory);
+    let look = Look { rule, ..Look::whole(owner) };
+    let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     match walk::visit_entry(root, base, below, &mut owning) {
         Ok(()) => owning.sum.outcome(base),
         Err(e) => failed(root, base, below, e),
@@ -160,6 +191,7 @@ fn failed(root: &Root, base: &Path, below: &Path, e: Errno) -> Outcome {
 
 /// Looks, and changes nothing.
 struct Looking<'a> {
+    place: Place<'a>,
     look: Look<'a>,
     on_directory: OnDirectory<'a>,
     facts: TreeFacts,
@@ -172,7 +204,9 @@ impl Visitor for Looking<'_> {
 
     fn met(&mut self, met: Met<'_>) {
         match met {
-            Met::Entry(entry) => judge(&entry, self.look).add_to(&mut self.facts, &entry),
+            Met::Entry(entry) => {
+                judge(&entry, self.look, self.place).add_to(&mut self.facts, &entry)
+            }
             Met::Stop(below, oddity) => self.facts.add_odd(below.to_path_buf(), oddity),
         }
     }
@@ -184,6 +218,7 @@ impl Visitor for Looking<'_> {
 
 /// Looks, and mends what is wrong.
 struct Owning<'a> {
+    place: Place<'a>,
     look: Look<'a>,
     on_directory: OnDirectory<'a>,
     sum: Sum,
@@ -194,9 +229,9 @@ struct Owning<'a> {
 }
 
 impl<'a> Owning<'a> {
-    fn new(look: Look<'a>, on_directory: OnDirectory<'a>) -> Self {
+    fn new(place: Place<'a>, look: Look<'a>, on_directory: OnDirectory<'a>) -> Self {
         let (sum, trees) = (Sum::default(), Trees::default());
-        Self { look, on_directory, sum, trees, last_was_wrong: false }
+        Self { place, look, on_directory, sum, trees, last_was_wrong: false }
     }
 }
 
@@ -213,7 +248,7 @@ impl Visitor for Owning<'_> {
                 return self.trees.after.add_odd(below.to_path_buf(), oddity);
             }
         };
-        let found = judge(&entry, self.look);
+        let found = judge(&entry, self.look, self.place);
         self.last_was_wrong = found.is_wrong();
         found.add_to(&mut self.trees.before, &entry);
         let (owner, rule) = (self.look.owner, self.look.rule);
@@ -262,7 +297,7 @@ struct Judged {
     acl: bool,
 }
 
-fn judge(entry: &Seen<'_>, look: Look<'_>) -> Judged {
+fn judge(entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Judged {
     let inode = entry.inode;
     let mode = look.rule.wanted(inode.is_directory(), inode.mode);
     let judged = Judged {
@@ -272,8 +307,9 @@ fn judge(entry: &Seen<'_>, look: Look<'_>) -> Judged {
         ..Judged::default()
     };
     // Odd entries are never changed, so nobody fights over them: they are told, spared or not.
-    let oddity = oddity(entry, judged.is_wrong())
-        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount));
+    let oddity = oddity(entry, judged.is_wrong(), place)
+        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount))
+        .map(|oddity| as_in_the_pod(oddity, entry, look, place));
     if oddity.is_some() {
         return Judged { oddity, ..Judged::default() };
     }
@@ -346,7 +382,7 @@ fn is_elsewhere(entry: &Seen<'_>) -> bool {
 }
 
 /// Why an entry's ownership is never changed, if so. `wrong`: it would need a change.
-fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
+fn oddity(entry: &Seen<'_>, wrong: bool, place: Place<'_>) -> Option<Oddity> {
     let Inode { owner, kind, links, .. } = entry.inode;
     match kind {
         FileType::Directory => None,
@@ -358,8 +394,7 @@ fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
                 .map(|target| shown(Path::new(OsStr::from_bytes(target.to_bytes()))))
                 .unwrap_or_else(|e| format!("({e})"));
             if owner.uid == 0 {
-                let found = rustix::fs::statat(entry.parent, entry.name, AtFlags::empty());
-                Some(Oddity::RootLink { target, dangling: found.is_err() })
+                Some(Oddity::RootLink { target, dangling: place.is_dangling(entry) })
             } else {
                 Some(Oddity::ForeignLink { uid: owner.uid, target })
             }
@@ -367,6 +402,20 @@ fn oddity(entry: &Seen<'_>, wrong: bool) -> Option<Oddity> {
         FileType::Fifo => Some(Oddity::Special { kind: "fifo" }),
         FileType::Socket => Some(Oddity::Special { kind: "socket" }),
         _ => Some(Oddity::Device),
+    }
+}
+
+/// Whether a link of root's leads to something that etcd's pod does not have. A TLS file is no part of
+/// the tree: it is mounted into the pod by itself.
+fn as_in_the_pod(oddity: Oddity, entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Oddity {
+    let pod = Pod { root: place.root, dir: place.dir, mounts: look.mounts };
+    match oddity {
+        Oddity::RootLink { target, dangling }
+            if look.rule == ModeRule::EtcdTree && pod.lacks_target(entry) =>
+        {
+            Oddity::RootLinkOut { target, dangling }
+        }
+        other => other,
     }
 }
 

@@ -94,6 +94,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 const ENTRY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 pub(super) fn open_top(root: &Root, dir: &Path) -> Result<OwnedFd, Errno> {
+    root.recording().walked(dir);
     match root.open(dir, DIRECTORY, Mode::empty()) {
         // A directory that is not there yet and one whose parent is not are the same to us.
         Err(Errno::NOTDIR) if root.stat(dir).is_err() => Err(Errno::NOENT),
@@ -168,6 +169,8 @@ pub(super) fn last_name(below: &Path) -> Result<CString, Errno> {
 
 /// The same as [`open_entry`]; `None`: it is not there.
 pub(super) fn find_entry(root: &Root, dir: &Path, below: &Path) -> Result<Option<Found>, Errno> {
+    #[cfg(test)]
+    super::root::opened::note(&dir.join(below));
     match open_entry(root, dir, below) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),

@@ -157,6 +157,8 @@ pub struct Config {
     pub selinux: Setting<bool>,
     /// Each `etcd-arg`, in order.
     pub etcd_args: Vec<Setting<String>>,
+    /// Each `etcd-extra-mount`, in order.
+    pub etcd_extra_mounts: Vec<Setting<String>>,
     pub problems: Vec<Problem>,
 }
 
@@ -175,6 +177,7 @@ impl Config {
             server: None,
             selinux: Setting::default_of("selinux", false),
             etcd_args: Vec::new(),
+            etcd_extra_mounts: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -225,6 +228,18 @@ impl Config {
         self.role == Role::Server
             && !self.disable_etcd.value
             && self.datastore_endpoint.as_ref().is_none_or(|endpoint| endpoint.value.is_empty())
+    }
+
+    /// What etcd's pod has besides its data directory, and can write: `SOURCE:TARGET`, which may go on
+    /// with `:rw` or `:TYPE`'s two words.
+    pub fn etcd_pod_mounts(&self) -> Vec<PathBuf> {
+        let target = |mount: &Setting<String>| {
+            let mut words = mount.value.split(':').skip(1);
+            let target = words.next().filter(|target| target.starts_with('/'))?;
+            let read_only = words.next().is_some_and(|word| word.eq_ignore_ascii_case("ro"));
+            (!read_only).then(|| PathBuf::from(target))
+        };
+        self.etcd_extra_mounts.iter().filter_map(target).collect()
     }
 
     /// etcd's data directory, as RKE2 derives it.

@@ -214,6 +214,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("selinux", "RKE2_SELINUX"),
     ("datastore-endpoint", "RKE2_DATASTORE_ENDPOINT"),
     ("server", "RKE2_URL"),
+    ("etcd-extra-mount", "RKE2_ETCD_EXTRA_MOUNT"),
 ];
 
 /// The long name of a flag.

@@ -380,6 +380,11 @@ impl Words<'_> {
         }
         config.kubelet_protect_kernel_defaults = self.kubelet_protect_kernel_defaults();
         config.etcd_args = self.all("etcd-arg").map(|word| setting(word, &word.value)).collect();
+        let mounts = self.all("etcd-extra-mount").map(|word| setting(word, &word.value));
+        config.etcd_extra_mounts = mounts.collect();
+        if config.etcd_extra_mounts.is_empty() {
+            config.etcd_extra_mounts.extend(self.variable("etcd-extra-mount"));
+        }
     }
 
     /// Whether the subcommand has the flag at all: the environment cannot give an agent a

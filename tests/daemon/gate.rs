@@ -2,9 +2,9 @@
 //! The gate where something hangs, and where an operator overrides it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixDatagram;
-use std::process::Output;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -12,6 +12,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use crate::host::{ETCD, Host, proc_file};
 
 const GATE: [&str; 3] = ["gate", "--role", "server"];
+const SOCKET: &str = "/run/nodeguard/gate.sock";
 const CONFIG: &str = "etc/rancher/rke2/config.yaml";
 
 fn words(output: &Output) -> String {
@@ -27,14 +28,26 @@ fn gate_within(host: &Host, limit: &str) -> (Option<i32>, String) {
     (output.status.code(), words(&output))
 }
 
+/// The daemon's word is enough: READY came after it listens.
+fn asks_the_daemon(host: &Host) {
+    let gate = host.run(&GATE);
+    assert_eq!(gate.status.code(), Some(0), "{}", words(&gate));
+    assert!(!words(&gate).contains("the gate looks by itself"), "{}", words(&gate));
+}
+
+/// It opens all the same, by its own look, and says why.
+fn looks_by_itself(host: &Host, because: &str) {
+    let gate = host.run(&GATE);
+    let said = words(&gate);
+    assert_eq!(gate.status.code(), Some(0), "{said}");
+    assert!(said.contains(because) && said.contains("the gate looks by itself"), "{said}");
+}
+
 #[test]
 fn a_daemon_that_is_stopped_costs_half_the_limit_and_the_gate_looks_by_itself() {
     let mut host = Host::server();
-    host.start_bus();
     host.start();
-    host.until("the daemon is on the bus", |host| {
-        !words(&host.run(&GATE)).contains("the gate looks by itself")
-    });
+    asks_the_daemon(&host);
     host.signal("STOP");
     let (code, said) = gate_within(&host, "4");
     host.signal("CONT");
@@ -98,7 +111,6 @@ fn a_daemon_that_cannot_read_what_systemd_passes_to_rke2_is_not_believed() {
         "etc/systemd/system/rke2-server.service",
         "[Service]\nPassEnvironment=RKE2_CIS_PROFILE\nExecStart=/usr/local/bin/rke2 server\n",
     );
-    host.start_bus();
     // As in its sandbox: the kernel shows systemd's environment to its equals only.
     host.wrapped = "setpriv --bounding-set=-sys_ptrace";
     host.start();
@@ -112,13 +124,10 @@ fn a_daemon_that_cannot_read_what_systemd_passes_to_rke2_is_not_believed() {
     let report = host.read("run/nodeguard/report.json");
     assert!(report.contains("RKE2_CIS_PROFILE of systemd's own cannot be read"), "{report}");
     assert!(report.contains("Permission denied"), "{report}");
-    let mut said = String::new();
-    host.until("the daemon is on the bus", |host| {
-        let gate = host.run(&GATE);
-        assert_eq!(gate.status.code(), Some(0), "{}", words(&gate));
-        said = words(&gate);
-        said.contains("the daemon does not know all that RKE2 gets")
-    });
+    let gate = host.run(&GATE);
+    let said = words(&gate);
+    assert_eq!(gate.status.code(), Some(0), "{said}");
+    assert!(said.contains("the daemon does not know all that RKE2 gets"), "{said}");
     assert!(said.contains("the gate looks by itself"), "{said}");
 
     host.wrapped = "setpriv --bounding-set=-sys_ptrace";
@@ -132,11 +141,8 @@ fn a_daemon_that_cannot_read_what_systemd_passes_to_rke2_is_not_believed() {
 fn gates_that_queue_get_one_pass_together() {
     const GATES: usize = 12;
     let mut host = Host::server();
-    host.start_bus();
     host.start();
-    host.until("the daemon is on the bus", |host| {
-        !words(&host.run(&GATE)).contains("the gate looks by itself")
-    });
+    asks_the_daemon(&host);
     let seen = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
     inotify::add_watch(&seen, host.at(CONFIG), WatchFlags::OPEN).unwrap();
     let opened = || {
@@ -154,18 +160,16 @@ fn gates_that_queue_get_one_pass_together() {
     // inotify puts equal events together when nobody reads between them, so each is read.
     host.signal("STOP");
     let gates: Vec<_> = (0..GATES).map(|_| host.spawn(&GATE)).collect();
-    for gate in &gates {
-        let asleep = || {
-            // utime and the rest stand still in a process that waits in epoll.
-            proc_file(gate.id(), "wchan").contains("ep_poll")
-                || proc_file(gate.id(), "stat").contains(") S ")
-        };
-        let mut looks = 0;
-        host.until("a gate waits", |_| {
-            looks = if asleep() { looks + 1 } else { 0 };
-            looks > 2000
-        });
-    }
+    let asleep = |gate: &Child| {
+        // utime and the rest stand still in a process that waits in epoll.
+        proc_file(gate.id(), "wchan").contains("ep_poll")
+            || proc_file(gate.id(), "stat").contains(") S ")
+    };
+    let mut looks = 0;
+    host.until("every gate waits", |_| {
+        looks = if gates.iter().all(asleep) { looks + 1 } else { 0 };
+        looks > 1000
+    });
     opened();
     host.signal("CONT");
     let mut passes = 0;
@@ -192,7 +196,6 @@ fn an_override_lets_one_start_through_says_so_everywhere_and_is_used_up() {
         let mut host = Host::server();
         host.write(CONFIG, "profile: cis-1.99\n");
         if with_daemon {
-            host.start_bus();
             host.start();
         }
         assert_eq!(host.run(&GATE).status.code(), Some(78));
@@ -317,4 +320,255 @@ fn an_override_opens_the_gate_where_nothing_can_be_looked_at() {
     assert!(said.contains("what they lead to, anywhere on this host, will be etcd's"), "{said}");
     let (code, said) = gate_within(&host, "1");
     assert_eq!(code, Some(75), "{said}");
+}
+
+/// Something that only the daemon sees: `enter` is what its mount namespace gets before it starts.
+fn daemon_with(host: &mut Host, enter: &str) {
+    host.write("enter", enter);
+    host.start();
+    fs::remove_file(host.at("enter")).unwrap();
+}
+
+#[test]
+fn the_socket_is_roots_alone_and_one_that_is_gone_or_left_behind_is_made_anew() {
+    let mut host = Host::server();
+    fs::create_dir_all(host.at("run/nodeguard")).unwrap();
+    drop(UnixListener::bind(host.at(SOCKET)).unwrap());
+    host.start_with_watchdog(Some("300000"));
+    let meta = fs::symlink_metadata(host.at(SOCKET)).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o600, 0, 0));
+    assert_eq!(fs::metadata(host.at("run/nodeguard")).unwrap().mode() & 0o7777, 0o755);
+    asks_the_daemon(&host);
+
+    host.signal("STOP");
+    fs::remove_file(host.at(SOCKET)).unwrap();
+    looks_by_itself(&host, "No such file or directory");
+    host.signal("CONT");
+    host.until("the daemon listens again", |host| host.at(SOCKET).exists());
+    asks_the_daemon(&host);
+
+    // As a second daemon, since ended, leaves it.
+    fs::remove_file(host.at(SOCKET)).unwrap();
+    drop(UnixListener::bind(host.at(SOCKET)).unwrap());
+    host.until("the daemon listens again", |host| {
+        !words(&host.run(&GATE)).contains("the gate looks by itself")
+    });
+
+    host.signal("KILL");
+    host.ended();
+    assert!(host.at(SOCKET).exists());
+    looks_by_itself(&host, "Connection refused");
+    host.start();
+    asks_the_daemon(&host);
+}
+
+#[test]
+fn a_socket_is_not_made_where_somebody_else_can_put_another() {
+    let mut host = Host::server();
+    fs::create_dir_all(host.at("run/nodeguard")).unwrap();
+    chown(host.at("run/nodeguard"), Some(65534), None).unwrap();
+    host.start();
+    host.until("that is said", |host| {
+        host.log().contains("/run/nodeguard is owned by uid 65534, expected a directory that only")
+    });
+    assert!(!host.at(SOCKET).exists());
+    looks_by_itself(&host, "does not listen");
+}
+
+#[test]
+fn around_an_upgrade_the_gate_looks_by_itself() {
+    let mut host = Host::server();
+    host.start();
+    asks_the_daemon(&host);
+    // As dpkg does: another file under the same name; the daemon runs what it was started from.
+    let program = host.at("nodeguard");
+    fs::copy(&program, host.at("nodeguard.new")).unwrap();
+    fs::rename(host.at("nodeguard.new"), &program).unwrap();
+    looks_by_itself(&host, "runs another build");
+    host.signal("TERM");
+    host.ended();
+    host.start();
+    asks_the_daemon(&host);
+}
+
+#[test]
+fn what_the_daemon_sees_otherwise_than_rke2_is_not_what_opens_or_shuts_the_gate() {
+    let unit = |environment: &str, arguments: &str| {
+        format!(
+            "[Service]\nEnvironment={environment}\nExecStart=/usr/local/bin/rke2 server {arguments}\n"
+        )
+    };
+    let file = |path: &str| (path.to_owned(), "profile: cis\n".to_owned());
+    let hidden = |dir: &str| format!("mount -t tmpfs tmpfs \"$root{dir}\"\n");
+    let etcd = "/srv/rke2/server/db/etcd";
+    for (what, unit, files, enter, path) in [
+        (
+            "a configuration below /tmp, by the environment",
+            unit("RKE2_CONFIG_FILE=/tmp/rke2.yaml", ""),
+            vec![file("tmp/rke2.yaml")],
+            hidden("/tmp"),
+            "/tmp",
+        ),
+        (
+            "a configuration below /tmp, by an argument",
+            unit("", "--config /tmp/deep/er/rke2.yaml"),
+            vec![file("tmp/deep/er/rke2.yaml")],
+            hidden("/tmp"),
+            "/tmp",
+        ),
+        (
+            "a drop-in of RKE2's, itself hidden by another file",
+            unit("", ""),
+            vec![
+                ("etc/rancher/rke2/config.yaml.d/10.yaml".into(), "node-label: a\n".into()),
+                ("other".into(), String::new()),
+            ],
+            "mount --bind \"$root/other\" \"$root/etc/rancher/rke2/config.yaml.d/10.yaml\"\n"
+                .into(),
+            "/etc/rancher/rke2/config.yaml.d/10.yaml",
+        ),
+        (
+            "an environment file below /home",
+            "[Service]\nEnvironmentFile=/home/env\nExecStart=/usr/local/bin/rke2 server\n".into(),
+            vec![("home/env".into(), "RKE2_NODE_NAME=a\n".into())],
+            hidden("/home"),
+            "/home",
+        ),
+        (
+            "a link into what is hidden",
+            unit("", ""),
+            vec![file("home/conf/config.yaml"), ("link".into(), "/home/conf".into())],
+            hidden("/home"),
+            "/etc/rancher/rke2",
+        ),
+        (
+            "a data dir that is hidden",
+            unit("", "--data-dir /srv/rke2"),
+            vec![(format!("{etcd}/name"), String::new())],
+            hidden("/srv"),
+            "/srv",
+        ),
+        (
+            "a mount below the data dir that did not reach the daemon",
+            unit("", "--data-dir /srv/rke2"),
+            vec![(format!("{etcd}/member/snap/db"), String::new())],
+            hidden(&format!("{etcd}/member/snap")),
+            etcd,
+        ),
+        ("all of /etc/rancher", unit("", ""), vec![], hidden("/etc/rancher"), "/etc/rancher"),
+        (
+            "RKE2's unit",
+            unit("", ""),
+            vec![],
+            hidden("/usr/local/lib/systemd/system"),
+            "/usr/local/lib/systemd/system",
+        ),
+    ] {
+        let mut host = Host::server();
+        let in_etc = path != "/usr/local/lib/systemd/system";
+        let dir = if in_etc { "etc/systemd/system" } else { "run/systemd/system" };
+        let enter = match in_etc {
+            true => enter,
+            false => {
+                fs::create_dir_all(host.at(dir)).unwrap();
+                hidden("/run/systemd/system")
+            }
+        };
+        let path = if in_etc { path } else { "/run/systemd/system" };
+        host.write(&format!("{dir}/rke2-server.service"), &unit);
+        for (name, text) in files {
+            if name == "link" {
+                fs::remove_dir_all(host.at("etc/rancher/rke2")).unwrap();
+                symlink(text, host.at("etc/rancher/rke2")).unwrap();
+                continue;
+            }
+            fs::create_dir_all(host.at(&name).parent().unwrap()).unwrap();
+            host.write(&name, &text);
+        }
+        for dir in ["home", "srv"] {
+            fs::create_dir_all(host.at(dir)).unwrap();
+        }
+        daemon_with(&mut host, &enter);
+        let check = |host: &Host| host.run(&["check", "--role", "server"]).status.code();
+
+        looks_by_itself(&host, &format!("the daemon sees another {path} than the gate"));
+        assert_eq!(check(&host), Some(0), "{what}");
+        host.until("the daemon says what it does not see", |host| {
+            host.read("run/nodeguard/report.json").contains("hidden-from-service")
+        });
+        assert!(!host.status().starts_with("ready"), "{what}: {}", host.status());
+        let report = host.read("run/nodeguard/report.json");
+        assert!(report.contains(&format!("\"subject\":\"{path}\"")), "{what}: {report}");
+
+        // What is fatal out there is fatal, whatever the daemon sees.
+        fs::write(host.at("etc/group"), "root:x:0:\n").unwrap();
+        fs::write(
+            host.at("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/bash\netcd:x:0:0::/:/bin/sh\n",
+        )
+        .unwrap();
+        let gate = host.run(&GATE);
+        assert_eq!(gate.status.code(), check(&host), "{what}: {}", words(&gate));
+    }
+}
+
+#[test]
+fn what_the_daemon_sees_again_is_no_finding_any_more() {
+    let mut host = Host::server();
+    host.write(
+        "etc/systemd/system/rke2-server.service",
+        "[Service]\nExecStart=/usr/local/bin/rke2 server --config /tmp/rke2.yaml\n",
+    );
+    host.write("tmp/rke2.yaml", "profile: cis\n");
+    daemon_with(&mut host, "mount -t tmpfs tmpfs \"$root/tmp\"\n");
+    let told = |host: &mut Host| host.read("run/nodeguard/report.json").contains("hidden-from");
+    looks_by_itself(&host, "the daemon sees another /tmp");
+    host.until("the daemon says what it does not see", told);
+    // By hand, nothing is hidden.
+    let check = host.run(&["check", "--role", "server"]);
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+
+    host.signal("TERM");
+    host.ended();
+    daemon_with(&mut host, "mount -t tmpfs tmpfs \"$root/tmp\"\n");
+    host.until("another daemon in the same sandbox says it too", told);
+
+    host.signal("TERM");
+    host.ended();
+    host.start();
+    host.until("one that sees it says so no more", |host| !told(host));
+    asks_the_daemon(&host);
+    assert!(!host.at("run/nodeguard/hidden.json").exists());
+}
+
+#[test]
+fn a_daemon_that_is_not_let_mend_what_the_gate_can_is_no_reason_to_stay_shut() {
+    let mut host = Host::server();
+    // As with ProtectSystem=full: the account cannot be made.
+    daemon_with(
+        &mut host,
+        "mount --bind -o ro \"$root/etc\" \"$root/etc\"\nmount -o remount,bind,ro \"$root/etc\"\n",
+    );
+    host.until("the daemon says that it cannot", |host| host.status().starts_with("fatal"));
+    looks_by_itself(&host, "the daemon finds this node fatal");
+    assert!(host.etcd().is_some());
+    host.until("the daemon sees what the gate did", |host| !host.status().starts_with("fatal"));
+}
+
+#[test]
+fn a_configuration_that_changes_while_the_gate_is_answered_is_looked_at_again() {
+    let mut host = Host::server();
+    host.start();
+    for n in 0..20 {
+        // As an operator's editor does, at any moment of the question.
+        let gate = host.spawn(&GATE);
+        let text = if n % 2 == 0 { "profile: cis-1.99\n" } else { "profile: cis\n" };
+        host.write("etc/rancher/rke2/new", text);
+        fs::rename(host.at("etc/rancher/rke2/new"), host.at(CONFIG)).unwrap();
+        let gate = gate.wait_with_output().unwrap();
+        assert!([Some(0), Some(78)].contains(&gate.status.code()), "{}", words(&gate));
+        let code = if n % 2 == 0 { Some(78) } else { Some(0) };
+        let gate = host.run(&GATE);
+        assert_eq!(gate.status.code(), code, "{}", words(&gate));
+    }
 }

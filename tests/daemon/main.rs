@@ -4,7 +4,9 @@
 mod contest;
 mod gate;
 mod host;
+mod links;
 mod own_config;
+mod running_etcd;
 mod writers;
 
 use std::fs;

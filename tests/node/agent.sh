@@ -10,13 +10,16 @@ ETCD_DB=$ETCD_DIR/member/snap/db
 
 repo=$(cd "$node_lib/../.." && pwd)
 
-# The newest package that packaging/build made.
+# The newest package that packaging/build made; with NODEGUARD_QUICK=1 the newest that
+# `packaging/build --quick` made, which is for trying things and not for figures.
 agent_deb() {
-    local deb
+    local deb which=(! -name '*~quick_*')
+    [ -z "${NODEGUARD_QUICK:-}" ] || which=(-name '*~quick_*')
     deb=$(find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
-        -name 'nodeguard_*.deb' ! -name '*+test*' -printf '%T@ %p\n' 2>/dev/null |
-        sort -rn | head -n1 | cut -d' ' -f2-)
-    [ -n "$deb" ] || node_die "no package in target/packages; make one with packaging/build"
+        -name 'nodeguard_*.deb' ! -name '*+test*' "${which[@]}" -printf '%T@ %p\n' 2>/dev/null |
+        sort -rn | head -n1 | cut -d' ' -f2-) || true # where one of the directories is not there
+    [ -n "$deb" ] ||
+        node_die "no package in target/packages; make one with packaging/build${NODEGUARD_QUICK:+ --quick}"
     echo "$deb"
 }
 

@@ -108,7 +108,10 @@ def give_to_etcd(data_dir, version):
 
 
 def walk(top):
+    """As Go's filepath.Walk, which enters no link, not even at the top."""
     paths = [top]
+    if os.path.islink(top):
+        return paths
     for parent, directories, files in os.walk(top):
         paths += [os.path.join(parent, name) for name in directories + files]
     return paths

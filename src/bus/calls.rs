@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which calls are answered, and how much of that at once and for long. Pure.
+//!
+//! Everybody on this host may call, as often as the bus lets him, and need not read what he is
+//! answered. What he does not read the bus keeps and counts as ours, and at some limit it takes
+//! nothing from us any more, signals included. Who reads cannot be seen from here. So each caller
+//! has a little that nobody can take from him, and whoever wants more shares one allowance with
+//! all others.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use super::MAX_REQUESTS;
+
+/// Calls that are being answered. An answer takes microseconds, so there are so many only while the
+/// bus reads slowly, and each of them may be as long as a report, in our memory and before the next
+/// signal.
+const AT_ONCE: usize = 4;
+/// The same of those that ask for a pass, which wait for it. Half of them wait, the others are
+/// being told that so many wait already.
+const PASSES_AT_ONCE: usize = 2 * MAX_REQUESTS;
+/// A call that has had no answer for so long, while nothing waits to be written, never gets one.
+const LONGEST: Duration = Duration::from_secs(90);
+
+/// Bytes of answers that a caller may have been given lately to be answered whatever the others
+/// do, and how many of them are forgotten in a second.
+const OWN: u64 = 16 * 1024;
+const FORGOTTEN: u64 = 256;
+/// Callers of whom that is known. Whoever is none of them, and finds the list full, shares.
+const CALLERS: usize = 1024;
+/// Bytes of answers for all who had more, at once and in a second.
+const SHARED: u64 = 1024 * 1024;
+const SHARED_FOR_LONG: u64 = 64 * 1024;
+
+/// Calls that are told that they are not answered, at once and in a second.
+const REFUSALS: u64 = 16;
+const REFUSALS_FOR_LONG: u64 = 4;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What can be said at once.
+    Word,
+    /// A pass.
+    Pass,
+}
+
+/// What is to become of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Answer,
+    /// It is told that it is one too many.
+    Refuse,
+    /// Not even that: the bus lets a caller wait for 128 answers or so, and then holds him up.
+    Drop,
+}
+
+/// A call that is being answered.
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    since: Instant,
+    /// Whether the caller wants to hear of it.
+    wanted: bool,
+}
+
+/// The calls that are being answered, and what callers were given lately.
+#[derive(Debug)]
+pub(super) struct Calls {
+    /// By the caller and the serial number that he gave the call.
+    open: HashMap<(String, NonZeroU32), Open>,
+    given: HashMap<String, Given>,
+    shared: Bucket,
+    refusals: Bucket,
+    /// An answer is being written; where that takes long, the others wait for it.
+    pub(super) writing: bool,
+}
+
+impl Calls {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            open: HashMap::new(),
+            given: HashMap::new(),
+            shared: Bucket::full(SHARED, SHARED_FOR_LONG, now),
+            refusals: Bucket::full(REFUSALS, REFUSALS_FOR_LONG, now),
+            writing: false,
+        }
+    }
+
+    /// What is to become of a call. One that is to be answered counts until its [`Self::answered`].
+    pub(super) fn admit(
+        &mut self,
+        caller: &str,
+        serial: NonZeroU32,
+        kind: Kind,
+        wanted: bool,
+        now: Instant,
+    ) -> Verdict {
+        let may = match kind {
+            // The bus lets root alone ask, and whoever else comes through is told so.
+            Kind::Pass => true,
+            Kind::Word => wanted && (self.has_own(caller, now) || self.shared.has(now)),
+        };
+        let key = (caller.to_owned(), serial);
+        if !may || !self.has_room(kind, now) || self.open.contains_key(&key) {
+            return if wanted && self.refusals.take(1, now) {
+                Verdict::Refuse
+            } else {
+                Verdict::Drop
+            };
+        }
+        self.open.insert(key, Open { kind, since: now, wanted });
+        Verdict::Answer
+    }
+
+    /// Whether the answer of a call is to be sent.
+    pub(super) fn is_wanted(&self, caller: &str, serial: NonZeroU32) -> bool {
+        // What was refused was never counted, and is told.
+        self.open.get(&(caller.to_owned(), serial)).is_none_or(|open| open.wanted)
+    }
+
+    /// The answer of a call has left, with so many bytes.
+    pub(super) fn answered(&mut self, caller: &str, serial: NonZeroU32, bytes: u64, now: Instant) {
+        self.open.remove(&(caller.to_owned(), serial));
+        let own = self.has_own(caller, now);
+        if !own {
+            self.shared.take(bytes, now);
+        } else if self.given.len() < CALLERS || self.given.contains_key(caller) {
+            let given = self.given.entry(caller.to_owned()).or_insert(Given { bytes: 0, at: now });
+            *given = Given { bytes: given.now(now).saturating_add(bytes), at: now };
+        }
+    }
+
+    fn has_room(&mut self, kind: Kind, now: Instant) -> bool {
+        let most = match kind {
+            Kind::Word => AT_ONCE,
+            Kind::Pass => PASSES_AT_ONCE,
+        };
+        let count = |open: &HashMap<_, Open>| open.values().filter(|o| o.kind == kind).count();
+        if count(&self.open) < most {
+            return true;
+        }
+        if !self.writing {
+            self.open.retain(|_, open| now.saturating_duration_since(open.since) < LONGEST);
+        }
+        count(&self.open) < most
+    }
+
+    /// Whether a caller was given so little lately that the others do not matter.
+    fn has_own(&mut self, caller: &str, now: Instant) -> bool {
+        if let Some(given) = self.given.get(caller) {
+            return given.now(now) < OWN;
+        }
+        if self.given.len() >= CALLERS {
+            self.given.retain(|_, given| given.now(now) > 0);
+        }
+        self.given.len() < CALLERS
+    }
+}
+
+/// Bytes that a caller was given, less what is forgotten.
+#[derive(Debug)]
+struct Given {
+    bytes: u64,
+    at: Instant,
+}
+
+impl Given {
+    fn now(&self, now: Instant) -> u64 {
+        self.bytes.saturating_sub(flown(now, self.at, FORGOTTEN))
+    }
+}
+
+/// So much at once, and so much in a second for long.
+#[derive(Debug)]
+struct Bucket {
+    most: u64,
+    for_long: u64,
+    left: u64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn full(most: u64, for_long: u64, now: Instant) -> Self {
+        Self { most, for_long, left: most, filled: now }
+    }
+
+    /// Whether anything is left.
+    fn has(&mut self, now: Instant) -> bool {
+        let more = flown(now, self.filled, self.for_long);
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(self.most);
+            self.filled = now;
+        }
+        self.left > 0
+    }
+
+    /// Takes what there is of `amount`; `false`: nothing was left.
+    fn take(&mut self, amount: u64, now: Instant) -> bool {
+        let any = self.has(now);
+        self.left = self.left.saturating_sub(amount);
+        any
+    }
+}
+
+fn flown(now: Instant, then: Instant, per_second: u64) -> u64 {
+    let millis = now.saturating_duration_since(then).as_millis().try_into().unwrap_or(u64::MAX);
+    per_second.saturating_mul(millis) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: u64 = 64 * 1024;
+
+    fn serial(n: u32) -> NonZeroU32 {
+        NonZeroU32::new(n + 1).unwrap()
+    }
+
+    /// Calls and has the answer at once; whether it was answered.
+    fn ask(calls: &mut Calls, caller: &str, bytes: u64, now: Instant) -> bool {
+        let verdict = calls.admit(caller, serial(1), Kind::Word, true, now);
+        if verdict == Verdict::Answer {
+            calls.answered(caller, serial(1), bytes, now);
+        }
+        verdict == Verdict::Answer
+    }
+
+    #[test]
+    fn so_many_calls_are_answered_at_once_and_each_answer_makes_room_for_one() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        for n in 0..AT_ONCE as u32 {
+            let verdict = calls.admit(":1.1", serial(n), Kind::Word, true, now);
+            assert_eq!(verdict, Verdict::Answer);
+        }
+        assert_ne!(calls.admit(":1.2", serial(0), Kind::Word, true, now), Verdict::Answer);
+        // A pass waits for a place of its own.
+        assert_eq!(calls.admit(":1.2", serial(0), Kind::Pass, true, now), Verdict::Answer);
+        calls.answered(":1.1", serial(3), 10, now);
+        assert_eq!(calls.admit(":1.3", serial(0), Kind::Word, true, now), Verdict::Answer);
+        assert_ne!(calls.admit(":1.3", serial(1), Kind::Word, true, now), Verdict::Answer);
+    }
+
+    #[test]
+    fn a_call_that_never_gets_its_answer_gives_its_place_back_but_not_while_the_bus_is_stalled() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        for n in 0..AT_ONCE as u32 {
+            calls.admit(":1.1", serial(n), Kind::Word, true, now);
+        }
+        let later = now + LONGEST;
+        calls.writing = true;
+        assert_ne!(calls.admit(":1.2", serial(0), Kind::Word, true, later), Verdict::Answer);
+        calls.writing = false;
+        assert_eq!(calls.admit(":1.2", serial(0), Kind::Word, true, later), Verdict::Answer);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_dropped_but_a_pass_is_made_and_not_told() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, false, now), Verdict::Drop);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Pass, false, now), Verdict::Answer);
+        assert!(!calls.is_wanted(":1.1", serial(1)));
+        assert!(calls.is_wanted(":1.1", serial(2)));
+    }
+
+    #[test]
+    fn one_serial_number_twice_at_once_is_one_call() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, now), Verdict::Answer);
+        assert_ne!(calls.admit(":1.1", serial(1), Kind::Word, true, now), Verdict::Answer);
+        assert_eq!(calls.admit(":1.2", serial(1), Kind::Word, true, now), Verdict::Answer);
+    }
+
+    #[test]
+    fn whoever_had_little_is_answered_whatever_the_others_take() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        let mut flooded = 0;
+        for second in 0..60 {
+            let at = now + Duration::from_secs(second);
+            for n in 0..250 {
+                let flooder = format!(":1.{n}");
+                while ask(&mut calls, &flooder, REPORT, at) {
+                    flooded += REPORT;
+                }
+            }
+            // A reader of every five seconds, and one who comes for the first time.
+            if second % 5 == 0 {
+                assert!(ask(&mut calls, ":2.1", 1000, at), "{second}");
+            }
+            assert!(ask(&mut calls, &format!(":3.{second}"), REPORT, at), "{second}");
+        }
+        // One report each, and the shared allowance.
+        assert!(flooded <= 250 * REPORT + SHARED + 61 * SHARED_FOR_LONG + REPORT * 60, "{flooded}");
+    }
+
+    #[test]
+    fn a_single_heavy_reader_has_the_shared_allowance_for_himself() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        for second in 0..600 {
+            let at = now + Duration::from_secs(second);
+            assert!(ask(&mut calls, ":1.1", REPORT, at), "second {second}");
+        }
+    }
+
+    #[test]
+    fn names_that_come_and_go_take_no_memory_and_share() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        let mut answered = 0u64;
+        for n in 0..100_000 {
+            answered += u64::from(ask(&mut calls, &format!(":1.{n}"), REPORT, now));
+        }
+        assert!(calls.given.len() <= CALLERS && calls.open.is_empty());
+        assert!(answered <= CALLERS as u64 + SHARED / REPORT, "{answered}");
+        // It is over when it is over.
+        assert!(ask(&mut calls, ":2.1", REPORT, now + Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn only_so_many_are_told_that_they_are_one_too_many() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        while ask(&mut calls, ":1.1", REPORT, now) {}
+        let mut refused = 1;
+        while calls.admit(":1.1", serial(1), Kind::Word, true, now) == Verdict::Refuse {
+            refused += 1;
+        }
+        assert_eq!(refused, REFUSALS);
+        let later = now + Duration::from_millis(500);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, false, later), Verdict::Drop);
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether an etcd runs, and as whom: the lock on its database, its process, the manifest of its
+//! static pod. Nothing here takes a lock, and no process is looked for: the lock names it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::inode::{Mount, mount_of};
+use super::mountinfo;
+use super::root::Root;
+use super::walk::find_entry;
+use crate::controls::running_etcd::{Facts, Lock};
+use crate::model::Owner;
+use crate::rke2::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
+
+/// Where the kernel lists the locks on files. To ask by trying to take one would make a starting etcd
+/// wait.
+const LOCKS: &str = "/proc/locks";
+
+/// Of that list, in bytes: some 60,000 locks. Any user can take as many as he likes.
+const LOCKS_LIMIT: u64 = 4 << 20;
+
+/// Of a process's status.
+const STATUS_LIMIT: u64 = 16 << 10;
+
+/// The database below etcd's data directory.
+const DATABASE: &str = "member/snap/db";
+
+/// What is looked at besides the data directory itself to tell whose it is.
+const BELOW: [&str; 4] = ["member", "member/snap", "member/wal", DATABASE];
+
+/// What can be seen of an etcd with its data in `dir`, below RKE2's `data_dir`; `None` in an image, and
+/// where there is no such directory.
+pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<Facts> {
+    if !root.is_live() {
+        return None;
+    }
+    let entry = |below: &str| find_entry(root, dir, Path::new(below)).ok().flatten();
+    let top = entry("")?.inode.owner;
+    let database = entry(DATABASE);
+    let database = database.filter(|found| found.inode.kind == rustix::fs::FileType::RegularFile);
+    let lock = match database.as_ref().map(|found| identity(&found.entry)) {
+        None => Lock::Free,
+        Some(None) => Lock::Unknown(format!("{DATABASE} cannot be looked at")),
+        Some(Some(identity)) => lock(&identity),
+    };
+    let below = BELOW.iter().filter_map(|below| Some(entry(below)?.inode.owner)).collect();
+    Some(Facts { top, below, lock, manifest: manifest(root, data_dir), restarts: rke2_runs(root) })
+}
+
+/// By what the kernel tells an inode in its list of locks.
+#[derive(Debug)]
+struct Identity {
+    /// `major:minor` as numbers, which stat and the mount may have differently: a subvolume of btrfs
+    /// has a device of its own.
+    devices: Vec<(u32, u32)>,
+    inode: u64,
+}
+
+fn identity(entry: &std::os::fd::OwnedFd) -> Option<Identity> {
+    let stat = rustix::fs::fstat(entry).ok()?;
+    let mut devices = vec![(rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev))];
+    devices.extend(mount_of(entry).ok().and_then(device_of_mount));
+    Some(Identity { devices, inode: stat.st_ino })
+}
+
+/// The device of the file system that a mount shows.
+fn device_of_mount((_, number): Mount) -> Option<(u32, u32)> {
+    let file = File::open(mountinfo::PATH).ok()?.take(mountinfo::LIMIT as u64);
+    BufReader::new(file).split(b'\n').map_while(Result::ok).find_map(|line| {
+        let line = String::from_utf8_lossy(&line);
+        let line = mountinfo::parse(&line).filter(|line| line.number == number)?;
+        let (major, minor) = line.device.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    })
+}
+
+fn lock(file: &Identity) -> Lock {
+    let list = match File::open(LOCKS) {
+        Ok(list) => list,
+        Err(e) => return Lock::Unknown(format!("{LOCKS}: {e}")),
+    };
+    find_lock(BufReader::new(list.take(LOCKS_LIMIT)), file, process)
+}
+
+fn find_lock(
+    list: impl BufRead,
+    file: &Identity,
+    process: impl FnOnce(u32) -> Option<Owner>,
+) -> Lock {
+    let mut read = 0u64;
+    for line in list.split(b'\n') {
+        let line = match line {
+            Ok(line) => line,
+            Err(e) => return Lock::Unknown(format!("{LOCKS}: {e}")),
+        };
+        read += line.len() as u64 + 1;
+        if let Some(pid) = std::str::from_utf8(&line).ok().and_then(|line| holder(line, file)) {
+            return Lock::Held { pid, by: process(pid) };
+        }
+    }
+    if read >= LOCKS_LIMIT {
+        return Lock::Unknown(format!("{LOCKS} has more than {LOCKS_LIMIT} bytes"));
+    }
+    Lock::Free
+}
+
+/// Who holds the lock of a line of /proc/locks (proc(5)), if it is one for writing on this file.
+fn holder(line: &str, file: &Identity) -> Option<u32> {
+    // 1: FLOCK  ADVISORY  WRITE 20771 fe:00:5496850 0 EOF; who waits for it has an arrow.
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (kind, access) = (words.next()?, words.nth(1)?);
+    let (pid, place) = (words.next()?, words.next()?);
+    let (device, inode) = place.rsplit_once(':')?;
+    let (major, minor) = device.split_once(':')?;
+    let hex = |number| u32::from_str_radix(number, 16).ok();
+    let device = (hex(major)?, hex(minor)?);
+    let ours = kind != "->"
+        && access == "WRITE"
+        && inode.parse() == Ok(file.inode)
+        && file.devices.contains(&device);
+    pid.parse().ok().filter(|_| ours)
+}
+
+/// The user and the group by which a process is let at files; `None`: it cannot be seen.
+fn process(pid: u32) -> Option<Owner> {
+    let mut text = String::new();
+    File::open(format!("/proc/{pid}/status"))
+        .and_then(|file| file.take(STATUS_LIMIT).read_to_string(&mut text))
+        .ok()?;
+    numbers(&text)
+}
+
+fn numbers(status: &str) -> Option<Owner> {
+    // Real, effective, saved, and for files.
+    let number = |key| {
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(key));
+        lines.next()?.split_ascii_whitespace().nth(3)?.parse().ok()
+    };
+    Some(Owner { uid: number("Uid:")?, gid: number("Gid:")? })
+}
+
+fn manifest(root: &Root, data_dir: &Path) -> Option<Owner> {
+    let path = etcd_manifest(data_dir);
+    if root.unsafe_component(&path).is_some() {
+        return None;
+    }
+    let content = root.read(&path, MAX_MANIFEST_SIZE).ok()??;
+    runs_as(&content).map(|(uid, gid)| Owner { uid, gid })
+}
+
+/// Whether a process of RKE2's own is there. The control group alone does not tell: at a start it has
+/// the gate in it, in a group below.
+fn rke2_runs(root: &Root) -> bool {
+    ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"].iter().any(|slice| {
+        let path = Path::new(slice).join("rke2-server.service/cgroup.procs");
+        let file = root.open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+        file.is_ok_and(|file| rustix::io::read(&file, &mut [0; 16]).is_ok_and(|read| read > 0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: fn() -> Identity =
+        || Identity { devices: vec![(0xfe, 0), (0, 0x1f)], inode: 5_496_850 };
+    const ETCD: Owner = Owner { uid: 999, gid: 998 };
+
+    fn find(list: &str) -> Lock {
+        find_lock(list.as_bytes(), &FILE(), |pid| (pid == 812).then_some(ETCD))
+    }
+
+    #[test]
+    fn the_holder_is_who_has_the_databases_lock_for_writing() {
+        let held = |pid| Lock::Held { pid, by: (pid == 812).then_some(ETCD) };
+        for (list, expected) in [
+            ("1: FLOCK  ADVISORY  WRITE 812 fe:00:5496850 0 EOF\n", held(812)),
+            ("1: FLOCK  ADVISORY  WRITE 813 fe:00:5496850 0 EOF\n", held(813)),
+            ("1: POSIX  ADVISORY  WRITE 812 00:1f:5496850 0 EOF", held(812)),
+            ("1: OFDLCK ADVISORY  WRITE -1 fe:00:5496850 0 EOF\n", Lock::Free),
+            ("1: FLOCK  ADVISORY  READ 812 fe:00:5496850 0 EOF\n", Lock::Free),
+            ("1: -> FLOCK  ADVISORY  WRITE 812 fe:00:5496850 0 EOF\n", Lock::Free),
+            ("1: FLOCK  ADVISORY  WRITE 812 fe:01:5496850 0 EOF\n", Lock::Free),
+            ("1: FLOCK  ADVISORY  WRITE 812 fe:00:5496851 0 EOF\n", Lock::Free),
+            ("1: LEASE  ACTIVE    WRITE 812 fe:00:5496850 0 EOF\n", held(812)),
+            ("", Lock::Free),
+            ("\n1:\n1: FLOCK\n1: FLOCK ADVISORY WRITE\n\u{7f}: a b c d e\n", Lock::Free),
+        ] {
+            assert_eq!(find(list), expected, "{list:?}");
+        }
+        let others = "1: FLOCK  ADVISORY  WRITE 7 fe:00:1 0 EOF\n".repeat(1000);
+        assert_eq!(
+            find(&format!("{others}2: FLOCK ADVISORY WRITE 812 fe:00:5496850 0 EOF\n")),
+            held(812)
+        );
+    }
+
+    #[test]
+    fn a_list_beyond_the_limit_says_nothing_about_what_is_not_in_it() {
+        let line = "1: FLOCK  ADVISORY  WRITE 7 fe:00:1 0 EOF\n";
+        let lines = usize::try_from(LOCKS_LIMIT).unwrap() / line.len() + 1;
+        assert!(matches!(find(&line.repeat(lines)), Lock::Unknown(_)));
+        assert_eq!(find(&line.repeat(lines / 2)), Lock::Free);
+    }
+
+    #[test]
+    fn the_numbers_for_files_count() {
+        let status = "Name:\tetcd\nUid:\t0\t0\t0\t999\nGid:\t1\t2\t3\t998\nGroups:\t\n";
+        assert_eq!(numbers(status), Some(ETCD));
+        for broken in ["", "Uid:\t1\nGid:\t1\n", "Uid:\t1\t1\t1\t1\n", "Uid:\ta\tb\tc\td\n"] {
+            assert_eq!(numbers(broken), None);
+        }
+    }
+
+    #[test]
+    fn a_real_lock_names_its_process() {
+        use std::os::fd::OwnedFd;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let seen = || lock(&identity(&OwnedFd::from(file.reopen().unwrap())).unwrap());
+        assert_eq!(seen(), Lock::Free);
+        let holding = file.reopen().unwrap();
+        rustix::fs::flock(&holding, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let by = Some(Owner { uid, gid });
+        assert_eq!(seen(), Lock::Held { pid: std::process::id(), by });
+        drop(holding);
+        assert_eq!(seen(), Lock::Free);
+    }
+}

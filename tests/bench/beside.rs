@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How long a wrong owner lasts, below a directory that a guard watches and below one that a bare
+//! inotify loop watches, in turn: whatever else the machine does meanwhile, it does to both.
+//!
+//! `beside DIR UID:GID COUNT`, in a booted node; see `tests/node/flood.sh`. Makes files in DIR,
+//! which is guarded, and in a directory of its own. Prints a line for each of the two.
+
+use std::ffi::CString;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+
+type Owner = (u32, u32);
+
+/// So many that none is wrong more often than an accident would make it (see `src/pacing.rs`).
+const FILES: usize = 40;
+/// Longer, and the correction is lost.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Drift comes now and then.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The other directory.
+const BARE: &str = "/var/tmp/beside";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let parsed = match arguments.as_slice() {
+        [dir, owner, count] => owner_of(owner).zip(count.parse().ok()).map(|(o, n)| (dir, o, n)),
+        _ => None,
+    };
+    let Some((dir, owner, count)) = parsed else {
+        eprintln!("beside: expected DIR UID:GID COUNT; tests/bench/bus runs it in a node");
+        return ExitCode::from(64);
+    };
+    let (guarded, bare) = (PathBuf::from(dir), PathBuf::from(BARE));
+    let _ = fs::remove_dir_all(&bare);
+    fs::create_dir(&bare).unwrap();
+    for dir in [&guarded, &bare] {
+        for n in 0..FILES {
+            fs::write(file(dir, n), "x").unwrap();
+            chown(file(dir, n), Some(owner.0), Some(owner.1)).unwrap();
+        }
+    }
+    watch(bare.clone(), owner);
+    let (mut ours, mut its) = (Latencies::default(), Latencies::default());
+    for n in 0..count {
+        ours.measure(&file(&guarded, n), owner);
+        its.measure(&file(&bare, n), owner);
+    }
+    println!("ours {}\nbare {}", ours.line(), its.line());
+    for n in 0..FILES {
+        let _ = fs::remove_file(file(&guarded, n));
+    }
+    ExitCode::SUCCESS
+}
+
+fn owner_of(word: &str) -> Option<Owner> {
+    let (uid, gid) = word.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
+fn file(dir: &Path, n: usize) -> PathBuf {
+    dir.join(format!("beside-{}", n % FILES))
+}
+
+#[derive(Default)]
+struct Latencies {
+    taken: Vec<Duration>,
+    lost: usize,
+}
+
+impl Latencies {
+    fn measure(&mut self, path: &Path, right: Owner) {
+        let begin = Instant::now();
+        chown(path, Some(0), Some(0)).unwrap();
+        loop {
+            let metadata = fs::symlink_metadata(path).unwrap();
+            if (metadata.uid(), metadata.gid()) == right {
+                self.taken.push(begin.elapsed());
+                break;
+            }
+            if begin.elapsed() > LIMIT {
+                self.lost += 1;
+                break;
+            }
+            // A processor that is looked at without a pause is one less for all the others.
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        std::thread::sleep(PAUSE);
+    }
+
+    fn line(&mut self) -> String {
+        self.taken.sort();
+        let at = |share: f64| {
+            let index = (self.taken.len().saturating_sub(1)) as f64 * share;
+            self.taken.get(index.round() as usize).map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
+        };
+        format!(
+            "n={} lost={} p50_ms={:.3} p99_ms={:.3} max_ms={:.3}",
+            self.taken.len(),
+            self.lost,
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        )
+    }
+}
+
+/// The least that could undo it: one directory, one event, one stat, one chown.
+fn watch(dir: PathBuf, owner: Owner) {
+    let inotify = inotify::init(CreateFlags::CLOEXEC).unwrap();
+    inotify::add_watch(&inotify, &dir, WatchFlags::ATTRIB).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&inotify, &mut buffer);
+        while let Ok(event) = reader.next() {
+            let Some(name) = event.file_name().map(CString::from) else { continue };
+            let path = dir.join(name.to_str().unwrap());
+            if fs::symlink_metadata(&path).is_ok_and(|m| (m.uid(), m.gid()) != owner) {
+                let _ = chown(&path, Some(owner.0), Some(owner.1));
+            }
+        }
+    });
+}
