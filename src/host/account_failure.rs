@@ -317,6 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn of_login_defs_no_more_is_read_than_anybody_writes() {
+        let (dir, root) = image(&[("etc/login.defs", "SYS_UID_MAX 1\n")]);
+        fs::create_dir(dir.path().join("etc/login.defs.d")).unwrap();
+        for n in 0..FILES + 9 {
+            let path = dir.path().join(format!("etc/login.defs.d/{n:03}.defs"));
+            fs::write(path, format!("SYS_UID_MAX {n}\n")).unwrap();
+        }
+        assert_eq!(login_defs(&root).len(), 1 + FILES);
+        let large = format!("SYS_UID_MAX 1\n{}", "#".repeat(LIMIT));
+        let (_dir, root) = image(&[("etc/login.defs", &large)]);
+        assert_eq!(login_defs(&root).len(), 0);
+    }
+
+    #[test]
     fn a_lock_is_told_by_what_it_is() {
         let words = "useradd: cannot lock /etc/passwd; try again later.";
         let of = |make: &dyn Fn(&Path)| {

@@ -325,6 +325,9 @@ mod tests {
         ] {
             assert_eq!(value(flag, text), expected, "{flag} {text}");
         }
+        let long = format!("/{}", "x".repeat(LONGEST));
+        assert_eq!(value("data-dir", &long), HIDDEN);
+        assert_eq!(value("data-dir", &long[1..]), &long[1..]);
         for (name, text, expected) in [
             ("RKE2_CIS_PROFILE", "cis", "cis"),
             ("RKE2_TOKEN", "x", HIDDEN),
