@@ -62,7 +62,7 @@ fn answer(node: &Node, root: String) -> Answer {
         others: explain::others(inputs),
         etcd: Etcd {
             local: config.runs_local_etcd(),
-            dir: config.etcd_data_dir().display().to_string(),
+            dir: shown::value("data-dir", &config.etcd_data_dir().to_string_lossy()),
         },
         problems: problems
             .map(|problem| Problem {

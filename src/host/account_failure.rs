@@ -107,20 +107,24 @@ fn lock(root: &Root, words: &str) -> Option<Obstacle> {
     }
 }
 
+/// Whether one of the files is immutable, or may only grow.
+pub(super) fn fixed(root: &Root) -> Option<Obstacle> {
+    WRITTEN.iter().find_map(|path| {
+        let path = Path::new(path);
+        let fd = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        obstacle::attribute(&fd, path)
+    })
+}
+
 /// Whether the files, or the file system they are on, cannot be written.
 fn files(root: &Root) -> Option<Obstacle> {
-    let open = |path: &Path| root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok();
     let etc = Path::new("/etc");
     let directory = root.open(etc, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
     if obstacle::is_read_only(&directory) {
         let what = obstacle::what_is_read_only(&directory);
         return Some(Obstacle::ReadOnly { path: etc.into(), what });
     }
-    let attribute = |path: &&str| {
-        let path = Path::new(*path);
-        open(path).and_then(|fd| obstacle::attribute(&fd, path))
-    };
-    if let Some(found) = WRITTEN.iter().find_map(attribute) {
+    if let Some(found) = fixed(root) {
         return Some(found);
     }
     let odd = WRITTEN[1..].iter().find(|path| {
@@ -310,6 +314,20 @@ mod tests {
         };
         assert_eq!((range.least, range.greatest), (500, 399));
         assert_eq!(range.origin, Some(Origin::at("/etc/login.defs.d/x.defs", 1)));
+    }
+
+    #[test]
+    fn of_login_defs_no_more_is_read_than_anybody_writes() {
+        let (dir, root) = image(&[("etc/login.defs", "SYS_UID_MAX 1\n")]);
+        fs::create_dir(dir.path().join("etc/login.defs.d")).unwrap();
+        for n in 0..FILES + 9 {
+            let path = dir.path().join(format!("etc/login.defs.d/{n:03}.defs"));
+            fs::write(path, format!("SYS_UID_MAX {n}\n")).unwrap();
+        }
+        assert_eq!(login_defs(&root).len(), 1 + FILES);
+        let large = format!("SYS_UID_MAX 1\n{}", "#".repeat(LIMIT));
+        let (_dir, root) = image(&[("etc/login.defs", &large)]);
+        assert_eq!(login_defs(&root).len(), 0);
     }
 
     #[test]

@@ -252,6 +252,11 @@ fn changing(
         Ok(_) => return not_as_judged(),
         Err(e) => return failed(root, &e),
     }
+    // The tools would try for fifteen seconds, and then speak of a lock.
+    if let Some(obstacle) = account_failure::fixed(root) {
+        let reason = format!("no {} can change the account", tool.name);
+        return Outcome::Failed { reason, obstacle };
+    }
     let result = account::run(root, tool, arguments);
     match accounts::read(root) {
         Err(e) => failed(root, &e),

@@ -169,8 +169,16 @@ fn texts(root: &Root, files: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Uni
     let mut left = MAX_TEXT;
     let mut out = Vec::new();
     for path in files {
-        let Some(content) = root.read(path, MAX_FILE_SIZE).ok().flatten() else { continue };
+        let read = root.read(path, MAX_FILE_SIZE);
         let path = path.display().to_string();
+        let content = match read {
+            Ok(Some(content)) => content,
+            Err(e @ HostError::TooLarge { .. }) => {
+                problems.push(beyond(Origin::file(path), e.to_string()));
+                continue;
+            }
+            Ok(None) | Err(_) => continue,
+        };
         match left.checked_sub(content.len()) {
             Some(rest) => left = rest,
             None => {

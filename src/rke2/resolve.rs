@@ -182,6 +182,10 @@ impl Merged {
     }
 
     fn read_file(&mut self, file: &SourceFile, problems: &mut Vec<Problem>) {
+        if self.size > MAX_VALUES {
+            // Said already, of the file that was too much.
+            return;
+        }
         let bytes = match &file.content {
             FileContent::Absent => return,
             FileContent::Unreadable(reason) => {

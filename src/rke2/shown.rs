@@ -129,7 +129,7 @@ pub fn value(flag: &str, value: &str) -> String {
         Some(Kind::Name) => name(value).to_owned(),
         Some(Kind::Word) if is_word(value) => plain(),
         Some(Kind::Path) if value.starts_with('/') && is_path(value) => plain(),
-        Some(Kind::Directory) if is_path(value) => plain(),
+        Some(Kind::Directory) if is_directory(value) => plain(),
         Some(Kind::Address) => address(value),
         Some(Kind::Source) => source(value),
         Some(Kind::Database) => match value.split_once("://") {
@@ -169,7 +169,7 @@ pub fn name(name: &str) -> &str {
 pub fn source(source: &str) -> String {
     if source.contains("://") {
         address(source)
-    } else if is_path(source) {
+    } else if source.starts_with('/') && is_path(source) {
         source.to_owned()
     } else {
         HIDDEN.to_owned()
@@ -251,6 +251,12 @@ fn is_word(text: &str) -> bool {
         && !text.contains("//")
 }
 
+/// A relative one is no directory but a mistake, and has to look the more like one.
+fn is_directory(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    is_path(text) && (text.starts_with('/') || text.chars().all(plain))
+}
+
 /// Neither a command line nor an address that lost a slash.
 fn is_path(text: &str) -> bool {
     !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@' || c == '?')
@@ -319,6 +325,9 @@ mod tests {
         ] {
             assert_eq!(value(flag, text), expected, "{flag} {text}");
         }
+        let long = format!("/{}", "x".repeat(LONGEST));
+        assert_eq!(value("data-dir", &long), HIDDEN);
+        assert_eq!(value("data-dir", &long[1..]), &long[1..]);
         for (name, text, expected) in [
             ("RKE2_CIS_PROFILE", "cis", "cis"),
             ("RKE2_TOKEN", "x", HIDDEN),
