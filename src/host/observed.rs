@@ -333,7 +333,7 @@ mod tests {
         (dir, root)
     }
 
-    const FOLLOW: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+    const FOLLOW: OFlags = OFlags::PATH;
     const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 
     fn looked(root: &Root, paths: &[(&str, OFlags)]) -> Observed {

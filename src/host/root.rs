@@ -150,7 +150,14 @@ impl Root {
     /// A regular file's content; `None` when there is no such file.
     pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>, HostError> {
         match self.open(path, OFlags::PATH, Mode::empty()) {
-            Ok(fd) => read_regular(&fd, path, limit).map(Some),
+            Ok(fd) => {
+                let content = read_regular(&fd, path, limit);
+                if let Err(HostError::Io { .. }) = content {
+                    // Another process may be let read it.
+                    self.record.missed();
+                }
+                content.map(Some)
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(HostError::io("open", path, e)),
         }

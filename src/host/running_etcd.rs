@@ -8,8 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
+use super::HostError;
 use super::inode::{Mount, mount_of};
 use super::mountinfo;
 use super::root::Root;
@@ -163,13 +162,20 @@ fn manifest(root: &Root, data_dir: &Path) -> Option<Owner> {
     runs_as(&content).map(|(uid, gid)| Owner { uid, gid })
 }
 
+/// Of a list of processes, in bytes.
+const PROCS_LIMIT: usize = 4096;
+
 /// Whether a process of RKE2's own is there. The control group alone does not tell: at a start it has
 /// the gate in it, in a group below.
 fn rke2_runs(root: &Root) -> bool {
     ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"].iter().any(|slice| {
         let path = Path::new(slice).join("rke2-server.service/cgroup.procs");
-        let file = root.open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
-        file.is_ok_and(|file| rustix::io::read(&file, &mut [0; 16]).is_ok_and(|read| read > 0))
+        match root.read(&path, PROCS_LIMIT) {
+            Ok(list) => list.is_some_and(|list| !list.is_empty()),
+            // Processes without end.
+            Err(HostError::TooLarge { .. }) => true,
+            Err(_) => false,
+        }
     })
 }
 
