@@ -221,6 +221,13 @@ impl Record {
         }
     }
 
+    /// What is at `path` could not be read, which another process may be let do.
+    pub(super) fn unread(&self, path: &Path) {
+        if !is_left_out(path) {
+            self.missed();
+        }
+    }
+
     /// Something that decides could not be found out, and not because of a path.
     pub(super) fn missed(&self) {
         if let Some(recording) = self.0.borrow_mut().as_mut() {
@@ -229,11 +236,15 @@ impl Record {
     }
 }
 
+fn is_left_out(path: &Path) -> bool {
+    LEFT_OUT.iter().any(|left_out| path.starts_with(left_out))
+}
+
 impl Recording {
     fn add(&mut self, path: &Path, follow: bool, object: Object) {
         // One that is relative is relative to the root.
         let path = Path::new("/").join(path);
-        if LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)) {
+        if is_left_out(path) {
             return;
         }
         let size = path.as_os_str().len();
@@ -479,7 +490,7 @@ mod tests {
             ("/etc/socket", FOLLOW, None),
             (&long, FOLLOW, Some(&*long)),
             // Refused as a read-only file system or a security module refuses.
-            ("/etc/rke2.d", OFlags::WRONLY, Some("/etc/rke2.d")),
+            ("/etc/rke2.d", OFlags::WRONLY | OFlags::CREATE, Some("/etc/rke2.d")),
         ] {
             let observed = looked(&root, &[(path, flags)]);
             assert_eq!(at(observed.differs(&root)).as_deref(), differs, "{path}");

@@ -153,8 +153,7 @@ impl Root {
             Ok(fd) => {
                 let content = read_regular(&fd, path, limit);
                 if let Err(HostError::Io { .. }) = content {
-                    // Another process may be let read it.
-                    self.record.missed();
+                    self.record.unread(path);
                 }
                 content.map(Some)
             }
