@@ -8,7 +8,6 @@ mod obstacle;
 mod writer;
 
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -108,7 +107,7 @@ pub fn misleads(c: char) -> bool {
 /// and no other, whatever is in its name. So it is never cut; see `engine::bounds` for what becomes
 /// of a remedy that is too long.
 pub fn quoted(path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
+    let bytes = path.as_os_str().as_encoded_bytes();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(b);
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.iter().all(plain) && !text.is_empty() => text.to_owned(),
@@ -404,6 +403,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
