@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The documents are true where a program can tell: links lead somewhere, files that are named
-//! exist, the map has every folder and says who uses whom, and a decision has its form and its line
-//! in the index.
+//! exist, the map has every folder and says who uses whom, a decision has its form and its line in
+//! the index, and SECURITY.md names tests that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -251,6 +251,38 @@ fn the_map_has_every_layer_and_says_whom_it_uses() {
         }
     }
     assert!(wrong.is_empty(), "ARCHITECTURE.md:\n{}", wrong.join("\n"));
+}
+
+/// The names of the tests of a file: what follows an attribute that ends in `test]`.
+fn tests_of(file: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(repository().join(file)).unwrap_or_default();
+    let after = text.split("test]\n").skip(1).filter_map(|rest| rest.split("fn ").nth(1));
+    after.filter_map(|rest| rest.split('(').next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_one() {
+    // Names that are longer than a line's words stand in backquotes all the same.
+    let text = read("SECURITY.md");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for name in quoted(&text) {
+        let looks_like_one = name.matches('_').count() > 3;
+        match name.split_once(": ") {
+            Some((file, test)) if file.ends_with(".rs") => {
+                seen += 1;
+                if !tests_of(file).contains(test) {
+                    wrong.push(format!("`{file}` has no test `{test}`"));
+                }
+            }
+            _ if looks_like_one => wrong.push(format!("`{name}` does not say in which file it is")),
+            _ => {}
+        }
+    }
+    assert!(seen > 50, "tests were found: {seen}");
+    let backquotes = text.lines().filter(|line| line.matches('`').count() % 2 == 1);
+    wrong.extend(backquotes.map(|line| format!("a name goes over the end of its line: {line}")));
+    assert!(wrong.is_empty(), "SECURITY.md:\n{}", wrong.join("\n"));
 }
 
 #[test]
