@@ -244,7 +244,7 @@ impl Recording {
     fn add(&mut self, path: &Path, follow: bool, object: Object) {
         // One that is relative is relative to the root.
         let path = Path::new("/").join(path);
-        if is_left_out(path) {
+        if is_left_out(&path) {
             return;
         }
         let size = path.as_os_str().len();
