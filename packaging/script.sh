@@ -9,6 +9,9 @@ script_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script_file=$(realpath -- "$0")
 script_name=${script_file#"$script_root/"}
 
+# Where mke2fs, useradd and others are; `su` leaves a root shell without.
+export PATH=$PATH:/usr/sbin:/sbin
+
 die() { # die MESSAGE [STATUS]
     printf '%s: %s\n' "$script_name" "$1" >&2
     exit "${2:-1}"

@@ -5,6 +5,7 @@
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
+pub mod bounds;
 mod control;
 mod narrow;
 
@@ -342,7 +343,7 @@ impl Engine {
         corrections: Vec<Correction>,
     ) -> Report {
         let state = State::of(controls.iter().flat_map(|c| &c.findings));
-        Report {
+        let report = Report {
             time: now(),
             root: self.root.path().display().to_string(),
             state,
@@ -356,7 +357,8 @@ impl Engine {
             controls,
             corrections,
             ..Report::starting()
-        }
+        };
+        bounds::findings(report)
     }
 }
 

@@ -295,7 +295,7 @@ mod tests {
         let of_an_account =
             |file: &&str| name.starts_with("/etc") && last_of(name).starts_with(*file);
         !PARTS.iter().any(|part| name.starts_with(part) || *part == last_of(name))
-            && !ACCOUNTS.iter().any(|file| of_an_account(&file))
+            && !ACCOUNTS.iter().any(of_an_account)
     }
 
     fn attack(prepared: &Case, name: &Path, kind: Kind) {

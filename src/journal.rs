@@ -10,9 +10,9 @@ mod record;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, shown, sysctl_path};
+use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, escaped, sysctl_path};
 
 pub use record::{Record, Unrecorded};
 
@@ -62,8 +62,7 @@ impl Entry {
     /// The message is for people: journalctl hides one with control characters, and stderr may be
     /// a terminal, so they are escaped; line breaks stay. Fields have the data as it is.
     pub fn new(priority: Priority, message: impl AsRef<str>) -> Self {
-        let lines: Vec<_> =
-            message.as_ref().split('\n').map(|line| shown(Path::new(line))).collect();
+        let lines: Vec<_> = message.as_ref().split('\n').map(escaped).collect();
         Self { priority, message: lines.join("\n"), fields: Vec::new() }
     }
 
@@ -91,7 +90,7 @@ impl Entry {
             text += &format!("; {writer}");
         }
         // One line, whatever lines the value has.
-        let mut entry = Self::new(Priority::Notice, shown(Path::new(&text)))
+        let mut entry = Self::new(Priority::Notice, escaped(&text))
             .field("MESSAGE_ID", message_id::CORRECTED)
             .about(*control, code, subject)
             .field("NODEGUARD_ACTUAL", from)

@@ -3,6 +3,7 @@
 //! node's state. No IO, and no import of any other module of ours.
 
 mod action;
+pub mod limits;
 mod obstacle;
 mod writer;
 
@@ -81,10 +82,15 @@ impl fmt::Display for ControlId {
 }
 
 /// A path as it is shown to people: whoever may name files must not write to root's terminal, so
-/// control characters are escaped.
+/// control characters are escaped; nor may he make a report long, so a long one is cut.
 pub fn shown(path: &Path) -> String {
-    let mut out = String::new();
-    for c in path.to_string_lossy().chars() {
+    limits::cut(&escaped(&path.to_string_lossy()), limits::PATH_LIMIT)
+}
+
+/// A text with its control characters escaped.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         if misleads(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
@@ -97,11 +103,28 @@ pub fn misleads(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The same for a command that somebody copies: one word for the shell, whatever is in it.
+/// A path for a command that somebody copies: one word for the shell, which means this very file
+/// and no other, whatever is in its name. So it is never cut; see `engine::bounds` for what becomes
+/// of a remedy that is too long.
 pub fn quoted(path: &Path) -> String {
-    let shown = shown(path);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if shown.chars().all(plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(b);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(plain) && !text.is_empty() => text.to_owned(),
+        Ok(text) if !text.chars().any(misleads) => format!("'{}'", text.replace('\'', r"'\''")),
+        // What a terminal must not get is spelled, as bash, zsh and ksh read it.
+        _ => {
+            let mut word = String::from("$'");
+            for byte in bytes {
+                match byte {
+                    b'\'' | b'\\' => word.extend(['\\', char::from(*byte)]),
+                    b' '..=b'~' => word.push(char::from(*byte)),
+                    _ => word.push_str(&format!("\\{byte:03o}")),
+                }
+            }
+            word + "'"
+        }
+    }
 }
 
 /// The file of a kernel parameter. In sysctl.d's dotted form a slash stands for a literal dot.
@@ -329,9 +352,17 @@ pub struct Report {
     pub controls: Vec<ControlReport>,
     /// What this pass changed.
     pub corrections: Vec<Correction>,
+    /// How many more it changed, which would make the report too long.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub corrections_left_out: usize,
     /// What the daemon changed lately, this pass's changes among it, the latest last; a few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<Recent>,
+}
+
+// By reference, since serde asks like this.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A correction and when it was made.
@@ -359,6 +390,7 @@ impl Report {
             rke2_version: String::new(),
             controls: Vec::new(),
             corrections: Vec::new(),
+            corrections_left_out: 0,
             recent: Vec::new(),
         }
     }
@@ -371,6 +403,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -389,10 +423,33 @@ mod tests {
             ("/d/a b", "/d/a b", "'/d/a b'"),
             ("/d/x;$(reboot)", "/d/x;$(reboot)", "'/d/x;$(reboot)'"),
             ("/d/it's", "/d/it's", r"'/d/it'\''s'"),
-            ("/d/\u{1b}[2J\nfatal", r"/d/\u{1b}[2J\nfatal", r"'/d/\u{1b}[2J\nfatal'"),
+            ("/d/\u{1b}[2J\nfatal", r"/d/\u{1b}[2J\nfatal", r"$'/d/\033[2J\012fatal'"),
+            ("/d/\u{1b}'\\1", r"/d/\u{1b}'\1", r"$'/d/\033\'\\1'"),
         ] {
             assert_eq!(shown(Path::new(name)), as_shown);
             assert_eq!(quoted(Path::new(name)), as_quoted);
         }
+    }
+
+    #[test]
+    fn a_quoted_name_means_that_very_file_to_a_shell_whatever_bytes_it_has() {
+        let all: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
+        let names = [&all[..], b"a\xff\x31", b"\\x41", b"$'x'", "\u{202e}txt".as_bytes(), b" "];
+        for name in names {
+            let word = quoted(Path::new(std::ffi::OsStr::from_bytes(name)));
+            assert!(!word.chars().any(misleads), "{word}");
+            let line = format!("printf %s {word}");
+            let said = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+            assert_eq!(said.stdout, name, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_shown_in_part_and_quoted_as_a_whole() {
+        let path = format!("/d/{}", "\u{1b}x".repeat(2000));
+        let path = Path::new(&path);
+        assert!(shown(path).len() <= limits::PATH_LIMIT);
+        assert!(shown(path).ends_with(" bytes)"), "{}", shown(path));
+        assert!(quoted(path).len() > 4000);
     }
 }

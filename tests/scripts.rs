@@ -179,6 +179,7 @@ fn what_is_unknown_is_refused_before_anything_is_done() {
         ("tests/node/image", &["trixie", "no-such-form"]),
         ("tests/node/image", &["trixie", "qemu", "more"]),
         ("tests/node/run", &["--on"]),
+        ("tests/node/run", &["--on", "no-such-kind"]),
         ("tests/sysctl_d/programs", &["sid"]),
         ("tests/sysctl_d/tuned", &[]),
         ("tests/sysctl_d/tuned", &["/no/such/directory"]),

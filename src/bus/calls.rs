@@ -16,10 +16,17 @@ use super::MAX_REQUESTS;
 /// Calls that are being answered. An answer takes microseconds, so there are so many only while the
 /// bus reads slowly, and each of them may be as long as a report, in our memory and before the next
 /// signal.
-const AT_ONCE: usize = 4;
-/// The same of those that ask for a pass, which wait for it. Half of them wait, the others are
-/// being told that so many wait already.
-const PASSES_AT_ONCE: usize = 2 * MAX_REQUESTS;
+const AT_ONCE: usize = 2;
+/// The same of those that ask for a pass. [`MAX_REQUESTS`] of them wait for it, the others are being
+/// told that so many wait already. The bus lets root alone ask, and lets nobody wait for more than
+/// 128 answers.
+const PASSES_AT_ONCE: usize = 128 + MAX_REQUESTS;
+
+/// An answer that took longer to leave waited for the bus. Then nobody is answered for nine times as
+/// long, so that signals, which would wait behind the answers, have most of what the bus reads.
+const SLOW: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
 /// A call that has had no answer for so long, while nothing waits to be written, never gets one.
 const LONGEST: Duration = Duration::from_secs(90);
 
@@ -73,6 +80,8 @@ pub(super) struct Calls {
     given: HashMap<String, Given>,
     shared: Bucket,
     refusals: Bucket,
+    /// Until then nobody is answered.
+    rests: Instant,
     /// An answer is being written; where that takes long, the others wait for it.
     pub(super) writing: bool,
 }
@@ -84,6 +93,7 @@ impl Calls {
             given: HashMap::new(),
             shared: Bucket::full(SHARED, SHARED_FOR_LONG, now),
             refusals: Bucket::full(REFUSALS, REFUSALS_FOR_LONG, now),
+            rests: now,
             writing: false,
         }
     }
@@ -100,7 +110,10 @@ impl Calls {
         let may = match kind {
             // The bus lets root alone ask, and whoever else comes through is told so.
             Kind::Pass => true,
-            Kind::Word => wanted && (self.has_own(caller, now) || self.shared.has(now)),
+            Kind::Word => {
+                let rested = wanted && now >= self.rests;
+                rested && (self.has_own(caller, now) || self.shared.has(now))
+            }
         };
         let key = (caller.to_owned(), serial);
         if !may || !self.has_room(kind, now) || self.open.contains_key(&key) {
@@ -122,7 +135,14 @@ impl Calls {
 
     /// The answer of a call has left, with so many bytes.
     pub(super) fn answered(&mut self, caller: &str, serial: NonZeroU32, bytes: u64, now: Instant) {
-        self.open.remove(&(caller.to_owned(), serial));
+        if let Some(open) = self.open.remove(&(caller.to_owned(), serial))
+            && open.kind == Kind::Word
+        {
+            let took = now.saturating_duration_since(open.since);
+            if took > SLOW {
+                self.rests = now + (took * 9).min(LONGEST_REST);
+            }
+        }
         let own = self.has_own(caller, now);
         if !own {
             self.shared.take(bytes, now);
@@ -239,9 +259,34 @@ mod tests {
         assert_ne!(calls.admit(":1.2", serial(0), Kind::Word, true, now), Verdict::Answer);
         // A pass waits for a place of its own.
         assert_eq!(calls.admit(":1.2", serial(0), Kind::Pass, true, now), Verdict::Answer);
-        calls.answered(":1.1", serial(3), 10, now);
+        calls.answered(":1.1", serial(1), 10, now);
         assert_eq!(calls.admit(":1.3", serial(0), Kind::Word, true, now), Verdict::Answer);
         assert_ne!(calls.admit(":1.3", serial(1), Kind::Word, true, now), Verdict::Answer);
+    }
+
+    #[test]
+    fn while_the_bus_reads_slowly_most_of_what_it_reads_is_left_to_signals() {
+        let mut now = Instant::now();
+        let mut calls = Calls::new(now);
+        let (begin, mut writing) = (now, Duration::ZERO);
+        while now < begin + Duration::from_secs(60) {
+            if calls.admit(":1.1", serial(1), Kind::Word, true, now) == Verdict::Answer {
+                let took = Duration::from_millis(300);
+                now += took;
+                writing += took;
+                calls.answered(":1.1", serial(1), 100, now);
+                assert_eq!(calls.admit(":1.2", serial(1), Kind::Pass, true, now), Verdict::Answer);
+                calls.answered(":1.2", serial(1), 100, now);
+            }
+            now += Duration::from_millis(1);
+        }
+        assert!(writing <= Duration::from_secs(60) / 9, "{writing:?}");
+        // An answer that leaves at once makes nobody wait.
+        for n in 0..10 {
+            let at = now + LONGEST_REST + SLOW * n;
+            assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, at), Verdict::Answer);
+            calls.answered(":1.1", serial(1), 100, at + SLOW / 2);
+        }
     }
 
     #[test]

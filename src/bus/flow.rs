@@ -44,7 +44,7 @@ const REPORT: usize = 1024 * 1024;
 /// What may lie in the socket that the bus has not read, which is twice this as the kernel counts.
 /// A bus that is flooded reads a little from each of its connections in turn, 2 KiB in dbus-daemon,
 /// and a signal comes after all that was written before it.
-const UNREAD: usize = 8 * 1024;
+const UNREAD: usize = 4 * 1024;
 
 /// Processor time that this thread may take at once, and the share of a processor that it may take
 /// for long. Beyond that it reads more slowly, and the bus makes those wait who send.
@@ -436,7 +436,7 @@ mod tests {
             }
         }
         assert!(Head::of(&head(b'x', 1, 0, 0, 0)).is_err());
-        assert!(Head::of(&[b'l']).is_err());
+        assert!(Head::of(b"l").is_err());
     }
 
     #[test]

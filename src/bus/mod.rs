@@ -178,11 +178,16 @@ impl Snapshot {
     /// After one more pass: `now` becomes the time of the state if the state changed, and the
     /// report's corrections are added up.
     pub fn after(&self, report: Arc<Report>, now: SystemTime) -> Self {
+        self.counting(report.clone(), &report.corrections, now)
+    }
+
+    /// The same where the report does not have all corrections that were made.
+    pub fn counting(&self, report: Arc<Report>, made: &[Correction], now: SystemTime) -> Self {
         let state_since =
             if report.state == self.report.state { self.state_since } else { micros(now) };
         let mut corrections = self.corrections;
         for (total, id) in corrections.iter_mut().zip(ControlId::ALL) {
-            let more = report.corrections.iter().filter(|c| c.control == id).count();
+            let more = made.iter().filter(|c| c.control == id).count();
             *total = total.saturating_add(more as u64);
         }
         Self { report, state_since, corrections, json: OnceLock::new() }

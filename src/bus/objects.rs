@@ -16,14 +16,11 @@ use zbus::{Connection, Variant, fdo, interface};
 
 use super::view::{ControlView, FindingOnBus, NodeView};
 use super::{MAX_REQUESTS, Request, Snapshot, json};
+use crate::model::limits::REPORT_LIMIT;
 use crate::model::{ControlId, Report};
 
 /// How long a pass may take before its caller is sent away. The pass itself goes on.
 const PASS_LIMIT: Duration = Duration::from_secs(60);
-
-/// How large a report may be on the bus: well below the 32 MiB at which the system bus would
-/// close the connection.
-const MAX_REPORT: usize = 8 * 1024 * 1024;
 
 /// The node's object.
 pub(super) struct Node {
@@ -275,9 +272,9 @@ async fn root_only(connection: &Connection, header: &Header<'_>) -> fdo::Result<
 }
 
 fn limited(report: &str) -> fdo::Result<String> {
-    if report.len() > MAX_REPORT {
+    if report.len() > REPORT_LIMIT {
         return Err(fdo::Error::LimitsExceeded(format!(
-            "the report has {} bytes, more than the {MAX_REPORT} that go over the bus; run \
+            "the report has {} bytes, more than the {REPORT_LIMIT} that go over the bus; run \
              `nodeguard check --json`",
             report.len()
         )));

@@ -10,9 +10,9 @@ use zbus::Variant;
 use super::Snapshot;
 use crate::model::{ControlId, Finding, State, Writer};
 
-/// How many bytes of one string go out in a property or a signal. Longer ones are cut; the JSON
-/// of `GetReport` has them whole.
-const MAX_TEXT: usize = 8 * 1024;
+/// How many bytes of one string go out in a property or a signal. A report has none that is longer
+/// (`engine::bounds`).
+const MAX_TEXT: usize = 2 * 1024;
 /// How many findings of one control go out in its `Findings`.
 const MAX_FINDINGS: usize = 256;
 

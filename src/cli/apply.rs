@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{ApplyArgs, CliError, Exit, engine, need_root, print};
-use crate::engine::Mode;
+use crate::engine::{Mode, bounds};
 use crate::host::command;
 use crate::render;
 
@@ -14,5 +14,5 @@ pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
         command::end_within(Duration::from_millis(within));
     }
     let pass = engine(&args.pass)?.pass(Mode::Apply, &mut |_, _| {});
-    print(&render::json(&pass.report), args.pass.json)
+    print(&render::json(&bounds::corrections(pass.report)), args.pass.json)
 }

@@ -2,7 +2,7 @@
 //! `nodeguard check`: a pass that changes nothing.
 
 use super::{CliError, Exit, PassArgs, engine, need_root, print};
-use crate::engine::Mode;
+use crate::engine::{Mode, bounds};
 use crate::render;
 
 pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
@@ -11,5 +11,5 @@ pub(super) fn run(args: &PassArgs) -> Result<Exit, CliError> {
         need_root("check")?;
     }
     let pass = engine(args)?.pass(Mode::Check, &mut |_, _| {});
-    print(&render::json(&pass.report), args.json)
+    print(&render::json(&bounds::corrections(pass.report)), args.json)
 }

@@ -15,12 +15,11 @@ mod order;
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::{Origin, shown};
+use crate::model::{Origin, escaped};
 
 use fragment::Fragment;
 
@@ -239,7 +238,7 @@ fn merge(settings: &mut Settings, fragment: Fragment) {
 /// Text of a file as it is shown: no control characters, and not without end.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 80;
-    let mut out: String = shown(Path::new(text)).chars().take(LONGEST).collect();
+    let mut out: String = escaped(text).chars().take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {
         out.push('…');
     }

@@ -28,8 +28,8 @@ pub fn judge(path: &Path) -> Finding {
         ),
         None => format!(
             "systemctl restart nodeguard, if {word} was mounted after its start; else look for what \
-             hides it in systemctl cat nodeguard (TemporaryFileSystem=, InaccessiblePaths=, \
-             BindPaths= and the like)"
+             hides it in systemctl cat nodeguard (RootDirectory=, TemporaryFileSystem=, \
+             InaccessiblePaths=, BindPaths= and the like)"
         ),
     };
     Finding {

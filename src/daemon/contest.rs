@@ -127,7 +127,10 @@ impl Daemon {
         };
         let about = |finding: &Finding| match object {
             // Where one entry of it is wrong, the finding names that.
-            Object::Tree(dir) => finding.subject.starts_with(&shown(dir)),
+            // A long name is shown in part.
+            Object::Tree(dir) => {
+                shown(dir).split('…').next().is_some_and(|dir| finding.subject.starts_with(dir))
+            }
             _ => finding.subject == object.subject(),
         };
         self.report().findings().find(|f| codes.contains(&f.code) && about(f)).cloned()

@@ -28,7 +28,7 @@ use quota::Quota;
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::Settings;
-use crate::engine::{Engine, Mode, Pass, Watch};
+use crate::engine::{Engine, Mode, Pass, Watch, bounds};
 use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, Priority};
 use crate::model::{Recent, Report, sysctl_path};
@@ -320,7 +320,7 @@ impl Daemon {
             let service = &mut self.service;
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
             let recent = self.recent.iter().cloned().collect();
-            let report = Arc::new(Report { recent, ..pass.report });
+            let report = Arc::new(bounds::corrections(Report { recent, ..pass.report }));
             for reply in checks {
                 let _ = reply.send(report.clone());
             }

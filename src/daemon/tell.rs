@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::Daemon;
 use super::listen::{Source, source_of};
 use crate::bus::{self, BusStatus, Notice};
-use crate::engine::now;
+use crate::engine::{bounds, now};
 use crate::host::runtime;
 use crate::journal::{Entry, Priority};
 use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
@@ -39,7 +39,8 @@ impl Daemon {
             return;
         }
         self.log_corrections(&corrections);
-        let report = Report { corrections, time: now(), ..(*self.report()).clone() };
+        let last = (*self.report()).clone();
+        let report = Report { corrections, corrections_left_out: 0, time: now(), ..last };
         self.publish(report);
     }
 
@@ -65,11 +66,13 @@ impl Daemon {
             if self.recent.len() == REMEMBERED {
                 self.recent.pop_front();
             }
-            self.recent.push_back(Recent { time: now(), correction: correction.clone() });
+            let correction = bounds::correction(correction.clone());
+            self.recent.push_back(Recent { time: now(), correction });
         }
         for correction in corrections {
             // A stalled bus loses signals; the journal has them.
-            let _ = self.notices.try_send(Notice::Corrected(correction.clone()));
+            let correction = bounds::correction(correction.clone());
+            let _ = self.notices.try_send(Notice::Corrected(correction));
         }
     }
 
@@ -89,8 +92,9 @@ impl Daemon {
     pub(super) fn publish(&mut self, report: Report) {
         let before = self.report();
         let recent = self.recent.iter().cloned().collect();
-        let report = Arc::new(Report { recent, ..report });
-        let snapshot = self.snapshots.borrow().after(report.clone(), SystemTime::now());
+        let made = report.corrections.clone();
+        let report = Arc::new(bounds::corrections(Report { recent, ..report }));
+        let snapshot = self.snapshots.borrow().counting(report.clone(), &made, SystemTime::now());
         let line = render::status_line(&report, snapshot.corrections());
         self.snapshots.send_replace(Arc::new(snapshot));
         for finding in report.findings().filter(|f| is_new(f, &before)) {

@@ -344,9 +344,9 @@ mod tests {
         assert_eq!(of(&|path| fs::create_dir(path).unwrap()), LockState::NotRegular);
         assert_eq!(of(&|path| symlink("/nowhere", path).unwrap()), LockState::NotRegular);
         assert_eq!(of(&|path| fs::write(path, "").unwrap()), LockState::Nameless);
-        let ours = i32::try_from(std::process::id()).unwrap();
-        let held = of(&|path| fs::write(path, format!("{ours}\0")).unwrap());
-        assert!(matches!(held, LockState::Held { pid, .. } if pid == ours), "{held:?}");
+        let holder = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+        let held = of(&|path| fs::write(path, format!("{holder}\0")).unwrap());
+        assert!(matches!(held, LockState::Held { pid, .. } if pid == holder), "{held:?}");
     }
 
     #[test]

@@ -17,8 +17,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::account_failure;
-use super::account_locks::{self, Taken};
+use super::account_locks::PATIENCE;
 use super::files::Written;
+use super::image_locks::{self, Taken};
 use super::private_dir::PrivateDir;
 use super::rewrite::{self, Before};
 use super::root::Root;
@@ -67,7 +68,7 @@ pub(super) fn run(
 }
 
 fn lock(image: &Root) -> Result<Taken, String> {
-    account_locks::take(image, Instant::now() + account_locks::PATIENCE)
+    image_locks::take(image, Instant::now() + PATIENCE)
 }
 
 /// The database of an image in a directory of ours.

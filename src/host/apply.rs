@@ -18,8 +18,8 @@ use super::root::Root;
 use super::tree::{Look, Spared, Trees};
 use super::walk::OnDirectory;
 use super::{
-    HostError, account, account_failure, account_image, account_locks, accounts, obstacle,
-    temporary, tree,
+    HostError, account, account_failure, account_image, accounts, image_locks, obstacle, temporary,
+    tree,
 };
 
 /// What the executor works with.
@@ -50,7 +50,7 @@ pub fn sweep(root: &Root) {
     let directories = if root.is_live() { &REPLACED_IN[..3] } else { &REPLACED_IN };
     directories.iter().for_each(|dir| temporary::sweep(root, Path::new(dir)));
     if !root.is_live() {
-        account_locks::tidy(root);
+        image_locks::tidy(root);
     }
 }
 

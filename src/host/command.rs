@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal};
 
+use crate::model::limits::REPORT_LIMIT;
+
 /// Longer than anything we read from a program.
 const OUTPUT_LIMIT: u64 = 16 * 1024;
 
-/// But from ourselves, who print a report.
-const REPORT_LIMIT: u64 = 8 * 1024 * 1024;
+/// But from ourselves, who print a report and a line break.
+const REPORT: u64 = REPORT_LIMIT as u64 + 1;
 
 /// When whoever started this process ends it. The group that is killed then is ours alone: what
 /// we started has groups of its own, and ends before.
@@ -113,7 +115,7 @@ pub fn run_ourselves(
     let mut command = Command::new(program);
     command.arg0("nodeguard").args(arguments);
     command.stdin(keeps.map_or_else(Stdio::null, Stdio::from));
-    supervise(command, program, limit, REPORT_LIMIT)
+    supervise(command, program, limit, REPORT)
 }
 
 fn supervise(

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::HostError;
@@ -65,7 +65,9 @@ pub(super) fn parent(root: &Root, path: &Path) -> Result<(OwnedFd, OsString), Ho
     match rustix::fs::mkdirat(&grandparent, &name, Mode::from_raw_mode(0o755)) {
         // The umask may be 077, and everybody may read what belongs here.
         Ok(()) => {
-            rustix::fs::chmodat(&grandparent, &name, Mode::from_raw_mode(0o755), AtFlags::empty())
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&grandparent, &name, flags, Mode::empty())
+                .and_then(|made| rustix::fs::fchmod(made, Mode::from_raw_mode(0o755)))
                 .map_err(|e| HostError::io("set the mode of", dir, e))?
         }
         Err(Errno::EXIST) => {}

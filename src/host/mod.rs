@@ -20,6 +20,7 @@ pub mod files;
 pub mod gate_look;
 pub mod gate_socket;
 mod home;
+mod image_locks;
 mod inode;
 mod links;
 pub mod mend;

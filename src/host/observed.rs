@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -143,8 +144,9 @@ pub(super) struct Record(RefCell<Option<Recording>>);
 
 #[derive(Debug, Default)]
 struct Recording {
-    /// As they were last met: what a pass replaces it looks at again.
-    looks: BTreeMap<(PathBuf, bool), Object>,
+    /// As they were last met: what a pass replaces it looks at again. By their bytes, so that a
+    /// directory comes before what is in it.
+    looks: BTreeMap<(OsString, bool), Object>,
     trees: BTreeSet<PathBuf>,
     bytes: usize,
     partial: bool,
@@ -157,12 +159,17 @@ impl Record {
 
     pub(super) fn end(&self, root: &Root) -> Observed {
         let Some(mut recording) = self.0.take() else { return Observed::default() };
-        let paths: Vec<PathBuf> = recording.looks.keys().map(|(path, _)| path.clone()).collect();
-        for path in &paths {
-            for way in path.ancestors().skip(1) {
-                if !recording.looks.contains_key(&(way.to_path_buf(), true)) {
-                    recording.add(way, true, Object::at(root.fd(), way, true));
-                }
+        let mut ways: BTreeSet<&OsStr> = BTreeSet::new();
+        for (path, _) in recording.looks.keys() {
+            // Where a directory is known, so are those on the way to it.
+            let way = Path::new(path).ancestors().skip(1).map(Path::as_os_str);
+            way.take_while(|way| ways.insert(way)).for_each(drop);
+        }
+        let ways: Vec<OsString> = ways.into_iter().map(OsStr::to_owned).collect();
+        for way in ways {
+            if !recording.looks.contains_key(&(way.clone(), true)) {
+                let way = Path::new(&way);
+                recording.add(way, true, Object::at(root.fd(), way, true));
             }
         }
         recording.told(root).unwrap_or_default()
@@ -214,6 +221,13 @@ impl Record {
         }
     }
 
+    /// What is at `path` could not be read, which another process may be let do.
+    pub(super) fn unread(&self, path: &Path) {
+        if !is_left_out(path) {
+            self.missed();
+        }
+    }
+
     /// Something that decides could not be found out, and not because of a path.
     pub(super) fn missed(&self) {
         if let Some(recording) = self.0.borrow_mut().as_mut() {
@@ -222,15 +236,19 @@ impl Record {
     }
 }
 
+fn is_left_out(path: &Path) -> bool {
+    LEFT_OUT.iter().any(|left_out| path.starts_with(left_out))
+}
+
 impl Recording {
     fn add(&mut self, path: &Path, follow: bool, object: Object) {
-        if LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)) {
-            return;
-        }
         // One that is relative is relative to the root.
         let path = Path::new("/").join(path);
+        if is_left_out(&path) {
+            return;
+        }
         let size = path.as_os_str().len();
-        if self.looks.insert((path, follow), object).is_none() {
+        if self.looks.insert((path.into_os_string(), follow), object).is_none() {
             self.bytes += size;
         }
         if self.looks.len() > MOST_PATHS || self.bytes > MOST_BYTES {
@@ -304,7 +322,6 @@ fn mounts_below(root: &Root, dir: &Path) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
@@ -327,7 +344,7 @@ mod tests {
         (dir, root)
     }
 
-    const FOLLOW: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+    const FOLLOW: OFlags = OFlags::PATH;
     const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 
     fn looked(root: &Root, paths: &[(&str, OFlags)]) -> Observed {
@@ -473,7 +490,7 @@ mod tests {
             ("/etc/socket", FOLLOW, None),
             (&long, FOLLOW, Some(&*long)),
             // Refused as a read-only file system or a security module refuses.
-            ("/etc/rke2.d", OFlags::WRONLY, Some("/etc/rke2.d")),
+            ("/etc/rke2.d", OFlags::WRONLY | OFlags::CREATE, Some("/etc/rke2.d")),
         ] {
             let observed = looked(&root, &[(path, flags)]);
             assert_eq!(at(observed.differs(&root)).as_deref(), differs, "{path}");

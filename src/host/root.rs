@@ -150,7 +150,13 @@ impl Root {
     /// A regular file's content; `None` when there is no such file.
     pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>, HostError> {
         match self.open(path, OFlags::PATH, Mode::empty()) {
-            Ok(fd) => read_regular(&fd, path, limit).map(Some),
+            Ok(fd) => {
+                let content = read_regular(&fd, path, limit);
+                if let Err(HostError::Io { .. }) = content {
+                    self.record.unread(path);
+                }
+                content.map(Some)
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(HostError::io("open", path, e)),
         }
@@ -340,4 +346,75 @@ pub(super) fn below(path: &Path) -> PathBuf {
 /// `fstatat` without following a link.
 pub(super) fn stat_entry(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<Stat, Errno> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_lookup_in_an_image_is_not_disturbed_by_renames_elsewhere_on_the_machine() {
+        let (image, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(image.path().join("a")).unwrap();
+        fs::write(image.path().join("file"), "here").unwrap();
+        let root = Root::image(image.path()).unwrap();
+        let path = Path::new("/").join("a/../".repeat(20)).join("file");
+        let over = AtomicBool::new(false);
+        let (one, other) = (elsewhere.path().join("1"), elsewhere.path().join("2"));
+        fs::create_dir(&one).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            for _ in 0..20_000 {
+                let found = root.open(&path, OFlags::PATH, Mode::empty());
+                if found.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("{found:?}");
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_read_on_the_host_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::host().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let node = |name, kind, device| {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, at(name), kind, mode, device).unwrap();
+        };
+        node("device", FileType::CharacterDevice, rustix::fs::makedev(1, 5));
+        node("fifo", FileType::Fifo, 0);
+        fs::create_dir(at("directory")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(at("socket")).unwrap());
+        std::os::unix::fs::symlink("device", at("link")).unwrap();
+        let watch = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::NONBLOCK).unwrap();
+        for name in ["device", "fifo"] {
+            let flags = rustix::fs::inotify::WatchFlags::OPEN;
+            rustix::fs::inotify::add_watch(&watch, at(name), flags).unwrap();
+        }
+        for name in ["device", "fifo", "directory", "socket", "link"] {
+            let read = root.read(&at(name), 10);
+            assert!(matches!(read, Err(HostError::NotRegular { .. })), "{name}: {read:?}");
+        }
+        let events = rustix::io::read(&watch, &mut [0u8; 1024]);
+        assert_eq!(events, Err(Errno::AGAIN), "nothing was opened");
+
+        fs::File::create(at("huge")).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(root.read(&at("huge"), 10), Err(HostError::TooLarge { .. })));
+        fs::write(at("file"), "0123456789").unwrap();
+        assert_eq!(root.read(&at("file"), 10).unwrap().unwrap(), b"0123456789");
+        assert!(matches!(root.read(&at("file"), 9), Err(HostError::TooLarge { .. })));
+        assert_eq!(root.read(&at("none"), 10).unwrap(), None);
+        // A file of /proc says that it is empty.
+        assert!(root.read(Path::new("/proc/self/stat"), 4096).unwrap().unwrap().len() > 10);
+    }
 }

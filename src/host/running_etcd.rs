@@ -2,12 +2,13 @@
 //! Whether an etcd runs, and as whom: the lock on its database, its process, the manifest of its
 //! static pod. Nothing here takes a lock, and no process is looked for: the lock names it.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
+use super::HostError;
 use super::inode::{Mount, mount_of};
 use super::mountinfo;
 use super::root::Root;
@@ -42,7 +43,7 @@ pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<Facts> {
     let top = entry("")?.inode.owner;
     let database = entry(DATABASE);
     let database = database.filter(|found| found.inode.kind == rustix::fs::FileType::RegularFile);
-    let lock = match database.as_ref().map(|found| identity(&found.entry)) {
+    let lock = match database.as_ref().map(|found| Identity::of(&found.entry)) {
         None => Lock::Free,
         Some(None) => Lock::Unknown(format!("{DATABASE} cannot be looked at")),
         Some(Some(identity)) => lock(&identity),
@@ -51,24 +52,35 @@ pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<Facts> {
     Some(Facts { top, below, lock, manifest: manifest(root, data_dir), restarts: rke2_runs(root) })
 }
 
-/// By what the kernel tells an inode in its list of locks.
-#[derive(Debug)]
+/// A device as two numbers, major and minor.
+type Device = (u32, u32);
+
+/// By what the kernel tells an inode in its list of locks. The list has the device of the file system,
+/// which stat may have differently: a subvolume of btrfs has a device of its own.
 struct Identity {
-    /// `major:minor` as numbers, which stat and the mount may have differently: a subvolume of btrfs
-    /// has a device of its own.
-    devices: Vec<(u32, u32)>,
+    device: Device,
     inode: u64,
+    /// The mount's device, where it is asked for.
+    mounted: OnceCell<Option<Device>>,
+    mount: Option<Mount>,
 }
 
-fn identity(entry: &std::os::fd::OwnedFd) -> Option<Identity> {
-    let stat = rustix::fs::fstat(entry).ok()?;
-    let mut devices = vec![(rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev))];
-    devices.extend(mount_of(entry).ok().and_then(device_of_mount));
-    Some(Identity { devices, inode: stat.st_ino })
+impl Identity {
+    fn of(entry: &OwnedFd) -> Option<Self> {
+        let stat = rustix::fs::fstat(entry).ok()?;
+        let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        let (mounted, mount) = (OnceCell::new(), mount_of(entry).ok());
+        Some(Self { device, inode: stat.st_ino, mounted, mount })
+    }
+
+    fn is_on(&self, device: Device) -> bool {
+        let mounted = || *self.mounted.get_or_init(|| self.mount.and_then(device_of_mount));
+        device == self.device || mounted() == Some(device)
+    }
 }
 
 /// The device of the file system that a mount shows.
-fn device_of_mount((_, number): Mount) -> Option<(u32, u32)> {
+fn device_of_mount((_, number): Mount) -> Option<Device> {
     let file = File::open(mountinfo::PATH).ok()?.take(mountinfo::LIMIT as u64);
     BufReader::new(file).split(b'\n').map_while(Result::ok).find_map(|line| {
         let line = String::from_utf8_lossy(&line);
@@ -118,10 +130,8 @@ fn holder(line: &str, file: &Identity) -> Option<u32> {
     let (major, minor) = device.split_once(':')?;
     let hex = |number| u32::from_str_radix(number, 16).ok();
     let device = (hex(major)?, hex(minor)?);
-    let ours = kind != "->"
-        && access == "WRITE"
-        && inode.parse() == Ok(file.inode)
-        && file.devices.contains(&device);
+    let ours =
+        kind != "->" && access == "WRITE" && inode.parse() == Ok(file.inode) && file.is_on(device);
     pid.parse().ok().filter(|_| ours)
 }
 
@@ -152,13 +162,20 @@ fn manifest(root: &Root, data_dir: &Path) -> Option<Owner> {
     runs_as(&content).map(|(uid, gid)| Owner { uid, gid })
 }
 
+/// Of a list of processes, in bytes.
+const PROCS_LIMIT: usize = 4096;
+
 /// Whether a process of RKE2's own is there. The control group alone does not tell: at a start it has
 /// the gate in it, in a group below.
 fn rke2_runs(root: &Root) -> bool {
     ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"].iter().any(|slice| {
         let path = Path::new(slice).join("rke2-server.service/cgroup.procs");
-        let file = root.open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
-        file.is_ok_and(|file| rustix::io::read(&file, &mut [0; 16]).is_ok_and(|read| read > 0))
+        match root.read(&path, PROCS_LIMIT) {
+            Ok(list) => list.is_some_and(|list| !list.is_empty()),
+            // Processes without end.
+            Err(HostError::TooLarge { .. }) => true,
+            Err(_) => false,
+        }
     })
 }
 
@@ -166,8 +183,13 @@ fn rke2_runs(root: &Root) -> bool {
 mod tests {
     use super::*;
 
-    const FILE: fn() -> Identity =
-        || Identity { devices: vec![(0xfe, 0), (0, 0x1f)], inode: 5_496_850 };
+    /// On a subvolume of btrfs, say.
+    const FILE: fn() -> Identity = || Identity {
+        device: (0xfe, 0),
+        inode: 5_496_850,
+        mounted: OnceCell::from(Some((0, 0x1f))),
+        mount: None,
+    };
     const ETCD: Owner = Owner { uid: 999, gid: 998 };
 
     fn find(list: &str) -> Lock {
@@ -218,9 +240,8 @@ mod tests {
 
     #[test]
     fn a_real_lock_names_its_process() {
-        use std::os::fd::OwnedFd;
         let file = tempfile::NamedTempFile::new().unwrap();
-        let seen = || lock(&identity(&OwnedFd::from(file.reopen().unwrap())).unwrap());
+        let seen = || lock(&Identity::of(&OwnedFd::from(file.reopen().unwrap())).unwrap());
         assert_eq!(seen(), Lock::Free);
         let holding = file.reopen().unwrap();
         rustix::fs::flock(&holding, rustix::fs::FlockOperation::LockExclusive).unwrap();

@@ -3,13 +3,11 @@
 //! names of files: whoever writes those must not write to root's terminal. JSON keeps them as they
 //! are.
 
-use std::path::Path;
-
-use crate::model::shown;
+use crate::model::escaped;
 
 /// For one line: every control character escaped, line breaks and marks of direction too.
 pub fn line(text: &str) -> String {
-    shown(Path::new(text))
+    escaped(text)
 }
 
 /// For words of ours that may have several lines, such as a remedy with a command a line: every

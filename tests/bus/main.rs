@@ -3,6 +3,7 @@
 //! play both root and nobody.
 
 mod asking;
+mod flood;
 mod interface;
 mod main_loop;
 mod outages;

@@ -240,8 +240,11 @@ impl Host {
         command.envs(watchdog.map(|limit| ("WATCHDOG_USEC", limit)));
         command.stderr(log).stdin(Stdio::null());
         command.process_group(0);
+        // What one before it told is no word of this one.
+        let ready = |host: &Self| host.told.iter().filter(|line| *line == "READY=1").count();
+        let before = ready(self);
         self.daemon = Some(command.spawn().unwrap());
-        self.until("READY=1", |host| host.told.iter().any(|line| line == "READY=1"));
+        self.until("READY=1", |host| ready(host) > before);
     }
 
     /// The daemon's process id: `unshare` and `chroot` replace themselves by it.

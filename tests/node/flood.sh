@@ -38,6 +38,8 @@ flood_beside() {
 
 flood_setup() { # flood_setup [DEB]
     local said beside
+    # Of runs that were broken off; a group in use stays.
+    rmdir /sys/fs/cgroup/memory/node-* 2>/dev/null || true
     said=$(node ps -C dbus-daemon,dbus-broker -o comm= | sort -u)
     [ "$said" = "$FLOOD_BUS" ] || node_die "expected $FLOOD_BUS in the node, found $said"
     beside=$(flood_beside)
@@ -50,7 +52,6 @@ flood_setup() { # flood_setup [DEB]
     node nodeguard gate --role server >/dev/null 2>&1 || node_die "the node is not fit: $(node nodeguard check 2>&1)"
     wait_for "the agent to be ready" 30 state_is ready || node_die "$(node nodeguard check 2>&1)"
     FLOOD_OWNER=$(node stat -c %u:%g "$ETCD_DIR")
-    flood_confine
 }
 
 flood_agent() { node systemctl show -P MainPID nodeguard; }
@@ -98,19 +99,27 @@ figure_of() { # figure_of NAME LINE
     sed -n "s/.*\b$1=\([0-9.]*\).*/\1/p" <<<"$2"
 }
 
-# Floods and measures: FLOOD_SENT (what the flooder says), FLOOD_OURS and FLOOD_BARE (lines of
+# Milliseconds that a share of the gates took at most; with their exit status where it was not 0.
+flood_gate() { # flood_gate SHARE
+    awk -v s="$1" '{ took[NR] = $1; if ($2) bad = bad $2 } END {
+        n = int((NR - 1) * s + 0.5) + 1; printf "%s%s", took[n], bad ? "!" : "" }' <<<"$FLOOD_GATE"
+}
+
+# Floods and measures ("nothing": only measures): FLOOD_OURS and FLOOD_BARE (lines of
 # `beside`), FLOOD_PEAK (KiB), FLOOD_GATE (milliseconds of each gate, sorted), FLOOD_HEARD (how many
 # DriftCorrected a listener heard), FLOOD_ANSWERED (milliseconds that one who reads waited for State).
 flood_under() { # flood_under KIND
     local figures
+    # Whoever was killed was started again outside of it.
+    flood_confine
     flood_forget
     # Before the flood: a bus that is flooded is slow to take anybody in.
     node systemd-run --quiet --unit=listener --collect /usr/local/lib/node/flood --listen /run/heard 2>&1
     wait_for "the listener" 30 node test -s /run/heard
     FLOOD_SINCE=$(journal_now)
-    node systemd-run --quiet --unit=flood --uid=nobody --property=TasksMax=8 --collect \
+    [ "$1" = nothing ] || node systemd-run --quiet --unit=flood --uid=nobody --property=TasksMax=8 --collect \
         /usr/local/lib/node/flood "$1" "$FLOOD_CONNECTIONS" 600 2>&1
-    wait_for "the flood" 60 flood_runs || node_die "no flood: $(journal_of flood)"
+    [ "$1" = nothing ] || wait_for "the flood" 60 flood_runs || node_die "no flood: $(journal_of flood)"
     figures=$(node timeout 600 /root/beside "$ETCD_DIR/member/snap" "$FLOOD_OWNER" "$FLOOD_EVENTS" 2>&1)
     FLOOD_OURS=$(sed -n 's/^ours //p' <<<"$figures") FLOOD_BARE=$(sed -n 's/^bare //p' <<<"$figures")
     [ -n "$FLOOD_BARE" ] || node_die "beside: $figures"
@@ -119,7 +128,7 @@ flood_under() { # flood_under KIND
             b=$(date +%s%N); echo "$(((b - a) / 100000)) $s"
         done' "$FLOOD_GATES" | awk '{ printf "%.1f %s\n", $1 / 10, $2 }' | sort -n)
     FLOOD_ANSWERED=$(node_sh 'a=$(date +%s%N)
-        timeout 30 busctl get-property '"$BUS $BUS_PATH $BUS"' State >/dev/null 2>&1 && s="" || s=none
+        timeout 10 busctl get-property '"$BUS $BUS_PATH $BUS"' State >/dev/null 2>&1 && s="" || s=none
         b=$(date +%s%N); echo "${s:-$(((b - a) / 1000000))}"')
     FLOOD_HEARD=$(node cat /run/heard)
     FLOOD_PEAK=$(flood_peak)

@@ -18,11 +18,13 @@ class Pod:
     def __init__(self, data_dir, uid, gid):
         self.data_dir = data_dir
         self.uid, self.gid = uid, gid
+        # Only under a profile.
+        context = f"  securityContext:\n    runAsGroup: {gid}\n    runAsUser: {uid}\n" if uid else ""
         self.manifest = (
             "apiVersion: v1\nkind: Pod\nmetadata:\n  name: etcd\n  namespace: kube-system\nspec:\n"
             "  containers:\n  - args:\n    - --config-file="
             f"{data_dir}/server/db/etcd/config\n    command:\n    - etcd\n    name: etcd\n"
-            f"  securityContext:\n    runAsUser: {uid}\n    runAsGroup: {gid}\n"
+            f"{context}"
         )
         self.pid = None
         self.pidfd = None
