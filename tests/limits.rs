@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = "docs/limits.md";
 
 /// Limits that no test goes beyond. Lower it when one gets a test; a new limit comes with its own.
-const WITHOUT_A_TEST: usize = 39;
+const WITHOUT_A_TEST: usize = 52;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -70,7 +70,11 @@ fn evaluated(code: &str) -> Option<Value> {
 
 fn number(code: &str) -> Option<f64> {
     let plain = |word: &str| -> Option<f64> {
-        let word = word.trim().replace('_', "");
+        let word = word.split(" as ").next().unwrap_or_default().trim();
+        if word.starts_with(|c: char| c.is_ascii_uppercase()) {
+            return named(word);
+        }
+        let word = word.replace('_', "");
         match word.strip_prefix("0x") {
             Some(hex) => u32::from_str_radix(hex, 16).ok().map(f64::from),
             None => word.parse().ok(),
@@ -81,6 +85,16 @@ fn number(code: &str) -> Option<f64> {
     }
     let factors = |term: &str| term.split('*').map(plain).product::<Option<f64>>();
     code.split('+').map(factors).sum()
+}
+
+/// The value of a constant that another one is made of, where one file alone has that name.
+fn named(name: &str) -> Option<f64> {
+    let files = rust_files("src").into_iter().map(|file| constants(&read(&file)));
+    let mut found = files.flatten().filter(|(found, _)| found == name);
+    match (found.next(), found.next()) {
+        (Some((_, code)), None) => number(code.trim().trim_end_matches(';')),
+        _ => None,
+    }
 }
 
 /// A value as a person writes it (`256 KiB`, `16,384`, `50 ms`), or as a unit file does (`64M`).
@@ -316,6 +330,8 @@ fn values_are_read_as_people_and_compilers_write_them() {
         ("16 + 4096 + 3", "4,115"),
         ("600", "10 min"),
         ("0x4000", "16,384"),
+        ("128 + MAX_REQUESTS", "144"),
+        ("REPORT_LIMIT as u64 + 1", "65,537 bytes"),
         ("60.0", "60 s"),
         ("Duration::from_secs(300)", "5 min"),
         ("std::time::Duration::from_millis(1500)", "1500 ms"),
