@@ -57,7 +57,8 @@ struct Report(serde_json::Value);
 
 impl Report {
     fn of(output: &Output) -> Self {
-        let report = Self(serde_json::from_slice(&output.stdout).expect(&format!("{output:?}")));
+        let report = serde_json::from_slice(&output.stdout);
+        let report = Self(report.unwrap_or_else(|_| panic!("{output:?}")));
         report.is_told_right();
         report
     }

@@ -19,9 +19,11 @@ server_with_agent
 deb=$(agent_deb)
 deb_bytes=$(stat -c %s "$deb")
 binary_bytes=$(node stat -c %s /usr/bin/nodeguard)
-figure "binary" "$(kib "$binary_bytes") KiB" "3584 KiB"
+# 4 MiB since 0.2.0, which was 3.5 before: what keeps an image's builder, the bus and the gate's
+# socket within bounds is some 280 KB of code.
+figure "binary" "$(kib "$binary_bytes") KiB" "4096 KiB"
 figure "package" "$(kib "$deb_bytes") KiB" "1536 KiB"
-check_at_most "the binary is small" 3670016 "$binary_bytes"
+check_at_most "the binary is small" 4194304 "$binary_bytes"
 check_at_most "the package is small" 1572864 "$deb_bytes"
 
 pid=$(node systemctl show -P MainPID nodeguard)
