@@ -436,7 +436,7 @@ mod tests {
             }
         }
         assert!(Head::of(&head(b'x', 1, 0, 0, 0)).is_err());
-        assert!(Head::of(&[b'l']).is_err());
+        assert!(Head::of(b"l").is_err());
     }
 
     #[test]
