@@ -134,6 +134,8 @@ flood_under() { # flood_under KIND
     FLOOD_PEAK=$(flood_peak)
     node systemctl stop flood listener 2>/dev/null || true
     node rm -f /run/heard
+    wait_for "the bus to be over it" 120 node timeout 3 busctl call org.freedesktop.DBus \
+        /org/freedesktop/DBus org.freedesktop.DBus GetId || node_die "the bus is stuck"
 }
 
 flood_runs() { said '^flood: [1-9][0-9]* connections are open' "$(journal_of flood "$FLOOD_SINCE")"; }
