@@ -186,4 +186,11 @@ mod tests {
         assert_eq!(look(0, &Proof::Ended), Err(Missed::Outside));
         assert!(started <= uptime());
     }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_the_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "x".repeat(10 * FILE_LIMIT as usize)).unwrap();
+        assert_eq!(text(file.path()).unwrap().len() as u64, FILE_LIMIT);
+    }
 }

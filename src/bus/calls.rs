@@ -418,4 +418,46 @@ mod tests {
         let later = now + Duration::from_millis(500);
         assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, false, later), Verdict::Drop);
     }
+
+    #[test]
+    fn so_many_passes_are_asked_for_at_once_and_each_answer_makes_room_for_one() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        let ask = |calls: &mut Calls, n| calls.admit(":1.1", serial(n), Kind::Pass, true, now);
+        let most = PASSES_AT_ONCE as u32;
+        assert!((0..most).all(|n| ask(&mut calls, n) == Verdict::Answer));
+        assert_eq!(ask(&mut calls, most), Verdict::Refuse);
+        calls.answered(":1.1", serial(0), 10, now);
+        assert_eq!(ask(&mut calls, most), Verdict::Answer);
+        assert_eq!(ask(&mut calls, most + 1), Verdict::Refuse);
+    }
+
+    #[test]
+    fn after_the_slowest_answer_readers_are_answered_again_soon() {
+        let begin = Instant::now();
+        let mut calls = Calls::new(begin);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, begin), Verdict::Answer);
+        let end = begin + Duration::from_secs(60);
+        calls.answered(":1.1", serial(1), 100, end);
+        let soon = end + LONGEST_REST;
+        let before = soon - Duration::from_millis(1);
+        assert_ne!(calls.admit(":1.2", serial(1), Kind::Word, true, before), Verdict::Answer);
+        assert_eq!(calls.admit(":1.2", serial(1), Kind::Word, true, soon), Verdict::Answer);
+    }
+
+    #[test]
+    fn for_long_so_many_in_a_second_are_told_that_they_are_one_too_many() {
+        let begin = Instant::now();
+        let mut calls = Calls::new(begin);
+        for n in 0..AT_ONCE as u32 {
+            calls.admit(":1.1", serial(n), Kind::Word, true, begin);
+        }
+        let seconds = 60;
+        let refused = (0..seconds * 100).filter(|n| {
+            let at = begin + Duration::from_millis(n * 10);
+            calls.admit(":1.2", serial(0), Kind::Word, true, at) == Verdict::Refuse
+        });
+        let (refused, most) = (refused.count() as u64, REFUSALS + seconds * REFUSALS_FOR_LONG);
+        assert!((most - 1..=most).contains(&refused), "{refused}");
+    }
 }

@@ -413,6 +413,9 @@ fn worked() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream as Plain;
+
     use super::*;
 
     fn head(order: u8, kind: u8, flags: u8, body: u32, fields: u32) -> Vec<u8> {
@@ -458,5 +461,47 @@ mod tests {
         // But for what was left of the burst.
         let share = (worked - 600) as f64 / (now - 400) as f64;
         assert!((0.9..=1.1).contains(&(share * f64::from(SHARE))), "{share}");
+    }
+
+    /// A socket as it is split here, once more, and its other end.
+    fn pair() -> (UnixStream, Plain, Plain) {
+        let (ours, other) = Plain::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let again = ours.try_clone().unwrap();
+        (UnixStream::from_std(ours).unwrap(), again, other)
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_sent_by_the_daemon_has_a_limit() {
+        let (ours, mut again, _bus) = pair();
+        let (_split, refusals) = of_the_host(ours);
+        let mut unread = 0;
+        while let Ok(written) = again.write(&[0; 256]) {
+            unread += written;
+            assert!(unread <= 2 * UNREAD, "{unread}");
+        }
+        assert!(unread > 0);
+        // So many can wait in it; what is told beyond that is dropped.
+        assert_eq!(refusals.max_capacity(), REFUSED);
+    }
+
+    #[tokio::test]
+    async fn who_asks_the_daemon_reads_no_message_larger_than_a_report_and_the_next_one() {
+        let call = Message::method_call("/", "GetReport").build(&()).unwrap();
+        let answer = |bytes: usize| {
+            Message::method_return(&call.header()).build(&"x".repeat(bytes)).unwrap()
+        };
+        let around = answer(0).data().len();
+        let (too_large, largest) = (answer(REPORT - around + 1), answer(REPORT - around));
+        let (ours, _again, mut bus) = pair();
+        let sender = std::thread::spawn(move || {
+            for message in [too_large, largest] {
+                bus.write_all(message.data()).unwrap();
+            }
+        });
+        let (mut reader, _writer) = of_a_guest(ours).take();
+        let got = reader.receive_message(0, &mut Vec::new(), &mut Vec::new()).await.unwrap();
+        assert_eq!(got.data().len(), REPORT);
+        sender.join().unwrap();
     }
 }

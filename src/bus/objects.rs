@@ -56,14 +56,7 @@ impl Node {
             TrySendError::Full(_) => busy(),
             TrySendError::Closed(_) => stopping(),
         })?;
-        match tokio::time::timeout(PASS_LIMIT, report).await {
-            Ok(Ok(report)) => limited(&json(&report)),
-            Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(fdo::Error::TimedOut(format!(
-                "the pass has not ended after {} s; read GetReport later",
-                PASS_LIMIT.as_secs()
-            ))),
-        }
+        answered(report, PASS_LIMIT).await
     }
 }
 
@@ -271,6 +264,18 @@ async fn root_only(connection: &Connection, header: &Header<'_>) -> fdo::Result<
     }
 }
 
+/// The report as JSON, or why there is none within the limit.
+async fn answered(report: oneshot::Receiver<Arc<Report>>, limit: Duration) -> fdo::Result<String> {
+    match tokio::time::timeout(limit, report).await {
+        Ok(Ok(report)) => limited(&json(&report)),
+        Ok(Err(_)) => Err(stopping()),
+        Err(_) => Err(fdo::Error::TimedOut(format!(
+            "the pass has not ended after {} s; read GetReport later",
+            limit.as_secs()
+        ))),
+    }
+}
+
 fn limited(report: &str) -> fdo::Result<String> {
     if report.len() > REPORT_LIMIT {
         return Err(fdo::Error::LimitsExceeded(format!(
@@ -290,4 +295,23 @@ fn busy() -> fdo::Error {
 
 fn stopping() -> fdo::Error {
     fdo::Error::Failed("nodeguard is stopping".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_whose_pass_does_not_end_is_sent_away() {
+        let (pass, report) = oneshot::channel();
+        let waits = answered(report, Duration::from_millis(10));
+        let limit = Duration::from_secs(10);
+        let sent_away = tokio::time::timeout(limit, waits).await.expect("nobody waits longer");
+        assert!(matches!(sent_away, Err(fdo::Error::TimedOut(_))), "{sent_away:?}");
+        drop(pass);
+        let (pass, report) = oneshot::channel();
+        drop(pass);
+        let stopping = answered(report, PASS_LIMIT).await;
+        assert!(matches!(stopping, Err(fdo::Error::Failed(_))), "{stopping:?}");
+    }
 }

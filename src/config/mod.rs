@@ -238,9 +238,25 @@ fn merge(settings: &mut Settings, fragment: Fragment) {
 /// Text of a file as it is shown: no control characters, and not without end.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 80;
-    let mut out: String = escaped(text).chars().take(LONGEST).collect();
-    if text.chars().nth(LONGEST).is_some() {
+    let escaped = escaped(text);
+    let mut characters = escaped.chars();
+    let mut out: String = characters.by_ref().take(LONGEST).collect();
+    if characters.next().is_some() {
         out.push('…');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_value_no_more_is_shown_than_the_limit_and_that_it_goes_on_is() {
+        assert_eq!(printable(&"x".repeat(80)), "x".repeat(80));
+        for long in ["x".repeat(81), "é".repeat(100_000), "\u{1b}".repeat(80)] {
+            let shown = printable(&long);
+            assert_eq!((shown.chars().count(), shown.ends_with('…')), (81, true), "{shown}");
+        }
+    }
 }

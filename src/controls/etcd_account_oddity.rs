@@ -192,3 +192,15 @@ fn listed(names: &[String]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_limit_are_counted() {
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        assert_eq!(listed(&names[..3]), "a, b, c");
+        assert_eq!(listed(&names), "a, b, c and 2 more");
+    }
+}

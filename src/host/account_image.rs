@@ -354,4 +354,25 @@ mod tests {
         let expected = "useradd: cannot open /etc/passwd; /etc/shadow";
         assert_eq!(copy.of_the_image(&words), expected);
     }
+
+    #[test]
+    fn settings_that_are_more_than_any_distribution_has_are_refused() {
+        let (dir, root) = image();
+        let at = |name: &str| dir.path().join("etc").join(name);
+        let settings = |size: usize| fs::write(at("login.defs"), vec![b'#'; size]).unwrap();
+        let refused = || Copy::of(&root).err();
+        fs::create_dir(at("login.defs.d")).unwrap();
+        for n in 0..DROP_INS_LIMIT {
+            fs::write(at("login.defs.d").join(format!("{n}.defs")), "").unwrap();
+        }
+        settings(SETTINGS_LIMIT);
+        assert_eq!(refused(), None);
+        settings(SETTINGS_LIMIT + 1);
+        let words = refused().unwrap();
+        assert!(words.contains("/etc/login.defs "), "{words}");
+        settings(0);
+        fs::write(at("login.defs.d/one more"), "").unwrap();
+        let words = refused().unwrap();
+        assert!(words.contains("/etc/login.defs.d "), "{words}");
+    }
 }

@@ -94,6 +94,7 @@ fn read(root: &Root, path: &str, limit: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_line_of_mountinfo_tells_the_file_system_apart_from_the_mount() {
@@ -109,6 +110,20 @@ mod tests {
             let got = mounted(line, "98:0")
                 .map(|(kind, ro)| format!("{kind} {}", if ro { "ro" } else { "rw" }));
             assert_eq!(got.unwrap_or_default(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn rules_beyond_the_limit_are_not_read() {
+        let image = tempfile::tempdir().unwrap();
+        let dir = image.path().join("etc/selinux/targeted/contexts/files");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("file_contexts"), "/var/lib/rancher/.*\n").unwrap();
+        let file = fs::OpenOptions::new().write(true).open(dir.join("file_contexts")).unwrap();
+        let root = Root::image(image.path()).unwrap();
+        for (size, read) in [(RULES_LIMIT, true), (RULES_LIMIT + 1, false)] {
+            file.set_len(size as u64).unwrap();
+            assert_eq!(labels(&root).rules.starts_with("/var/lib/rancher"), read, "{size}");
         }
     }
 }

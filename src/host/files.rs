@@ -146,4 +146,17 @@ mod tests {
         assert_eq!(replace(&root, Path::new("/new"), b"x", None).unwrap(), Written::Replaced);
         assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"v");
     }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_neither_read_nor_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let before = vec![b'#'; LIMIT + 1];
+        fs::write(dir.path().join("f"), &before).unwrap();
+        let refused = replace(&root, Path::new("/f"), b"x", Some(&before));
+        assert!(matches!(refused, Err(HostError::TooLarge { .. })), "{refused:?}");
+        fs::write(dir.path().join("f"), &before[1..]).unwrap();
+        let replaced = replace(&root, Path::new("/f"), b"x", Some(&before[1..])).unwrap();
+        assert_eq!(replaced, Written::Replaced);
+    }
 }

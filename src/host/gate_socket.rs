@@ -29,7 +29,10 @@ pub struct GateSocket {
 
 /// Listens, in the place of whatever a daemon that has ended left there.
 pub fn listen(root: &Root) -> Result<(GateSocket, UnixListener), HostError> {
-    let path = Path::new(SOCKET);
+    listen_at(root, Path::new(SOCKET))
+}
+
+fn listen_at(root: &Root, path: &Path) -> Result<(GateSocket, UnixListener), HostError> {
     let failed = |operation| move |e: Errno| HostError::io(operation, path, e);
     if let Some((component, reason)) = root.unsafe_component(path) {
         return Err(HostError::NotRoots { path: component, reason });
@@ -58,5 +61,33 @@ impl GateSocket {
             FileType::from_raw_mode(stat.st_mode) == FileType::Socket
                 && (stat.st_dev, stat.st_ino) == self.file
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_nobody_takes_wait_to_a_limit_and_one_more_fails_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gate.sock");
+        let _listener = listen_at(&Root::host().unwrap(), &path).unwrap();
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let connect = || {
+            let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+            let socket = rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK, None)?;
+            rustix::net::connect(&socket, &address).map(|()| socket)
+        };
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect() {
+                Ok(socket) => waiting.push(socket),
+                Err(e) => break e,
+            }
+            assert!(waiting.len() < 1000);
+        };
+        // The kernel takes one more than it was told.
+        assert_eq!((refused, waiting.len()), (Errno::AGAIN, BACKLOG as usize + 1));
     }
 }

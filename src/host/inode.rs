@@ -2,7 +2,6 @@
 //! What an open file is and which mount it is on, as far as a walk goes by it.
 
 use std::ffi::CStr;
-use std::io::{BufRead, BufReader};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Stat, Statx, StatxFlags};
@@ -57,8 +56,7 @@ pub(super) fn enter(from: Mount, to: Mount) -> Option<Mount> {
 /// fusermount is set-uid. Read anew each time: it is rare.
 fn shows_a_whole_filesystem(number: u64) -> bool {
     let Ok(file) = std::fs::File::open(mountinfo::PATH) else { return false };
-    BufReader::new(file).split(b'\n').map_while(Result::ok).any(|line| {
-        let line = String::from_utf8_lossy(&line);
+    mountinfo::lines(file).any(|line| {
         mountinfo::parse(&line).is_some_and(|line| {
             line.number == number
                 && line.root == "/"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A line of /proc/self/mountinfo (proc(5)).
 
+use std::io::{BufRead, BufReader, Read};
+
 pub(super) const PATH: &str = "/proc/self/mountinfo";
 
 /// Of all of it, in bytes. A host with thousands of pods has some ten thousand mounts.
@@ -20,6 +22,16 @@ pub(super) struct Line<'a> {
     pub(super) kind: Option<&'a str>,
     /// The file system's own options, not those of the mount.
     pub(super) options: Option<&'a str>,
+}
+
+/// The lines of it, as far as the limit goes.
+pub(super) fn lines(list: impl Read) -> impl Iterator<Item = String> {
+    let lines = within_the_limit(list).split(b'\n').map_while(Result::ok);
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned())
+}
+
+fn within_the_limit(list: impl Read) -> impl BufRead {
+    BufReader::new(list.take(LIMIT as u64))
 }
 
 pub(super) fn parse(line: &str) -> Option<Line<'_>> {
@@ -59,5 +71,13 @@ mod tests {
         for broken in ["", "36 35 98:0 /sub", "x 35 98:0 /sub /d rw - ext4 /dev/x rw"] {
             assert_eq!(parse(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_limit() {
+        let list = std::io::repeat(b'x').take(LIMIT as u64 + 1);
+        let read = std::io::copy(&mut within_the_limit(list), &mut std::io::sink());
+        assert_eq!(read.unwrap(), LIMIT as u64);
+        assert_eq!(lines(&b"a\n\xff\n"[..]).collect::<Vec<_>>(), ["a", "\u{fffd}"]);
     }
 }

@@ -173,3 +173,21 @@ pub(super) fn is_directory(root: &Root, path: &Path) -> bool {
 pub(super) fn has_suffix(path: &Path, suffix: &str) -> bool {
     path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(suffix))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_more_entries_than_the_limit_is_told_and_not_read_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        for n in 0..4096 {
+            std::fs::write(dir.path().join(n.to_string()), "").unwrap();
+        }
+        assert_eq!(sorted_names(&root, Path::new("/")).unwrap().len(), 4096);
+        std::fs::write(dir.path().join("more"), "").unwrap();
+        let refused = sorted_names(&root, Path::new("/"));
+        assert!(matches!(refused, Err(HostError::TooMany { .. })), "{refused:?}");
+    }
+}

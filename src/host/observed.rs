@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::mountinfo;
-use super::root::{Root, below};
+use super::root::{Root, below, read_file};
 
 /// Paths that are told; a pass looks at some 200, and at one more for each file of an operator's.
 const MOST_PATHS: usize = 2048;
@@ -308,8 +308,13 @@ fn mounts_below(root: &Root, dir: &Path) -> Option<Vec<String>> {
     let place = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
     // Where a character would be escaped in mountinfo, nothing is compared.
     let place = place.to_str().filter(|place| !place.contains([' ', '\t', '\n', '\\']))?;
-    let mounts = std::fs::read(mountinfo::PATH).ok()?;
-    let mounts = String::from_utf8_lossy(&mounts);
+    let mounts = std::fs::File::open(mountinfo::PATH).ok()?;
+    let mounts = read_file(mounts, Path::new(mountinfo::PATH), mountinfo::LIMIT).ok()?;
+    mounted_below(&String::from_utf8_lossy(&mounts), place)
+}
+
+/// From a list of mounts; `None`: there are too many.
+fn mounted_below(mounts: &str, place: &str) -> Option<Vec<String>> {
     let mut below: Vec<String> = mounts
         .lines()
         .filter_map(mountinfo::parse)
@@ -525,5 +530,17 @@ mod tests {
         let name = Path::new(OsStr::from_bytes(b"/etc/\xff"));
         let _ = root.open(name, FOLLOW, Mode::empty());
         assert_eq!(root.recorded().differs(&root), Some(Difference::Untold), "no text");
+    }
+
+    #[test]
+    fn more_mounts_below_a_tree_than_the_limit_are_not_told() {
+        let list = |count: usize| -> String {
+            let elsewhere = "36 35 98:0 / /d rw - ext4 /dev/x rw\n";
+            let below = |n| format!("{n} 36 98:1 / /d/{n} rw - ext4 /dev/y rw\n");
+            elsewhere.repeat(100) + &(0..count).map(below).collect::<String>()
+        };
+        let told = mounted_below(&list(MOST_MOUNTS), "/d").unwrap();
+        assert_eq!((told.len(), &*told[0]), (MOST_MOUNTS, "98:1 / /d/0"));
+        assert_eq!(mounted_below(&list(MOST_MOUNTS + 1), "/d"), None);
     }
 }

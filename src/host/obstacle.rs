@@ -3,7 +3,6 @@
 //! immutable, or that it is our own unit that has made a directory read-only. Nothing here changes
 //! the host, and each answer is a few system calls.
 
-use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -102,8 +101,7 @@ pub(super) fn attribute(fd: &OwnedFd, path: &Path) -> Option<Obstacle> {
 pub(super) fn what_is_read_only(fd: &OwnedFd) -> ReadOnly {
     let Ok((_, number)) = mount_of(fd) else { return ReadOnly::FileSystem };
     let Ok(file) = std::fs::File::open(mountinfo::PATH) else { return ReadOnly::FileSystem };
-    let itself = BufReader::new(file).split(b'\n').map_while(Result::ok).find_map(|line| {
-        let line = String::from_utf8_lossy(&line);
+    let itself = mountinfo::lines(file).find_map(|line| {
         let line = mountinfo::parse(&line).filter(|line| line.number == number)?;
         Some(line.options?.split(',').any(|option| option == "ro"))
     });

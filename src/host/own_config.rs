@@ -107,6 +107,7 @@ fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn files_that_are_too_much_together_are_not_believed_and_are_told() {
@@ -117,5 +118,22 @@ mod tests {
         assert_eq!(told, [false, false, true, false]);
         let reason = got[2].content.as_ref().unwrap_err();
         assert_eq!(reason, "more than 524288 bytes in all such files");
+    }
+
+    #[test]
+    fn a_directory_with_more_drop_ins_than_the_limit_is_told_and_none_of_it_read() {
+        let image = tempfile::tempdir().unwrap();
+        let dir = image.path().join(&DROP_INS[0][1..]);
+        fs::create_dir_all(&dir).unwrap();
+        let root = Root::image(image.path()).unwrap();
+        for n in 0..MAX_DROP_INS {
+            fs::write(dir.join(format!("{n}.toml")), "").unwrap();
+        }
+        assert_eq!(sources(&root).len(), MAX_DROP_INS);
+        fs::write(dir.join("more.toml"), "").unwrap();
+        let got = sources(&root);
+        let [Source { path, content: Err(reason) }] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(path, DROP_INS[0]);
+        assert!(reason.contains(&MAX_DROP_INS.to_string()), "{reason}");
     }
 }

@@ -171,4 +171,20 @@ mod tests {
         assert!(PrivateDir::make_in(&host, place.path()).is_ok());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing was left there");
     }
+
+    #[test]
+    fn a_place_with_more_entries_than_the_limit_is_not_looked_through() {
+        let place = tempfile::tempdir().unwrap();
+        let host = Root::host().unwrap();
+        let left = place.path().join(format!("{PREFIX}left"));
+        fs::create_dir(&left).unwrap();
+        for n in 0..LIMIT {
+            fs::write(place.path().join(n.to_string()), "").unwrap();
+        }
+        drop(PrivateDir::make_in(&host, place.path()).unwrap());
+        assert!(left.exists());
+        fs::remove_file(place.path().join("0")).unwrap();
+        drop(PrivateDir::make_in(&host, place.path()).unwrap());
+        assert!(!left.exists());
+    }
 }

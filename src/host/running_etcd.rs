@@ -82,9 +82,7 @@ impl Identity {
 
 /// The device of the file system that a mount shows.
 fn device_of_mount((_, number): Mount) -> Option<Device> {
-    let file = File::open(mountinfo::PATH).ok()?.take(mountinfo::LIMIT as u64);
-    BufReader::new(file).split(b'\n').map_while(Result::ok).find_map(|line| {
-        let line = String::from_utf8_lossy(&line);
+    mountinfo::lines(File::open(mountinfo::PATH).ok()?).find_map(|line| {
         let line = mountinfo::parse(&line).filter(|line| line.number == number)?;
         let (major, minor) = line.device.split_once(':')?;
         Some((major.parse().ok()?, minor.parse().ok()?))
@@ -138,10 +136,13 @@ fn holder(line: &str, file: &Identity) -> Option<u32> {
 
 /// The user and the group by which a process is let at files; `None`: it cannot be seen.
 fn process(pid: u32) -> Option<Owner> {
+    user_and_group(File::open(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// The same from the process's status.
+fn user_and_group(status: impl Read) -> Option<Owner> {
     let mut text = String::new();
-    File::open(format!("/proc/{pid}/status"))
-        .and_then(|file| file.take(STATUS_LIMIT).read_to_string(&mut text))
-        .ok()?;
+    status.take(STATUS_LIMIT).read_to_string(&mut text).ok()?;
     numbers(&text)
 }
 
@@ -183,6 +184,7 @@ fn rke2_runs(root: &Root) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// On a subvolume of btrfs, say.
     const FILE: fn() -> Identity = || Identity {
@@ -228,6 +230,44 @@ mod tests {
         let lines = usize::try_from(LOCKS_LIMIT).unwrap() / line.len() + 1;
         assert!(matches!(find(&line.repeat(lines)), Lock::Unknown(_)));
         assert_eq!(find(&line.repeat(lines / 2)), Lock::Free);
+    }
+
+    #[test]
+    fn of_a_status_no_more_is_read_than_the_limit() {
+        let status = "Name:\tetcd\nUid:\t0\t0\t0\t999\nGid:\t0\t0\t0\t998\nGroups:\t";
+        let mut status = std::io::Cursor::new(status.to_owned() + &"1 ".repeat(1 << 20));
+        assert_eq!(user_and_group(&mut status), Some(ETCD));
+        assert_eq!(status.position(), STATUS_LIMIT);
+    }
+
+    #[test]
+    fn processes_without_end_are_processes_and_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        assert!(!rke2_runs(&root));
+        let group = dir.path().join("sys/fs/cgroup/system.slice/rke2-server.service");
+        fs::create_dir_all(&group).unwrap();
+        let list = fs::File::create(group.join("cgroup.procs")).unwrap();
+        assert!(!rke2_runs(&root));
+        // Larger than any memory.
+        list.set_len(1 << 42).unwrap();
+        assert!(rke2_runs(&root));
+    }
+
+    #[test]
+    fn a_manifest_beyond_the_limit_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let path = etcd_manifest(&dir.path().join("rke2"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = "spec:\n  securityContext: {runAsUser: 999, runAsGroup: 998}\n  containers:\n  \
+                    - name: etcd\n#";
+        let seen = |size: usize| {
+            fs::write(&path, text.to_owned() + &"x".repeat(size - text.len())).unwrap();
+            manifest(&root, Path::new("/rke2"))
+        };
+        assert_eq!(seen(MAX_MANIFEST_SIZE), Some(ETCD));
+        assert_eq!(seen(MAX_MANIFEST_SIZE + 1), None);
     }
 
     #[test]

@@ -270,4 +270,25 @@ mod tests {
         let huge = [b'l', RETURN, 0, 1, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(lengths(&huge), None, "more than we take");
     }
+
+    #[test]
+    fn an_answer_behind_more_messages_than_the_limit_is_none() {
+        let answered_after = |signals: usize| {
+            let (stream, mut systemds) = UnixStream::pair().unwrap();
+            let head = |kind, body: u32| {
+                let numbers = [body, 1, 0].into_iter().flat_map(u32::to_le_bytes);
+                [b'l', kind, 0, 1].into_iter().chain(numbers).collect::<Vec<u8>>()
+            };
+            let body = body(&["A=1"]);
+            let mut said = b"OK 0\r\n".to_vec();
+            said.extend(head(SIGNAL, 0).repeat(signals));
+            said.extend(head(RETURN, body.len() as u32));
+            said.extend(body);
+            systemds.write_all(&said).unwrap();
+            let end = Instant::now() + Duration::from_secs(10);
+            converse(Line { stream, end, read: Vec::new() })
+        };
+        assert_eq!(answered_after(MESSAGES - 1), Some(vec!["A=1".to_owned()]));
+        assert_eq!(answered_after(MESSAGES), None);
+    }
 }

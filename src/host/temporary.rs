@@ -102,12 +102,17 @@ pub(super) fn sweep(root: &Root, dir: &Path) {
 
 /// The same for a held directory.
 pub(super) fn sweep_directory(dir: &OwnedFd) {
+    sweep_entries(dir, ENTRIES);
+}
+
+/// The same for so many of its entries.
+fn sweep_entries(dir: &OwnedFd, most: usize) {
     let mut buffer = Vec::with_capacity(8192);
     // A descriptor of its own, since reading moves the place.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(listed) = rustix::fs::openat(dir, c".", flags, Mode::empty()) else { return };
     let mut entries = RawDir::new(listed, buffer.spare_capacity_mut());
-    for _ in 0..ENTRIES {
+    for _ in 0..most {
         let Some(Ok(entry)) = entries.next() else { return };
         if is_temporary(entry.file_name().to_bytes()) {
             // Somebody else may have been faster.
@@ -193,5 +198,20 @@ mod tests {
         let written = files::replace(&root, Path::new("/f"), b"x", None).unwrap();
         assert_eq!(written, files::Written::Replaced);
         assert!(!dir.path().join(&name).exists(), "the next writer takes it away");
+    }
+
+    #[test]
+    fn no_more_entries_are_looked_at_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..100 {
+            fs::write(dir.path().join(format!(".a.nodeguard.{n}")), "").unwrap();
+        }
+        let left = || fs::read_dir(dir.path()).unwrap().count();
+        let held = OwnedFd::from(fs::File::open(dir.path()).unwrap());
+        sweep_entries(&held, 50);
+        // The directory itself and the one above it are entries too.
+        assert!((50..=52).contains(&left()), "{}", left());
+        sweep_directory(&held);
+        assert_eq!(left(), 0);
     }
 }

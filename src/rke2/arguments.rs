@@ -174,4 +174,19 @@ mod tests {
         assert_eq!(read("server ---x").1.as_deref(), Some("bad flag syntax: ---x"));
         assert_eq!(read("server --=x").1.as_deref(), Some("bad flag syntax: --=…"));
     }
+
+    #[test]
+    fn words_beyond_the_limit_are_not_looked_at() {
+        let line = |before: usize| -> Vec<String> {
+            let words = std::iter::repeat_n("--debug", before).chain(["--config=/a"]);
+            words.map(str::to_owned).collect()
+        };
+        let found = |line: &[String]| {
+            let path = matches!(config_path(line, None, &[]), ConfigPath::File { path, .. } if path == "/a");
+            let flag = parse(line).0.iter().any(|flag| flag.name == "config");
+            (path, flag)
+        };
+        assert_eq!(found(&line(MAX_ARGUMENTS - 1)), (true, true));
+        assert_eq!(found(&line(MAX_ARGUMENTS)), (false, false));
+    }
 }

@@ -121,7 +121,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, YamlError> {
         return Err(YamlError::limit(None, format!("larger than {MAX_FILE_SIZE} bytes")));
     }
     let mut text = decode(bytes)?;
-    for _ in 0..MAX_UNINDENTED {
+    for _ in 0..=MAX_UNINDENTED {
         match Tree::read(&text) {
             Ok(Some((tree, root))) => return tree.entries(root),
             Ok(None) => return Ok(Vec::new()),
@@ -380,6 +380,38 @@ impl Tree {
                 }
                 out.push(']');
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_quoted_text_without_indentation_are_read_to_a_limit() {
+        let text = |lines: usize| format!("a: \"x\n{}\"\n", "y\n".repeat(lines));
+        assert_eq!(parse(text(MAX_UNINDENTED).as_bytes()).unwrap().len(), 1);
+        let refused = parse(text(MAX_UNINDENTED + 1).as_bytes());
+        assert!(matches!(refused, Err(YamlError::BeyondLimits { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn of_a_nested_value_no_more_is_printed_than_the_limit() {
+        // A key is no longer in YAML.
+        let long = "y".repeat(1000);
+        let nested = "[".repeat(MAX_DEPTH - 2) + &long + &"]".repeat(MAX_DEPTH - 2);
+        for value in [
+            format!("{{a: [{}]}}", "x, ".repeat(5000)),
+            format!("{{{}}}", (0..5000).map(|n| format!("k{n}: v, ")).collect::<String>()),
+            format!("{{{long}: {long}}}"),
+            format!("{{a: {nested}}}"),
+        ] {
+            let entries = parse(format!("key: {value}\n").as_bytes()).unwrap();
+            let Value::Text(text) = &entries[0].value else { panic!("{entries:?}") };
+            // The last word is cut by itself, and what is open is closed.
+            let length = text.chars().count();
+            assert!(length <= 2 * MAX_PRINTED + 2 * MAX_DEPTH, "{length}: {text}");
         }
     }
 }
