@@ -91,7 +91,7 @@ pub(super) fn parse(arguments: &[String]) -> (Vec<Argument>, Option<String>) {
             None => (flag, words.next().cloned()),
         };
         let Some(value) = value else {
-            return (found, Some(format!("flag needs an argument: -{}", shown::name(name))));
+            return (found, Some(format!("flag needs an argument: {}", shown::flag("-", name))));
         };
         found.push(Argument { name: name.to_owned(), value });
     }

@@ -79,11 +79,11 @@ pub fn arguments(inputs: &Inputs) -> Vec<String> {
             _ if dashes.is_empty() && ["server", "agent"].contains(&name) => name.to_owned(),
             _ if dashes.is_empty() => shown::HIDDEN.to_owned(),
             Some((name, value)) => {
-                format!("{dashes}{}={}", shown::name(name), shown::value(name, value))
+                format!("{}={}", shown::flag(dashes, name), shown::value(name, value))
             }
             None => {
                 flag = (!name.is_empty() && !flags::is_boolean(name)).then_some(name);
-                format!("{dashes}{}", shown::name(name))
+                shown::flag(dashes, name)
             }
         });
     }

@@ -165,6 +165,18 @@ pub fn name(name: &str) -> &str {
     if name.len() <= 48 && digits <= 3 && name.bytes().all(letter) { name } else { HIDDEN }
 }
 
+/// A flag as it stands on a command line. What is written right behind a flag of one letter, as
+/// `-tVALUE`, is its value to many programs, if not to RKE2.
+pub fn flag(dashes: &str, text: &str) -> String {
+    let server = crate::model::Role::Server;
+    let first = text.chars().next().map_or("", |first| &text[..first.len_utf8()]);
+    if dashes == "-" && text != first && !flags::is_known(server, text) {
+        let first = if flags::is_known(server, first) { first } else { "" };
+        return format!("-{first}{HIDDEN}");
+    }
+    format!("{dashes}{}", name(text))
+}
+
 /// Where a configuration is read from: a path or an address.
 pub fn source(source: &str) -> String {
     if source.contains("://") {
@@ -345,6 +357,16 @@ mod tests {
             ("K10abc12345", HIDDEN),
         ] {
             assert_eq!(name(written), expected);
+        }
+        for (dashes, text, expected) in [
+            ("-", "t", "-t"),
+            ("-", "token", "-token"),
+            ("--", "tokne", "--tokne"),
+            ("-", "tsecret", "-t(not shown)"),
+            ("-", "ésecret", "-(not shown)"),
+            ("-", "", "-"),
+        ] {
+            assert_eq!(flag(dashes, text), expected);
         }
         for (text, expected) in [
             ("profile=cis and more", "profile..."),
