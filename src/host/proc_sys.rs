@@ -88,4 +88,11 @@ mod tests {
         }
         assert_eq!(proc_sys.read("kernel.no_such_parameter"), Live::Missing);
     }
+
+    #[test]
+    fn of_a_value_no_more_is_read_than_the_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "x".repeat(10 * VALUE_LIMIT)).unwrap();
+        assert_eq!(pread(file.as_file().as_fd()).unwrap().len(), VALUE_LIMIT);
+    }
 }

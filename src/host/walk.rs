@@ -370,3 +370,38 @@ fn look_open(dir: &OwnedFd, name: &CStr) -> Result<(Inode, (OwnedFd, Mount)), Er
     let (mount, inode) = examine(&fd)?;
     Ok((inode, (fd, mount)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Counting {
+        signs: u64,
+        entries: u64,
+    }
+
+    impl Visitor for Counting {
+        fn directory(&mut self, _dir: BorrowedFd<'_>, _below: &Path) {
+            self.signs += 1;
+        }
+
+        fn met(&mut self, _met: Met<'_>) {
+            self.entries += 1;
+        }
+    }
+
+    #[test]
+    fn a_large_directory_gives_a_sign_of_life_every_so_many_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..SIGN_OF_LIFE {
+            std::fs::write(dir.path().join(n.to_string()), "").unwrap();
+        }
+        let mut visitor = Counting::default();
+        let top = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let mount = mount_of(&top).unwrap();
+        walk(top, mount, Path::new(""), &mut visitor).unwrap();
+        // The directory itself is one of each.
+        assert_eq!((visitor.signs, visitor.entries), (2, SIGN_OF_LIFE + 1));
+    }
+}
