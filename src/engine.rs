@@ -330,10 +330,13 @@ impl Engine {
         })
     }
 
-    /// In an image nobody links anything.
+    /// Of an image it is this machine that counts: whoever builds it could link a file of this
+    /// machine's into it, if they are on one file system.
     fn hardlinks_are_protected(&mut self) -> bool {
-        !self.root.is_live()
-            || self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) == Live::Value("1".into())
+        match self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) {
+            Live::Value(value) => value == "1",
+            Live::Missing | Live::Unreadable(_) => !self.root.is_live(),
+        }
     }
 
     fn report(

@@ -23,6 +23,11 @@ pub fn remedy(obstacle: &Obstacle, image: Option<&Path>) -> String {
         Obstacle::Contested => {
             "find out which other program manages it, and stop one of the two".into()
         }
+        Obstacle::HardlinksUnprotected if image.is_some() => {
+            "sysctl -w fs.protected_hardlinks=1 on this machine, then try again: nothing in the \
+             image is given away while files of this machine can be linked into it"
+                .into()
+        }
         Obstacle::HardlinksUnprotected => {
             "mend fs.protected_hardlinks first, which has a finding of its own: nothing is given \
              away while files from elsewhere can be linked in"

@@ -54,13 +54,14 @@ impl PrivateDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let parent =
             host.open(place, flags, Mode::empty()).map_err(|e| io("open the directory", e))?;
-        // What somebody else could rename away would not stay ours.
-        if let Some((component, reason)) = host.unsafe_component(&place.join(PREFIX)) {
+        // What somebody else could rename away would not stay ours. By a name that nobody has put a
+        // link in the place of.
+        if let Some((component, reason)) = host.unsafe_component(&place.join(new_name())) {
             return Err(format!("{} {reason}", shown(&component)));
         }
         remove_left_behind(host, place, &parent);
         for _ in 0..TRIES {
-            let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(()));
+            let name = new_name();
             match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => continue,
@@ -96,6 +97,10 @@ impl Drop for PrivateDir {
         // What is left behind is root's alone, and the next run takes it away.
         let _ = std::fs::remove_dir_all(&self.path);
     }
+}
+
+fn new_name() -> String {
+    format!("{PREFIX}{:016x}", RandomState::new().hash_one(()))
 }
 
 /// Opens a directory and marks it as in use for as long as it stays open; `None`: somebody else
@@ -170,6 +175,8 @@ mod tests {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         assert!(PrivateDir::make_in(&host, place.path()).is_ok());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing was left there");
+        std::os::unix::fs::symlink("/nowhere", place.path().join(PREFIX)).unwrap();
+        assert!(PrivateDir::make_in(&host, place.path()).is_ok(), "whatever others put there");
     }
 
     #[test]
