@@ -410,3 +410,42 @@ fn what_a_link_in_an_images_tree_leads_to_is_looked_for_in_the_image() {
         assert_eq!(dangling, !leads, "{target} with {made:?} in it: {code}: {message}");
     }
 }
+
+#[test]
+fn ranges_of_numbers_that_the_tools_write_beside_are_refused_before_they_run() {
+    for (file, setting) in [
+        ("etc/login.defs", "UID_MIN 0"),
+        ("etc/login.defs", "SYS_UID_MAX 4294967295"),
+        ("etc/login.defs", "SYS_GID_MAX 0xffffffff"),
+        ("etc/login.defs.d/a.defs", "GID_MIN 0"),
+    ] {
+        let image = Image::new();
+        image.write(file, &format!("# ours\n{setting}\n"));
+        let before = ACCOUNTS.map(|file| image.read(&format!("etc/{file}")));
+        let output = image.apply();
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(78), "{setting}: {told}");
+        let key = setting.split(' ').next().unwrap();
+        assert!(told.contains(&format!("in the image: /{file}:2: {key} is ")), "{told}");
+        assert!(told.contains("correct line 2 or take it away"), "{told}");
+        assert!(!told.contains("signal"), "{setting}: a tool was run and crashed: {told}");
+        assert_eq!(ACCOUNTS.map(|file| image.read(&format!("etc/{file}"))), before);
+        image.write(file, "SYS_UID_MAX 700\nSYS_GID_MAX 600\n");
+        let output = image.apply();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        image.assert_whole(setting);
+    }
+}
+
+#[test]
+fn a_link_to_this_machines_own_root_is_no_image() {
+    let image = Image::new();
+    let link = image.at("link");
+    symlink("/", &link).unwrap();
+    // Where nothing could be changed, should it be tried.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nodeguard"));
+    command.args(["apply", "--role", "server", "--root"]).arg(&link);
+    let output = apart("mount -t tmpfs none /etc", &command);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("this machine's own root directory"), "{output:?}");
+}

@@ -117,7 +117,7 @@ impl Calls {
         };
         let key = (caller.to_owned(), serial);
         if !may || !self.has_room(kind, now) || self.open.contains_key(&key) {
-            return if wanted && self.refusals.take(1, now) {
+            return if wanted && self.refusals.take_one(now) {
                 Verdict::Refuse
             } else {
                 Verdict::Drop
@@ -145,7 +145,7 @@ impl Calls {
         }
         let own = self.has_own(caller, now);
         if !own {
-            self.shared.take(bytes, now);
+            self.shared.charge(bytes, now);
         } else if self.given.len() < CALLERS || self.given.contains_key(caller) {
             let given = self.given.entry(caller.to_owned()).or_insert(Given { bytes: 0, at: now });
             *given = Given { bytes: given.now(now).saturating_add(bytes), at: now };
@@ -195,14 +195,16 @@ impl Given {
 /// So much at once, and so much in a second for long.
 #[derive(Debug)]
 struct Bucket {
-    most: u64,
+    most: i64,
     for_long: u64,
-    left: u64,
+    /// Less than nothing where the last answer was longer than what was left: that flows in first.
+    left: i64,
     filled: Instant,
 }
 
 impl Bucket {
     fn full(most: u64, for_long: u64, now: Instant) -> Self {
+        let most = signed(most);
         Self { most, for_long, left: most, filled: now }
     }
 
@@ -210,18 +212,30 @@ impl Bucket {
     fn has(&mut self, now: Instant) -> bool {
         let more = flown(now, self.filled, self.for_long);
         if more > 0 {
-            self.left = self.left.saturating_add(more).min(self.most);
+            self.left = self.left.saturating_add(signed(more)).min(self.most);
             self.filled = now;
         }
         self.left > 0
     }
 
-    /// Takes what there is of `amount`; `false`: nothing was left.
-    fn take(&mut self, amount: u64, now: Instant) -> bool {
+    /// Takes one; `false`: nothing was left.
+    fn take_one(&mut self, now: Instant) -> bool {
         let any = self.has(now);
-        self.left = self.left.saturating_sub(amount);
+        if any {
+            self.charge(1, now);
+        }
         any
     }
+
+    /// Takes `amount`, of what will flow in where it is more than there is.
+    fn charge(&mut self, amount: u64, now: Instant) {
+        self.has(now);
+        self.left = self.left.saturating_sub(signed(amount));
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn flown(now: Instant, then: Instant, per_second: u64) -> u64 {
@@ -353,6 +367,28 @@ mod tests {
             let at = now + Duration::from_secs(second);
             assert!(ask(&mut calls, ":1.1", REPORT, at), "second {second}");
         }
+    }
+
+    #[test]
+    fn whoever_asks_all_the_time_has_no_more_of_the_shared_allowance_than_flows_in() {
+        let now = Instant::now();
+        let mut calls = Calls::new(now);
+        let mut had = 0;
+        for millis in 0..60_000 {
+            let at = now + Duration::from_millis(millis);
+            // Both are let in before the answer of either is counted.
+            let callers: Vec<_> = [":1.1", ":1.2"]
+                .into_iter()
+                .filter(|caller| {
+                    calls.admit(caller, serial(1), Kind::Word, true, at) == Verdict::Answer
+                })
+                .collect();
+            for caller in callers {
+                calls.answered(caller, serial(1), REPORT, at);
+                had += REPORT;
+            }
+        }
+        assert!(had <= SHARED + 60 * SHARED_FOR_LONG + 4 * REPORT, "{had}");
     }
 
     #[test]

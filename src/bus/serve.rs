@@ -24,6 +24,8 @@ use crate::model::ControlId;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a signal may take to leave. Longer, and the bus does not read any more, which is told.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
+/// How long notices are kept after that. A signal that comes much later would only mislead.
+const KEPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -162,36 +164,48 @@ impl Server {
     /// Waits for a send, however long it takes: there is nothing that a new connection could do
     /// better. A bus that is stopped does not take one, and one that reads no more from us because
     /// others do not read what we answered (dbus-daemon keeps 127 MB of that) would keep as much
-    /// again for the new one. It is told, though, and the notices of that time are dropped.
+    /// again for the new one. It is told, though, and notices that wait for longer are dropped.
     async fn patiently(
         &mut self,
         connection: &Connection,
         send: impl Future<Output = zbus::Result<()>>,
     ) -> Result<(), End> {
-        let mut send = pin!(send);
-        let in_time = timeout(SEND_LIMIT, &mut send).await;
-        let sent = match in_time {
+        let mut send = pin!(async {
+            tokio::select! {
+                biased;
+                sent = send => Some(sent),
+                () = connection.closed() => None,
+            }
+        });
+        let mut sent = timeout(SEND_LIMIT, &mut send).await;
+        let stalled = sent.is_err();
+        if stalled {
+            let reason = format!(
+                "the bus at {} has read nothing for {} s",
+                self.address,
+                SEND_LIMIT.as_secs()
+            );
+            self.tell(BusStatus::Absent { reason });
+            sent = timeout(KEPT, &mut send).await;
+        }
+        let sent = match sent {
             Ok(sent) => sent,
-            Err(_) => {
-                let reason = format!(
-                    "the bus at {} has read nothing for {} s",
-                    self.address,
-                    SEND_LIMIT.as_secs()
-                );
-                self.tell(BusStatus::Absent { reason });
-                let sent = tokio::select! {
-                    biased;
-                    sent = send => sent,
-                    () = connection.closed() => return Err(self.closed()),
-                    () = self.drop_notices() => return Err(End::MainLoopGone),
-                };
-                if sent.is_ok() {
+            Err(_) => tokio::select! {
+                biased;
+                sent = send => sent,
+                () = self.drop_notices() => return Err(End::MainLoopGone),
+            },
+        };
+        match sent {
+            Some(Ok(())) => {
+                if stalled {
                     self.tell(BusStatus::Connected);
                 }
-                sent
+                Ok(())
             }
-        };
-        sent.map_err(|e| End::Lost(format!("send to the bus at {}: {e}", self.address)))
+            Some(Err(e)) => Err(End::Lost(format!("send to the bus at {}: {e}", self.address))),
+            None => Err(self.closed()),
+        }
     }
 
     /// Returns when the main loop is gone.

@@ -130,7 +130,7 @@ pub fn origin(obstacle: &Obstacle) -> Option<Origin> {
         | Obstacle::Broken { path }
         | Obstacle::UntrustedTool { path }
         | Obstacle::Lock { path, .. } => Some(Origin::file(shown(path))),
-        Obstacle::BrokenLine { file, line } => Some(Origin::at(*file, *line)),
+        Obstacle::BrokenLine { file, line } => Some(Origin::at(file, *line)),
         Obstacle::Twice { file } => Some(Origin::file(*file)),
         Obstacle::NoFreeNumber { ranges } => ranges.iter().find_map(|range| range.origin.clone()),
         Obstacle::EmptyRange { range } => range.origin.clone(),
@@ -316,7 +316,7 @@ mod tests {
             Obstacle::ToolHangs { name: "useradd".into() },
             Obstacle::ToolIdle { name: "useradd".into() },
             Obstacle::ToolFailed { name: "useradd".into() },
-            Obstacle::BrokenLine { file: "/etc/passwd", line: 3 },
+            Obstacle::BrokenLine { file: "/etc/passwd".into(), line: 3 },
             Obstacle::Twice { file: "/etc/passwd" },
             Obstacle::NameTaken { name: "etcd".into() },
             parameter(ParameterObstacle::Value),

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::account_locks::{self, Lock};
 use super::accounts::{self, Accounts};
+use super::login_defs::{self, Assignment};
 use super::observe::{has_suffix, sorted_names};
 use super::obstacle;
 use super::root::Root;
@@ -72,6 +73,11 @@ pub(super) fn obstacle(root: &Root, tool: &str, arguments: &[&str], words: &str)
         return found;
     }
     let failed = || Obstacle::ToolFailed { name: tool.into() };
+    if let Some(Assignment { origin: Origin { file, line: Some(line) }, .. }) =
+        login_defs(root).into_iter().find(|set| says(&set.origin.to_string()) && set.is_unsafe())
+    {
+        return Obstacle::BrokenLine { file, line };
+    }
     let Ok(db) = accounts::read(root) else { return failed() };
     if ["no more available", "get unique", "Invalid configuration"].iter().any(|text| says(text)) {
         return numbers(root, &db, tool, arguments);
@@ -145,7 +151,7 @@ fn taken(db: &Accounts) -> Obstacle {
     let lines = [("/etc/passwd", &db.users.malformed), ("/etc/group", &db.groups.malformed)];
     let ours = lines.into_iter().find_map(|(file, lines)| {
         let line = lines.iter().find(|line| line.name == NAME)?.line;
-        Some(Obstacle::BrokenLine { file, line })
+        Some(Obstacle::BrokenLine { file: file.into(), line })
     });
     ours.unwrap_or_else(|| Obstacle::NameTaken { name: NAME.into() })
 }
@@ -182,13 +188,6 @@ fn numbers(root: &Root, db: &Accounts, tool: &str, arguments: &[&str]) -> Obstac
     Obstacle::NoFreeNumber { ranges: wanted.into_iter().map(|(range, _)| range).collect() }
 }
 
-/// One assignment of login.defs.
-struct Assignment {
-    key: String,
-    value: u64,
-    origin: Origin,
-}
-
 fn login_defs(root: &Root) -> Vec<Assignment> {
     let mut paths: Vec<PathBuf> = LOGIN_DEFS
         .iter()
@@ -201,31 +200,9 @@ fn login_defs(root: &Root) -> Vec<Assignment> {
     let mut out = Vec::new();
     for path in paths {
         let content = root.read(&path, LIMIT).ok().flatten().unwrap_or_default();
-        out.extend(parse(&shown(&path), &content));
+        out.extend(login_defs::parse(&shown(&path), &content));
     }
     out
-}
-
-fn parse(path: &str, content: &[u8]) -> Vec<Assignment> {
-    let text = String::from_utf8_lossy(content);
-    (1..)
-        .zip(text.lines())
-        .filter_map(|(line, text)| {
-            let (key, value) = text.trim().split_once([' ', '\t'])?;
-            let value = number(value.trim().trim_matches('"'))?;
-            Some(Assignment { key: key.to_owned(), value, origin: Origin::at(path, line) })
-        })
-        .collect()
-}
-
-/// As C has numbers: `0x` is hexadecimal, and a 0 in front octal.
-fn number(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
-        [b'0', _, ..] => (&text[1..], 8),
-        _ => (text, 10),
-    };
-    u64::from_str_radix(digits, radix).ok()
 }
 
 /// A range as the tools make it of login.defs and their own defaults; of a key the last line counts.
@@ -353,7 +330,7 @@ mod tests {
     fn what_the_tools_say_of_names_and_programs_is_understood() {
         let (_dir, root) = image(&[("etc/passwd", "root:x:0:0::/root:/bin/sh\netcd:x:12\n")]);
         let of = |words: &str| obstacle(&root, "useradd", &["-r"], words);
-        let broken = Obstacle::BrokenLine { file: "/etc/passwd", line: 2 };
+        let broken = Obstacle::BrokenLine { file: "/etc/passwd".into(), line: 2 };
         assert_eq!(of("useradd: user 'etcd' already exists"), broken);
         assert_eq!(
             of("no useradd in /usr/sbin, expected"),

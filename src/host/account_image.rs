@@ -20,6 +20,7 @@ use super::account_failure;
 use super::account_locks::PATIENCE;
 use super::files::Written;
 use super::image_locks::{self, Taken};
+use super::login_defs;
 use super::private_dir::PrivateDir;
 use super::rewrite::{self, Before};
 use super::root::Root;
@@ -119,6 +120,10 @@ impl Copy {
     /// A link is followed, inside the image: some distributions have one in this place.
     fn setting(&self, image: &Root, path: &str) -> Result<(), String> {
         match image.read(&Path::new("/").join(path), SETTINGS_LIMIT) {
+            Ok(Some(content)) if path.ends_with(".defs") => {
+                let given = login_defs::for_the_tools(&format!("/{path}"), &content);
+                write(self.private.fd(), path, &given.map_err(|e| format!("in the image: {e}"))?)
+            }
             Ok(Some(content)) => write(self.private.fd(), path, &content),
             Ok(None) => Ok(()),
             Err(e) => Err(in_the_image(&e)),
@@ -205,7 +210,7 @@ pub(super) fn set_primary_group(image: &Root, name: &str, gid: u32, expect_gid: 
     }
     let Some(new) = account_db::with_primary_group(&before.content, user.line, gid) else {
         let reason = format!("{}:{} has no fourth field", path.display(), user.line);
-        let obstacle = Obstacle::BrokenLine { file: "/etc/passwd", line: user.line };
+        let obstacle = Obstacle::BrokenLine { file: "/etc/passwd".into(), line: user.line };
         return Outcome::Failed { reason, obstacle };
     };
     match rewrite::replace(&etc, "passwd", path, &new, before) {

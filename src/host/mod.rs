@@ -23,6 +23,7 @@ mod home;
 mod image_locks;
 mod inode;
 mod links;
+mod login_defs;
 pub mod mend;
 mod mountinfo;
 pub mod observe;
@@ -67,6 +68,12 @@ pub enum HostError {
     TooMany { path: PathBuf, limit: usize },
     #[error("{} {reason}, expected a directory that only root can write", .path.display())]
     NotRoots { path: PathBuf, reason: String },
+    #[error(
+        "--root {} is this machine's own root directory, expected an image; find out who put it \
+         there (ls -ld), or name / itself where that is meant",
+        .path.display()
+    )]
+    OwnRoot { path: PathBuf },
     #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
     NoOpenat2 { path: PathBuf },
     #[error(

@@ -32,7 +32,8 @@ pub(super) fn of_error(root: &Root, error: &HostError) -> Obstacle {
         | HostError::TooMany { .. }
         | HostError::NotRoots { .. }
         | HostError::NoProc
-        | HostError::NoOpenat2 { .. } => Obstacle::Unclear,
+        | HostError::NoOpenat2 { .. }
+        | HostError::OwnRoot { .. } => Obstacle::Unclear,
     }
 }
 

@@ -35,9 +35,24 @@ impl Root {
     /// An image unpacked below `path`: links in it are resolved inside it, no live kernel value
     /// belongs to it.
     pub fn image(path: &Path) -> Result<Self, HostError> {
-        let path =
+        let whole =
             path.canonicalize().map_err(|e| HostError::io("open the root directory", path, e))?;
-        Self::open_root(&path, false)
+        let image = Self::open_root(&whole, false)?;
+        // What is opened counts, and not what the name led to a moment ago: whoever builds an image
+        // may have put a link in its place, and this machine is no image that somebody else names.
+        let meant = path.components().all(|part| part == Component::RootDir);
+        if !meant && image.is_the_hosts()? {
+            return Err(HostError::OwnRoot { path: path.into() });
+        }
+        Ok(image)
+    }
+
+    /// Whether this is the root directory of the running host, whatever it is called.
+    fn is_the_hosts(&self) -> Result<bool, HostError> {
+        let cannot = |e| HostError::io("look at", "/", e);
+        let (ours, host) =
+            (rustix::fs::fstat(&self.fd).map_err(cannot)?, rustix::fs::stat("/").map_err(cannot)?);
+        Ok((ours.st_dev, ours.st_ino) == (host.st_dev, host.st_ino))
     }
 
     fn open_root(path: &Path, live: bool) -> Result<Self, HostError> {
@@ -380,6 +395,24 @@ mod tests {
             }
             over.store(true, Ordering::Relaxed);
         });
+    }
+
+    #[test]
+    fn an_image_is_not_this_machine_itself_but_where_the_operator_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("image");
+        for (target, refused) in [("/", true), ("//../.", true), (".", false)] {
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let opened = Root::image(&link);
+            assert_eq!(matches!(opened, Err(HostError::OwnRoot { .. })), refused, "{target}");
+            assert_eq!(opened.is_ok(), !refused, "{target}: {opened:?}");
+            fs::remove_file(&link).unwrap();
+        }
+        assert!(matches!(
+            Root::image(Path::new("/proc/self/root")),
+            Err(HostError::OwnRoot { .. })
+        ));
+        assert!(Root::image(Path::new("/")).is_ok());
     }
 
     #[test]

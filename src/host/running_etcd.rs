@@ -21,8 +21,9 @@ use crate::rke2::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
 /// wait.
 const LOCKS: &str = "/proc/locks";
 
-/// Of that list, in bytes: some 60,000 locks. Any user can take as many as he likes.
-const LOCKS_LIMIT: u64 = 4 << 20;
+/// Of that list, in bytes: some 15,000 locks. Any user can take as many as he likes, and what the kernel
+/// takes for the list grows with the square of how much of it is read: 4 MiB took up to half a second.
+const LOCKS_LIMIT: u64 = 1 << 20;
 
 /// Of a process's status.
 const STATUS_LIMIT: u64 = 16 << 10;

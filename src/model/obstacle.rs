@@ -83,9 +83,10 @@ pub enum Obstacle {
     ToolFailed {
         name: String,
     },
-    /// A line that begins with the account's name and that no reader can use.
+    /// A line that no reader can use: one that begins with the account's name, or a number of
+    /// login.defs.
     BrokenLine {
-        file: &'static str,
+        file: String,
         /// Counted from 1.
         line: u32,
     },

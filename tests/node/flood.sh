@@ -19,6 +19,7 @@ FLOOD_GATES=${FLOOD_GATES:-100}
 flood_bus() { # flood_bus dbus-daemon|dbus-broker
     FLOOD_BUS=$1
     # The broker's package puts it in the place of dbus-daemon.
+    # shellcheck disable=SC2317 # node_up calls it
     if [ "$1" = dbus-daemon ]; then
         node_prepare() { rm -f "$1/etc/systemd/system/dbus.service"; }
     else
@@ -60,8 +61,9 @@ flood_agent() { node systemctl show -P MainPID nodeguard; }
 flood_confine() {
     FLOOD_GROUP=''
     ! node grep -qw memory /sys/fs/cgroup/cgroup.controllers || return 0
-    [ "$NODE_KIND" = nspawn ] && [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ] ||
+    if [ "$NODE_KIND" != nspawn ] || ! [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
         node_die "no memory controller, neither in the node nor here"
+    fi
     local pid
     FLOOD_GROUP=/sys/fs/cgroup/memory/$(nspawn_name "$NODE_DIR")
     mkdir -p "$FLOOD_GROUP"
@@ -134,6 +136,8 @@ flood_under() { # flood_under KIND
     FLOOD_PEAK=$(flood_peak)
     node systemctl stop flood listener 2>/dev/null || true
     node rm -f /run/heard
+    wait_for "the bus to be over it" 120 node timeout 3 busctl call org.freedesktop.DBus \
+        /org/freedesktop/DBus org.freedesktop.DBus GetId || node_die "the bus is stuck: $(node ps -C dbus-daemon,dbus-broker -o comm,pcpu,time 2>&1)"
 }
 
 flood_runs() { said '^flood: [1-9][0-9]* connections are open' "$(journal_of flood "$FLOOD_SINCE")"; }
