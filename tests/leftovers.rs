@@ -56,10 +56,16 @@ fn a_thousand_kills_leave_no_file_of_ours_behind_after_the_next_pass() {
         fs::write(path, text).unwrap();
     }
     let wrong = "kernel.panic=1\n";
-    let began = Instant::now();
-    fs::write(root.join(DROP_IN), wrong).unwrap();
-    assert!(apply(root).status().unwrap().success());
-    let whole = began.elapsed().as_micros();
+    // The quickest of some: on a machine that is busy later more of them are killed, not fewer.
+    let whole = (0..5)
+        .map(|_| {
+            fs::write(root.join(DROP_IN), wrong).unwrap();
+            let began = Instant::now();
+            assert!(apply(root).status().unwrap().success());
+            began.elapsed().as_micros()
+        })
+        .min()
+        .unwrap();
     assert_eq!(leftovers(root), Vec::<PathBuf>::new(), "what was there before");
     let (mut left, mut killed) = (0, 0);
     for n in 0..KILLS {
