@@ -19,7 +19,7 @@ RECORD = "/usr/local/bin/unit-layouts-record"
 BASE = (
     "[Unit]\nDescription=layout\n[Service]\nType=oneshot\n"
     "EnvironmentFile=-/etc/default/%N\nEnvironmentFile=-/etc/sysconfig/%N\n"
-    f"ExecStart={RECORD} server $OPTS --data-dir=${{RKE2_DATA_DIR}}/x --unit=%n\n"
+    f"ExecStart={RECORD} server $OPTS --data-dir=${{RKE2_DATA_DIR}}/x --node-name=%n\n"
 )
 ENV = "/etc/default/rke2-server"
 
@@ -29,31 +29,31 @@ def service(text):
 
 
 def variable(value):
-    return service(f"Environment=RKE2_V={value}")
+    return service(f"Environment=RKE2_NODE_NAME={value}")
 
 
 LAYOUTS = {
     "the installed unit alone": {},
     "a unit in /etc replaces the installed one": {
-        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
+        f"{ETC}/{UNIT}": BASE.replace("--node-name=", "--tls-san="),
     },
     "a unit in /run is stronger than the installed one": {
-        f"{RUN}/{UNIT}": BASE.replace("--unit=", "--run="),
+        f"{RUN}/{UNIT}": BASE.replace("--node-name=", "--cluster-domain="),
     },
     "a transient unit is stronger than one in /etc": {
-        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
-        f"/run/systemd/transient/{UNIT}": BASE.replace("--unit=", "--transient="),
+        f"{ETC}/{UNIT}": BASE.replace("--node-name=", "--tls-san="),
+        f"/run/systemd/transient/{UNIT}": BASE.replace("--node-name=", "--service-cidr="),
     },
     "a generator's unit is stronger than the installed one": {
-        f"{GENERATED}/normal/{UNIT}": BASE.replace("--unit=", "--generator="),
+        f"{GENERATED}/normal/{UNIT}": BASE.replace("--node-name=", "--cluster-dns="),
     },
     "a generator's drop-in": {f"{GENERATED}/normal/{UNIT}.d/50.conf": variable("generator")},
     "an early generator's unit is stronger than one in /etc": {
-        f"{ETC}/{UNIT}": BASE.replace("--unit=", "--etc="),
-        f"{GENERATED}/early/{UNIT}": BASE.replace("--unit=", "--early="),
+        f"{ETC}/{UNIT}": BASE.replace("--node-name=", "--tls-san="),
+        f"{GENERATED}/early/{UNIT}": BASE.replace("--node-name=", "--cluster-cidr="),
     },
     "a late generator's unit is the weakest": {
-        f"{GENERATED}/late/{UNIT}": BASE.replace("--unit=", "--late="),
+        f"{GENERATED}/late/{UNIT}": BASE.replace("--node-name=", "--snapshotter="),
     },
     "drop-ins of all directories are sorted by name": {
         f"{LIB}/{UNIT}.d/50-a.conf": variable("lib"),
@@ -76,7 +76,7 @@ LAYOUTS = {
     },
     "a drop-in for the prefix and one for all services": {
         f"{ETC}/service.d/90.conf": variable("all"),
-        f"{ETC}/rke2-.service.d/50.conf": service("Environment=RKE2_W=prefix"),
+        f"{ETC}/rke2-.service.d/50.conf": service("Environment=RKE2_CNI=prefix"),
     },
     "of one name the unit's own drop-in is stronger than those of prefix and type": {
         f"{ETC}/service.d/50.conf": variable("all"),
@@ -98,63 +98,65 @@ LAYOUTS = {
     },
     "a drop-in that replaces the command": {
         f"{ETC}/{UNIT}.d/50.conf": service(
-            f"ExecStart=\nExecStart={RECORD} server 'one word' \"a\\tb\" \\\n  --next \\x41"
+            f"ExecStart=\nExecStart={RECORD} server '--config=one word' \"--tls-san=a\\x2db\" \\\n  --cni \\x41"
         ),
     },
     "environment files: the later wins, and over Environment=": {
         f"{ETC}/{UNIT}.d/50.conf": variable("line"),
-        ENV: "RKE2_V=default\nRKE2_DATA_DIR=/one\n",
+        ENV: "RKE2_NODE_NAME=default\nRKE2_DATA_DIR=/one\n",
         "/etc/sysconfig/rke2-server": "RKE2_DATA_DIR='/two words'\n",
     },
     "quotes, continuations and comments in an environment file": {
-        ENV: "# RKE2_A=no\n; RKE2_B=no\nRKE2_C=\"a \\\"b\\\" $HOME\"\nRKE2_D='x\\ny'\n"
-        "RKE2_E=one\\\ntwo\nRKE2_F=c\"is\"\nexport RKE2_G=no\n RKE2_H = spaced  \nRKE2_I=\n"
-        "RKE2_J=\"a\"'b'\nOPTS=--one  --two='x y'\n",
+        ENV: "# RKE2_DEBUG=no\n; RKE2_CNI=no\nRKE2_AUDIT_POLICY_FILE=\"/a\\\"b\\\"$HOME\"\n"
+        "RKE2_TOKEN_FILE='/x\\ny'\nRKE2_KUBELET_PATH=/one\\\ntwo\nRKE2_RESOLV_CONF=/c\"is\"\n"
+        "export RKE2_SELINUX=no\n RKE2_KUBECONFIG_OUTPUT = /spaced  \nRKE2_KUBECONFIG_MODE=\n"
+        "RKE2_NODE_NAME=\"a\"'b'\nRKE2_AGENT_TOKEN_FILE=\"two words\"\n"
+        "OPTS=--debug  --config='x y'\n",
     },
-    "an environment file in DOS form": {ENV: "RKE2_V=dos\r\nRKE2_W='x'\r\n"},
+    "an environment file in DOS form": {ENV: "RKE2_NODE_NAME=dos\r\nRKE2_CNI='x'\r\n"},
     "a wildcard names environment files in their order": {
         f"{ETC}/{UNIT}.d/50.conf": service("EnvironmentFile=/etc/layouts/*.env"),
-        "/etc/layouts/a.env": "RKE2_V=a\n",
-        "/etc/layouts/b.env": "RKE2_V=b\n",
-        "/etc/layouts/c.txt": "RKE2_V=c\n",
+        "/etc/layouts/a.env": "RKE2_NODE_NAME=a\n",
+        "/etc/layouts/b.env": "RKE2_NODE_NAME=b\n",
+        "/etc/layouts/c.txt": "RKE2_NODE_NAME=c\n",
     },
     "an empty EnvironmentFile= forgets those before": {
         f"{ETC}/{UNIT}.d/50.conf": service("EnvironmentFile=\nEnvironmentFile=-/etc/layouts/x"),
-        ENV: "RKE2_V=default\n",
-        "/etc/layouts/x": "RKE2_V=x\n",
+        ENV: "RKE2_NODE_NAME=default\n",
+        "/etc/layouts/x": "RKE2_NODE_NAME=x\n",
     },
     "UnsetEnvironment= by name and by value": {
-        f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_V RKE2_W=1 RKE2_X=other"),
-        ENV: "RKE2_V=1\nRKE2_W=1\nRKE2_X=1\n",
+        f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_NODE_NAME RKE2_CNI=1 RKE2_KUBECONFIG_MODE=other"),
+        ENV: "RKE2_NODE_NAME=1\nRKE2_CNI=1\nRKE2_KUBECONFIG_MODE=1\n",
     },
     "quoted assignments in one Environment= line": {
         f"{ETC}/{UNIT}.d/50.conf": service(
-            "Environment=\"RKE2_V=two words\" RKE2_W='x' RKE2_X=a%%b RKE2_Y=%N 1=bad"
+            "Environment=\"RKE2_NODE_NAME=two words\" RKE2_CNI='x' RKE2_TOKEN_FILE=/a%%b RKE2_KUBECONFIG_MODE=%N 1=bad"
         ),
     },
     "sections and keys that are not the service's": {
-        f"{ETC}/{UNIT}.d/50.conf": "[Unit]\nEnvironment=RKE2_V=no\n[Service]\nX-Y=RKE2_V=no\n"
-        "Environment = RKE2_W=yes\n",
+        f"{ETC}/{UNIT}.d/50.conf": "[Unit]\nEnvironment=RKE2_NODE_NAME=no\n[Service]\nX-Y=RKE2_NODE_NAME=no\n"
+        "Environment = RKE2_CNI=yes\n",
     },
 }
 
 # Variables that no file has: systemd's own, and those it was told to give to all services.
 ASKED = {
-    "systemctl set-environment": (["RKE2_V=set", "RKE2_W=two words\tand ' \" $x \\", "OPTS=--a  --b"], {}),
+    "systemctl set-environment": (["RKE2_NODE_NAME=set", "RKE2_CNI=two words\tand ' \" $x \\", "OPTS=--debug  --selinux"], {}),
     "systemctl set-environment is weaker than Environment= and a file": (
-        ["RKE2_V=set", "RKE2_W=set", "RKE2_X=set"],
-        {f"{ETC}/{UNIT}.d/50.conf": variable("line"), ENV: "RKE2_W=file\n"},
+        ["RKE2_NODE_NAME=set", "RKE2_CNI=set", "RKE2_KUBECONFIG_MODE=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": variable("line"), ENV: "RKE2_CNI=file\n"},
     ),
     "systemctl set-environment is taken away by UnsetEnvironment=": (
-        ["RKE2_V=set"],
-        {f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_V")},
+        ["RKE2_NODE_NAME=set"],
+        {f"{ETC}/{UNIT}.d/50.conf": service("UnsetEnvironment=RKE2_NODE_NAME")},
     ),
     "PassEnvironment= of systemd's own variables": (
         [],
         {
             f"{ETC}/{UNIT}.d/50.conf": service(
                 "PassEnvironment=container NONE\nExecStart=\n"
-                f"ExecStart={RECORD} server --in=${{container}} --no=${{NONE}}"
+                f"ExecStart={RECORD} server --node-name=${{container}} --cni=${{NONE}}"
             )
         },
     ),
@@ -162,7 +164,7 @@ ASKED = {
         ["container=set"],
         {
             f"{ETC}/{UNIT}.d/50.conf": service(
-                f"PassEnvironment=container\nExecStart=\nExecStart={RECORD} server --in=${{container}}"
+                f"PassEnvironment=container\nExecStart=\nExecStart={RECORD} server --node-name=${{container}}"
             )
         },
     ),
@@ -173,10 +175,10 @@ FILES = {
     "an environment file that is the null device": None,
     "an environment file that is missing": "missing",
     "an environment file that is a directory": "directory",
-    "an environment file with a NUL in it": b"RKE2_V=a\0b\n",
-    "an environment file with Latin-1 in a value": b"RKE2_V=caf\xe9\n",
-    "an environment file with Latin-1 in a comment": b"# caf\xe9\nRKE2_V=x\n",
-    "an environment file of two mebibytes": b"#" * (2 << 20) + b"\nRKE2_V=x\n",
+    "an environment file with a NUL in it": b"RKE2_NODE_NAME=a\0b\n",
+    "an environment file with Latin-1 in a value": b"RKE2_NODE_NAME=caf\xe9\n",
+    "an environment file with Latin-1 in a comment": b"# caf\xe9\nRKE2_NODE_NAME=x\n",
+    "an environment file of two mebibytes": b"#" * (2 << 20) + b"\nRKE2_NODE_NAME=x\n",
 }
 
 
@@ -211,7 +213,17 @@ def theirs():
         for line in run("systemctl", "show", "-p", "FragmentPath,DropInPaths", UNIT).splitlines()
     )
     files = [show["FragmentPath"], *show["DropInPaths"].split()]
-    return {"files": files, "words": words.split("\0"), "variables": variables}
+    words = [as_shown(word) for word in words.split("\0")]
+    variables = {name: as_shown(value) for name, value in variables.items()}
+    return {"files": files, "words": words, "variables": variables}
+
+
+def as_shown(word):
+    """As nodeguard shows it: flags and variables are those whose values it shows, but for blanks."""
+    if not any(c.isspace() for c in word):
+        return word
+    name, equals, _ = word.partition("=")
+    return f"{name}=(not shown)" if equals and name.startswith("--") else "(not shown)"
 
 
 def ours():
