@@ -137,7 +137,6 @@ impl Engine {
         let standing = self.standing.iter().chain(self.contests.values());
         findings.extend(standing.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
-        findings.iter_mut().for_each(named);
         ControlReport {
             id,
             title: id.title(),
