@@ -99,7 +99,7 @@ pub struct Guard {
     /// What it belongs to from RKE2's next start on. Another one than `owner` while an etcd runs with
     /// the number that the account had before.
     pub account: Owner,
-    /// Of the static pod etcd: what RKE2 writes when it has given the tree away.
+    /// The manifest of the static pod etcd, which RKE2 writes when it has given the tree away.
     pub manifest: PathBuf,
 }
 
@@ -330,8 +330,8 @@ impl Engine {
         })
     }
 
-    /// Of an image it is this machine that counts: whoever builds it could link a file of this
-    /// machine's into it, if they are on one file system.
+    /// Whether the kernel protects hard links. For an image it is this machine that counts: whoever
+    /// builds it could link a file of this machine's into it, if they are on one file system.
     fn hardlinks_are_protected(&mut self) -> bool {
         match self.proc_sys.read(sysctl::PROTECTED_HARDLINKS) {
             Live::Value(value) => value == "1",

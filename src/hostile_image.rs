@@ -75,7 +75,7 @@ mod tests {
         ("usr/sbin/nologin", ""),
     ];
 
-    /// Of a data directory that came with the image.
+    /// What is in a data directory that came with the image.
     const TREE: [&str; 5] = [
         "server/db/etcd/member/snap/db",
         "server/db/etcd/member/wal/0.wal",

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Of a debug build, above what an ordinary tree costs. The daemon has 256 MiB.
+/// Memory of a debug build, above what an ordinary tree costs. The daemon has 256 MiB.
 const MEMORY_KIB: u64 = 48 * 1024;
 
-/// Of a debug build on a machine that does something else as well.
+/// Time of a debug build on a machine that does something else as well.
 const TIME: Duration = Duration::from_secs(30);
 
 struct Image(tempfile::TempDir);

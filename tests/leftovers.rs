@@ -43,7 +43,7 @@ fn a_thousand_kills_leave_no_file_of_ours_behind_after_the_next_pass() {
         ("etc/group", "root:x:0:\n"),
         ("etc/rancher/rke2/config.yaml", "profile: cis\n"),
         (DROP_IN, ""),
-        // Of ours elsewhere, as a process that is dead left them.
+        // Files of ours elsewhere, as a process that is dead left them.
         ("run/nodeguard/.report.json.nodeguard.4194303", "x"),
         ("run/nodeguard/.override-server.nodeguard.4194303", "x"),
         ("var/lib/nodeguard/.rke2-version.json.nodeguard.1", "x"),

@@ -258,7 +258,7 @@ impl ReadHalf for Whole {
 /// What the first bytes of a message tell.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
-    /// Of the whole message.
+    /// Bytes of the whole message.
     length: usize,
     is_signal: bool,
     wants_answer: bool,
@@ -373,7 +373,7 @@ struct Pace {
     left: Duration,
     /// Taken beyond that.
     owed: Duration,
-    /// Of this thread, and by the clock, when that was counted.
+    /// The processor time of this thread, and the time by the clock, when that was counted.
     worked: Duration,
     counted: Instant,
 }

@@ -117,7 +117,7 @@ fn wanted(
     }
 }
 
-/// Of a source that is one; NSS has no file to show.
+/// The file of a source that is one; NSS has no file to show.
 fn file(source: &str) -> Option<Origin> {
     source.starts_with('/').then(|| Origin::file(source))
 }

@@ -27,7 +27,7 @@ pub struct Facts {
     pub owner: Owner,
     /// `None`: nothing runs here, as in an image.
     pub running: Option<running_etcd::Facts>,
-    /// Of the static pod etcd.
+    /// The manifest of the static pod etcd.
     pub manifest: PathBuf,
     pub dir: PathBuf,
     pub tree: Option<TreeFacts>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Of the control `etcd-data-dir`: whose etcd's files are while an etcd runs.
+//! Whose etcd's files are while an etcd runs: a part of the control `etcd-data-dir`.
 //!
 //! The account's number can change in /etc/passwd while etcd runs on. RKE2 gives the files to the
 //! new number when it starts the next time, and starts an etcd with it; until then the running etcd

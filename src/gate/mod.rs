@@ -22,10 +22,10 @@ pub use serve::{Ask, CONNECTIONS, serve};
 /// Raised when a line changes its meaning, for two programs that cannot tell that they differ.
 const PROTOCOL: u32 = 1;
 
-/// Of an answer, in bytes: a report of at most 64 KiB, and what was looked at.
+/// Bytes of an answer: a report of at most 64 KiB, and what was looked at.
 const ANSWER_LIMIT: usize = 256 * 1024;
 
-/// Of a question, in bytes.
+/// Bytes of a question.
 const QUESTION_LIMIT: usize = 256;
 
 /// Who asks, or answers.

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::account_image;
 use super::account_locks::{self, Lock};
 use super::command;
+use super::obstacle;
 use super::root::Root;
 
 /// For one tool, with the wait for a lock. They wait up to 15 s for one themselves.
@@ -67,8 +68,7 @@ pub(super) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
 
 fn is_read_only(root: &Root) -> bool {
     root.open(Path::new("/etc"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-        .and_then(rustix::fs::fstatvfs)
-        .is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+        .is_ok_and(|etc| obstacle::is_read_only(&etc))
 }
 
 #[cfg(test)]

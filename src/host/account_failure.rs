@@ -32,14 +32,11 @@ const WRITTEN: [&str; 11] = [
     "/etc/gshadow-",
 ];
 
-const LOCKS: [&str; 4] =
-    ["/etc/passwd.lock", "/etc/group.lock", "/etc/gshadow.lock", "/etc/shadow.lock"];
-
 /// Where the ranges are, the vendor's file only where there is no other (shadow with libeconf).
 const LOGIN_DEFS: [&str; 2] = ["/etc/login.defs", "/usr/etc/login.defs"];
 const DROP_INS: &str = "/etc/login.defs.d";
 
-/// Of one file, in bytes.
+/// Bytes of one file.
 const LIMIT: usize = 64 * 1024;
 
 /// Drop-ins that are read.
@@ -106,7 +103,7 @@ fn lock(root: &Root, words: &str) -> Option<Obstacle> {
         Lock::Nobodys { path } => told(path, LockState::Nameless),
         // The tools take a dead one's away themselves; we do not.
         Lock::Open if words.contains("a dead process's") => {
-            let path = LOCKS.into_iter().find(|path| words.contains(path))?;
+            let path = account_locks::FILES.into_iter().find(|path| words.contains(path))?;
             told(path, LockState::Stale)
         }
         Lock::Open => None,

@@ -43,7 +43,7 @@ const SETTINGS: [&str; 4] =
 /// Directories with more of them, whose names end in `.defs` (libeconf).
 const DROP_INS: [&str; 2] = ["etc/login.defs.d", "usr/etc/login.defs.d"];
 
-/// Of one file of settings, in bytes, and of entries in a directory of them.
+/// Bytes of one file of settings, and entries in a directory of them.
 const SETTINGS_LIMIT: usize = 1 << 20;
 const DROP_INS_LIMIT: usize = 64;
 

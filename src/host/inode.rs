@@ -55,14 +55,11 @@ pub(super) fn enter(from: Mount, to: Mount) -> Option<Mount> {
 /// Whether a mount shows a file system from its root, and one that root alone can have mounted:
 /// fusermount is set-uid. Read anew each time: it is rare.
 fn shows_a_whole_filesystem(number: u64) -> bool {
-    let Ok(file) = std::fs::File::open(mountinfo::PATH) else { return false };
-    mountinfo::lines(file).any(|line| {
-        mountinfo::parse(&line).is_some_and(|line| {
-            line.number == number
-                && line.root == "/"
-                && line.kind.is_some_and(|kind| !kind.starts_with("fuse"))
-        })
-    })
+    let whole = |line: mountinfo::Line<'_>| {
+        let not_fuse = line.kind.is_some_and(|kind| !kind.starts_with("fuse"));
+        (line.number == number && line.root == "/" && not_fuse).then_some(())
+    };
+    mountinfo::find(whole).is_some()
 }
 
 /// The mount an open file is on: its device, and on kernels that say so (5.8) the mount itself,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A line of /proc/self/mountinfo (proc(5)).
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 pub(super) const PATH: &str = "/proc/self/mountinfo";
@@ -24,8 +25,13 @@ pub(super) struct Line<'a> {
     pub(super) options: Option<&'a str>,
 }
 
-/// The lines of it, as far as the limit goes.
-pub(super) fn lines(list: impl Read) -> impl Iterator<Item = String> {
+/// The first answer that `look` has about a mount, as far as the limit goes; `None` also where the
+/// mounts cannot be read.
+pub(super) fn find<T>(mut look: impl FnMut(Line<'_>) -> Option<T>) -> Option<T> {
+    lines(File::open(PATH).ok()?).find_map(|line| look(parse(&line)?))
+}
+
+fn lines(list: impl Read) -> impl Iterator<Item = String> {
     let lines = within_the_limit(list).split(b'\n').map_while(Result::ok);
     lines.map(|line| String::from_utf8_lossy(&line).into_owned())
 }

@@ -100,10 +100,9 @@ pub(super) fn attribute(fd: &OwnedFd, path: &Path) -> Option<Obstacle> {
 /// Told apart by mountinfo: statvfs shows a read-only mount and a read-only file system alike.
 pub(super) fn what_is_read_only(fd: &OwnedFd) -> ReadOnly {
     let Ok((_, number)) = mount_of(fd) else { return ReadOnly::FileSystem };
-    let Ok(file) = std::fs::File::open(mountinfo::PATH) else { return ReadOnly::FileSystem };
-    let itself = mountinfo::lines(file).find_map(|line| {
-        let line = mountinfo::parse(&line).filter(|line| line.number == number)?;
-        Some(line.options?.split(',').any(|option| option == "ro"))
+    let itself = mountinfo::find(|line| {
+        let options = line.options.filter(|_| line.number == number)?;
+        Some(options.split(',').any(|option| option == "ro"))
     });
     match itself {
         Some(false) if in_our_service() => ReadOnly::Service,

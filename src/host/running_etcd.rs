@@ -21,11 +21,11 @@ use crate::rke2::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
 /// wait.
 const LOCKS: &str = "/proc/locks";
 
-/// Of that list, in bytes: some 15,000 locks. Any user can take as many as he likes, and what the kernel
+/// Bytes of that list: some 15,000 locks. Any user can take as many as he likes, and what the kernel
 /// takes for the list grows with the square of how much of it is read: 4 MiB took up to half a second.
 const LOCKS_LIMIT: u64 = 1 << 20;
 
-/// Of a process's status.
+/// Bytes of a process's status.
 const STATUS_LIMIT: u64 = 16 << 10;
 
 /// The database below etcd's data directory.
@@ -82,9 +82,8 @@ impl Identity {
 
 /// The device of the file system that a mount shows.
 fn device_of_mount((_, number): Mount) -> Option<Device> {
-    mountinfo::lines(File::open(mountinfo::PATH).ok()?).find_map(|line| {
-        let line = mountinfo::parse(&line).filter(|line| line.number == number)?;
-        let (major, minor) = line.device.split_once(':')?;
+    mountinfo::find(|line| {
+        let (major, minor) = line.device.split_once(':').filter(|_| line.number == number)?;
         Some((major.parse().ok()?, minor.parse().ok()?))
     })
 }
@@ -164,7 +163,7 @@ fn manifest(root: &Root, data_dir: &Path) -> Option<Owner> {
     runs_as(&content).map(|(uid, gid)| Owner { uid, gid })
 }
 
-/// Of a list of processes, in bytes.
+/// Bytes of a list of processes.
 const PROCS_LIMIT: usize = 4096;
 
 /// Whether a process of RKE2's own is there. The control group alone does not tell: at a start it has

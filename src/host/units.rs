@@ -43,7 +43,7 @@ const MANAGER: [&str; 4] =
 /// Unit files and drop-ins, and environment files, that are read.
 const MAX_FILES: usize = 1024;
 
-/// Of all of them together, in bytes: of units, and once more of environment files.
+/// Bytes of all units together, and once more of all environment files.
 const MAX_TEXT: usize = 4 << 20;
 
 /// A unit as it is loaded.
@@ -194,16 +194,11 @@ fn texts(root: &Root, files: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Uni
 
 /// What is not looked at, since there is too much of it.
 fn beyond(origin: Origin, words: String) -> Problem {
-    Problem {
-        kind: ProblemKind::BeyondLimits,
-        origin,
-        key: None,
-        words,
-        expected: format!(
-            "at most {MAX_FILES} files of at most {MAX_TEXT} bytes together, and at most \
-             {MAX_TOGETHER} bytes of words and variables"
-        ),
-    }
+    let expected = format!(
+        "at most {MAX_FILES} files of at most {MAX_TEXT} bytes together, and at most {MAX_TOGETHER} \
+         bytes of words and variables"
+    );
+    Problem::beyond_limits(origin, words, expected)
 }
 
 fn manager(root: &Root, problems: &mut Vec<Problem>) -> Manager {

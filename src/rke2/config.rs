@@ -261,6 +261,13 @@ pub struct Problem {
     pub expected: String,
 }
 
+impl Problem {
+    /// There is more of something than we look at; `expected`: how much that is.
+    pub fn beyond_limits(origin: Origin, words: String, expected: String) -> Self {
+        Self { kind: ProblemKind::BeyondLimits, origin, key: None, words, expected }
+    }
+}
+
 /// What a [`Problem`] means for RKE2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {

@@ -69,7 +69,7 @@ impl Sum {
 /// variable's value, `$NAME` as a whole word becomes its value's words, `$$` a dollar. What is not
 /// set becomes nothing. `arguments` is what [`super::unit::parse`] gave.
 pub fn command_line(arguments: &[String], environment: &[Variable]) -> CommandLine {
-    // Of two of a name the later one counts.
+    // Where two have a name, the later one counts.
     let values: HashMap<&str, &str> =
         environment.iter().map(|v| (v.name.as_str(), v.value.as_str())).collect();
     let mut sum = Sum::default();

@@ -319,16 +319,10 @@ fn unreadable(path: &str, reason: &str) -> Problem {
 }
 
 fn beyond_limits(origin: Origin, words: String) -> Problem {
-    Problem {
-        kind: ProblemKind::BeyondLimits,
-        origin,
-        key: None,
-        words,
-        expected: format!(
-            "at most {MAX_DROP_INS} drop-ins of at most {MAX_FILE_SIZE} bytes each, not deeply \
-             nested"
-        ),
-    }
+    let expected = format!(
+        "at most {MAX_DROP_INS} drop-ins of at most {MAX_FILE_SIZE} bytes each, not deeply nested"
+    );
+    Problem::beyond_limits(origin, words, expected)
 }
 
 fn unknown_key(inputs: &Inputs, key: &str, origin: Origin) -> Problem {

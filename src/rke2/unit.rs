@@ -52,7 +52,7 @@ pub struct Service {
     /// The first assignment that was left out, since all of them together are longer than what any
     /// program is started with.
     pub left_out: Option<Origin>,
-    /// Of what is kept, in bytes.
+    /// Bytes of what is kept.
     size: usize,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Entry {
 impl Entry {
     /// What it takes in memory where it came from `file`, each value with its place.
     pub(super) fn size(&self, file: &str) -> usize {
-        /// Of a value: the text, the file, the line, and the key once more.
+        /// Bytes that a value takes: the text, the file, the line, and the key once more.
         const EACH: usize = 128;
         let each = EACH + file.len() + self.key.len();
         match &self.value {
