@@ -15,6 +15,7 @@ pub mod client;
 mod flow;
 mod line;
 mod objects;
+mod pace;
 mod serve;
 mod view;
 

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How much processor time the bus's thread may take: where it has taken more, it rests before it reads
+//! again, and the bus makes those wait who send.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Processor time that this thread may take at once, and the share of a processor that it may take
+/// for long. Beyond that it reads more slowly, and the bus makes those wait who send.
+const BUDGET: Duration = Duration::from_millis(500);
+const SHARE: u32 = 4;
+
+/// How much processor time reading may take.
+#[derive(Debug)]
+pub(super) struct Pace {
+    left: Duration,
+    /// Taken beyond that.
+    owed: Duration,
+    /// The processor time of this thread, and the time by the clock, when that was counted.
+    worked: Duration,
+    counted: Instant,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { left: BUDGET, owed: Duration::ZERO, worked: worked(), counted: Instant::now() }
+    }
+
+    /// Waits where this thread has worked too much.
+    pub(super) async fn keep(&mut self) {
+        let rest = self.spend(worked(), Instant::now());
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// How long to rest before the next read.
+    fn spend(&mut self, worked: Duration, now: Instant) -> Duration {
+        let flown_in = (now - self.counted) / SHARE;
+        let taken = worked.saturating_sub(self.worked);
+        (self.worked, self.counted) = (worked, now);
+        // What is overdrawn flows in during the rest.
+        let paid = flown_in.min(self.owed);
+        self.owed -= paid;
+        let left = (self.left + flown_in - paid).min(BUDGET);
+        self.left = left.saturating_sub(taken);
+        self.owed += taken.saturating_sub(left);
+        self.owed * SHARE
+    }
+}
+
+/// Processor time of this thread.
+fn worked() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_works_more_than_its_share_rests_until_it_is_its_share() {
+        let begin = Instant::now();
+        let at = |millis: u64| begin + Duration::from_millis(millis);
+        let mut pace =
+            Pace { left: BUDGET, owed: Duration::ZERO, worked: Duration::ZERO, counted: begin };
+        // A burst is free.
+        assert_eq!(pace.spend(Duration::from_millis(400), at(400)), Duration::ZERO);
+        let mut now = 400;
+        let mut worked = 400;
+        for _ in 0..1000 {
+            // Works without a pause but for those it is told to make.
+            (now, worked) = (now + 2, worked + 2);
+            let rest = pace.spend(Duration::from_millis(worked), at(now));
+            now += u64::try_from(rest.as_millis()).unwrap();
+        }
+        // But for what was left of the burst.
+        let share = (worked - 600) as f64 / (now - 400) as f64;
+        assert!((0.9..=1.1).contains(&(share * f64::from(SHARE))), "{share}");
+    }
+}
