@@ -2,11 +2,15 @@
 //! What files that make much of little cost: memory and time of the program itself, on trees that
 //! are made for it. Each is within the limits, and says what was left out.
 
+mod rke2_image;
+
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rke2_image::Image;
 
 /// Memory of a debug build, above what an ordinary tree costs. The daemon has 256 MiB.
 const MEMORY_KIB: u64 = 48 * 1024;
@@ -14,29 +18,7 @@ const MEMORY_KIB: u64 = 48 * 1024;
 /// Time of a debug build on a machine that does something else as well.
 const TIME: Duration = Duration::from_secs(30);
 
-struct Image(tempfile::TempDir);
-
 impl Image {
-    fn new() -> Self {
-        let image = Self(tempfile::tempdir().unwrap());
-        image.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");
-        image.write("etc/group", "root:x:0:\n");
-        image.unit("ExecStart=/usr/local/bin/rke2 server\n");
-        image
-    }
-
-    fn unit(&self, service: &str) {
-        let text = format!("[Service]\nEnvironmentFile=-/etc/default/%N\n{service}");
-        self.write("usr/local/lib/systemd/system/rke2-server.service", &text);
-        self.write("etc/systemd/system/multi-user.target.wants/rke2-server.service", "");
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path: PathBuf = self.0.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
     fn drop_in(&self, name: &str, text: &str) {
         self.write(&format!("etc/rancher/rke2/config.yaml.d/{name}.yaml"), text);
     }
@@ -49,7 +31,7 @@ impl Image {
         let mut child = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
             .args(words)
             .arg("--root")
-            .arg(self.0.path())
+            .arg(self.path())
             .stdout(Stdio::from(write))
             .stderr(Stdio::null())
             .spawn()

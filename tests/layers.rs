@@ -2,32 +2,22 @@
 //! Folder = layer: who may use whom, and what may stand only in one place. The table here is the
 //! one in ARCHITECTURE.md.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod sources;
 
+use std::fs;
+use std::path::Path;
+
+use sources::{rust_files, without_tests};
+
+/// The code below `src/`, without its comments and without its tests.
 fn sources() -> Vec<(String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut out = Vec::new();
-    let mut pending: Vec<PathBuf> = vec![src.clone()];
-    while let Some(dir) = pending.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-                out.push((name, code(&fs::read_to_string(&path).unwrap())));
-            }
-        }
-    }
-    assert!(out.len() > 20, "the source was found");
-    out
+    let below = |name: String| name.trim_start_matches("src/").to_owned();
+    rust_files("src").into_iter().map(|(name, text)| (below(name), code(&text))).collect()
 }
 
-/// The code without its comments and without its tests, which stand at the end of a file.
 fn code(text: &str) -> String {
-    let text = text.split("\n#[cfg(test)]").next().unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let lines = without_tests(text).lines();
+    lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// The files of a layer: a folder or one file.

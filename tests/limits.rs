@@ -2,9 +2,13 @@
 //! docs/limits.md is the code's own: every number and every duration that is a constant in `src/`
 //! has a row with its value, every row has its constant, and every test that is named exists.
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::{rust_files, without_tests};
 
 const PAGE: &str = "docs/limits.md";
 
@@ -17,24 +21,6 @@ fn repository() -> &'static Path {
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-/// The Rust files below a folder, by their paths in the repository.
-fn rust_files(folder: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut pending: Vec<PathBuf> = vec![repository().join(folder)];
-    while let Some(dir) = pending.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                out.push(path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned());
-            }
-        }
-    }
-    out.sort();
-    out
 }
 
 /// What a constant or a row says: a plain number, or milliseconds.
@@ -89,7 +75,7 @@ fn number(code: &str) -> Option<f64> {
 
 /// The value of a constant that another one is made of, where one file alone has that name.
 fn named(name: &str) -> Option<f64> {
-    let files = rust_files("src").into_iter().map(|file| constants(&read(&file)));
+    let files = rust_files("src").into_iter().map(|(_, text)| constants(&text));
     let mut found = files.flatten().filter(|(found, _)| found == name);
     match (found.next(), found.next()) {
         (Some((_, code)), None) => number(code.trim().trim_end_matches(';')),
@@ -138,7 +124,7 @@ fn as_told(value: Value) -> String {
 /// The constants of a file that are numbers or durations, wherever they are declared in it, its
 /// tests left out.
 fn constants(text: &str) -> Vec<(String, String)> {
-    let code = text.split("\n#[cfg(test)]").next().unwrap();
+    let code = without_tests(text);
     let mut found = Vec::new();
     let mut lines = code.lines();
     while let Some(line) = lines.next() {
@@ -230,8 +216,8 @@ fn every_number_in_the_source_has_its_row() {
     let told: BTreeSet<String> = rows().into_iter().map(|row| row.constant).collect();
     let mut missing = Vec::new();
     let mut seen = 0;
-    for file in rust_files("src") {
-        for (name, code) in constants(&read(&file)) {
+    for (file, text) in rust_files("src") {
+        for (name, code) in constants(&text) {
             seen += 1;
             if !told.contains(&format!("{file}: {name}")) {
                 let value = evaluated(&code).map_or_else(|| code.trim().to_owned(), as_told);

@@ -2,12 +2,15 @@
 //! A secret in every flag of RKE2's, in every form in which somebody may write it, right or wrong:
 //! it is in nothing that nodeguard says.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "../rke2_image/mod.rs"]
+mod rke2_image;
+
+use std::path::Path;
 use std::process::Command;
 
 use nodeguard::journal::Entry;
 use nodeguard::render;
+use rke2_image::Image;
 
 /// Nothing else says this.
 const CANARY: &str = "K10c4n4ry5ecr3t";
@@ -126,29 +129,10 @@ const FORMS: [&str; 47] = [
     "{\"F\": \"S\"\n\"x\": 1}\n",
 ];
 
-struct Image(tempfile::TempDir);
-
 impl Image {
-    fn new() -> Self {
-        let image = Self(tempfile::tempdir().unwrap());
-        image.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
-        image.write("etc/group", "root:x:0:\n");
-        image.unit("server");
-        image
-    }
-
-    fn unit(&self, words: &str) {
-        let text = format!(
-            "[Service]\nEnvironmentFile=-/etc/default/%N\nExecStart=/usr/local/bin/rke2 {words}\n"
-        );
-        self.write("usr/local/lib/systemd/system/rke2-server.service", &text);
-        self.write("etc/systemd/system/multi-user.target.wants/rke2-server.service", "");
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path: PathBuf = self.0.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+    /// What stands behind RKE2's program in its unit.
+    fn starts(&self, words: &str) {
+        self.unit(&format!("ExecStart=/usr/local/bin/rke2 {words}\n"));
     }
 
     /// All that is said of it must not have the secret in it.
@@ -185,7 +169,7 @@ impl Image {
             let output = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
                 .args(words)
                 .arg("--root")
-                .arg(self.0.path())
+                .arg(self.path())
                 .output()
                 .unwrap();
             for text in [&output.stdout, &output.stderr] {
@@ -256,7 +240,7 @@ fn what_an_operator_looks_for_is_shown() {
     image.write("etc/rancher/rke2/config.yaml", &text);
     let output = Command::new(env!("CARGO_BIN_EXE_nodeguard"))
         .args(["explain", "rke2", "--root"])
-        .arg(image.0.path())
+        .arg(image.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -288,19 +272,19 @@ fn no_form_of_a_command_line_shows_a_value() {
             };
             let all: Vec<String> = flags().iter().filter_map(words).collect();
             let image = Image::new();
-            image.unit(&format!("server {}", all.join(" ")));
+            image.starts(&format!("server {}", all.join(" ")));
             image.keeps_it(&format!("{form:?} with secret {number}"));
         }
     }
     for line in ["-t S", "-s https://me:S@h", "-c https://me:S@h/c", "--config=https://me:S@h/c?S"]
     {
         let image = Image::new();
-        image.unit(&format!("server {}", line.replace('S', CANARY)));
+        image.starts(&format!("server {}", line.replace('S', CANARY)));
         image.keeps_it(line);
     }
     let image = Image::new();
     let line = format!("sh -c 'exec rke2 server --token {CANARY}'");
-    image.unit(&line);
+    image.starts(&line);
     image.keeps_it(&line);
 }
 
@@ -335,7 +319,7 @@ fn the_journal_says_of_a_finding_what_the_report_does() {
     let image = Image::new();
     let path = Path::new("etc/rancher/rke2/config.yaml");
     image.write(path.to_str().unwrap(), &format!("token: !!int {CANARY}\n"));
-    let root = nodeguard::host::root::Root::image(image.0.path()).unwrap();
+    let root = nodeguard::host::root::Root::image(image.path()).unwrap();
     let mut engine = nodeguard::engine::Engine::new(root, None);
     let pass = engine.pass(nodeguard::engine::Mode::Check, &mut |_, _| {});
     let mut entries = 0;
