@@ -84,7 +84,9 @@ impl fmt::Display for ControlId {
 /// A path as it is shown to people: whoever may name files must not write to root's terminal, so
 /// control characters are escaped; nor may he make a report long, so a long one is cut.
 pub fn shown(path: &Path) -> String {
-    limits::cut(&escaped(&path.to_string_lossy()), limits::PATH_LIMIT)
+    let mut shown = escaped(&path.to_string_lossy());
+    limits::cut(&mut shown, limits::PATH_LIMIT);
+    shown
 }
 
 /// A text with its control characters escaped.

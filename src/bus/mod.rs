@@ -161,7 +161,7 @@ pub enum BusStatus {
 pub struct Snapshot {
     report: Arc<Report>,
     state_since: u64,
-    corrections: [u64; ControlId::ALL.len()],
+    corrections: Counts,
     json: OnceLock<String>,
 }
 
@@ -179,17 +179,17 @@ impl Snapshot {
     /// After one more pass: `now` becomes the time of the state if the state changed, and the
     /// report's corrections are added up.
     pub fn after(&self, report: Arc<Report>, now: SystemTime) -> Self {
-        self.counting(report.clone(), &report.corrections, now)
+        let made = counted(&report.corrections);
+        self.counting(report, made, now)
     }
 
     /// The same where the report does not have all corrections that were made.
-    pub fn counting(&self, report: Arc<Report>, made: &[Correction], now: SystemTime) -> Self {
+    pub fn counting(&self, report: Arc<Report>, made: Counts, now: SystemTime) -> Self {
         let state_since =
             if report.state == self.report.state { self.state_since } else { micros(now) };
         let mut corrections = self.corrections;
-        for (total, id) in corrections.iter_mut().zip(ControlId::ALL) {
-            let more = made.iter().filter(|c| c.control == id).count();
-            *total = total.saturating_add(more as u64);
+        for (total, more) in corrections.iter_mut().zip(made) {
+            *total = total.saturating_add(more);
         }
         Self { report, state_since, corrections, json: OnceLock::new() }
     }
@@ -218,6 +218,14 @@ impl Snapshot {
     fn json(&self) -> &str {
         self.json.get_or_init(|| json(&self.report))
     }
+}
+
+/// A number for each control, in the order of [`ControlId::ALL`].
+pub type Counts = [u64; ControlId::ALL.len()];
+
+/// How many corrections were made of each control.
+pub fn counted(corrections: &[Correction]) -> Counts {
+    ControlId::ALL.map(|id| corrections.iter().filter(|c| c.control == id).count() as u64)
 }
 
 /// The report as `check --json` prints it. A report holds strings, numbers and enums only, which

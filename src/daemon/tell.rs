@@ -62,16 +62,16 @@ impl Daemon {
             self.journal.log(Entry::new(Priority::Notice, text));
         }
         let left_out = corrections.len().saturating_sub(REMEMBERED);
-        for correction in &corrections[left_out..] {
-            if self.recent.len() == REMEMBERED {
-                self.recent.pop_front();
+        for (n, correction) in corrections.iter().enumerate() {
+            let mut correction = correction.clone();
+            bounds::correction(&mut correction);
+            if n >= left_out {
+                if self.recent.len() == REMEMBERED {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(Recent { time: now(), correction: correction.clone() });
             }
-            let correction = bounds::correction(correction.clone());
-            self.recent.push_back(Recent { time: now(), correction });
-        }
-        for correction in corrections {
             // A stalled bus loses signals; the journal has them.
-            let correction = bounds::correction(correction.clone());
             let _ = self.notices.try_send(Notice::Corrected(correction));
         }
     }
@@ -92,9 +92,10 @@ impl Daemon {
     pub(super) fn publish(&mut self, report: Report) {
         let before = self.report();
         let recent = self.recent.iter().cloned().collect();
-        let made = report.corrections.clone();
+        // Counted before some are left out.
+        let made = bus::counted(&report.corrections);
         let report = Arc::new(bounds::corrections(Report { recent, ..report }));
-        let snapshot = self.snapshots.borrow().counting(report.clone(), &made, SystemTime::now());
+        let snapshot = self.snapshots.borrow().counting(report.clone(), made, SystemTime::now());
         let line = render::status_line(&report, snapshot.corrections());
         self.snapshots.send_replace(Arc::new(snapshot));
         for finding in report.findings().filter(|f| is_new(f, &before)) {

@@ -39,7 +39,7 @@ const LEFT_OUT: &str = "findings-left-out";
 /// The report with as many of its findings as there is room for, the severest first.
 pub fn findings(mut report: Report) -> Report {
     for text in [&mut report.root, &mut report.profile, &mut report.rke2_version] {
-        *text = cut(text, NAME);
+        cut(text, NAME);
     }
     for control in &mut report.controls {
         for finding in &mut control.findings {
@@ -98,12 +98,12 @@ fn leave_out(control: &mut ControlReport, kept: &mut impl Iterator<Item = bool>)
 
 fn shorten(finding: &mut Finding) {
     for text in [&mut finding.subject, &mut finding.expected, &mut finding.actual] {
-        *text = cut(text, VALUE);
+        cut(text, VALUE);
     }
     if let Some(origin) = &mut finding.origin {
-        origin.file = cut(&origin.file, VALUE);
+        cut(&mut origin.file, VALUE);
     }
-    finding.message = cut(&finding.message, SENTENCE);
+    cut(&mut finding.message, SENTENCE);
     // Half of a command is another command.
     if written(&finding.remedy) > SENTENCE {
         finding.remedy =
@@ -132,11 +132,14 @@ pub fn corrections(mut report: Report) -> Report {
         *room = left.unwrap_or(0);
         left.is_some()
     };
-    let short = all.into_iter().map(correction);
+    let short = all.into_iter().map(|mut made| {
+        correction(&mut made);
+        made
+    });
     report.corrections = short.take_while(|correction| fits(correction, &mut room)).collect();
     report.corrections_left_out += count - report.corrections.len();
     for Recent { correction: latest, .. } in &mut report.recent {
-        *latest = correction(latest.clone());
+        correction(latest);
     }
     let mut room = RECENT;
     let kept = report.recent.iter().rev().take_while(|r| fits(&r.correction, &mut room)).count();
@@ -144,24 +147,23 @@ pub fn corrections(mut report: Report) -> Report {
     report
 }
 
-/// A correction whose texts have limits.
-pub fn correction(mut correction: Correction) -> Correction {
-    let Correction { subject, from, to, before, writer, .. } = &mut correction;
+/// Gives the texts of a correction their limits.
+pub fn correction(correction: &mut Correction) {
+    let Correction { subject, from, to, before, writer, .. } = correction;
     for text in [subject, from, to].into_iter().chain(before) {
-        *text = cut(text, CORRECTED);
+        cut(text, CORRECTED);
     }
     if let Some(Writer { processes, unknown }) = writer {
         processes.truncate(PROCESSES);
         for Process { comm, exe, unit, .. } in processes {
             for text in [comm].into_iter().chain(exe).chain(unit) {
-                *text = cut(text, NAME);
+                cut(text, NAME);
             }
         }
         if let Some(reason) = unknown {
-            *reason = cut(reason, CORRECTED);
+            cut(reason, CORRECTED);
         }
     }
-    correction
 }
 
 fn size_of(correction: &Correction) -> usize {

@@ -8,6 +8,9 @@ pub const REPORT_LIMIT: usize = 64 * 1024;
 /// Bytes of a path, as it is shown.
 pub const PATH_LIMIT: usize = 256;
 
+/// Bytes of JSON that a byte of text takes at most: a control character.
+const WIDEST: usize = 6;
+
 /// The bytes that `text` takes as a string of JSON, without the quotes.
 pub fn written(text: &str) -> usize {
     text.chars().map(written_char).sum()
@@ -16,18 +19,18 @@ pub fn written(text: &str) -> usize {
 fn written_char(c: char) -> usize {
     match c {
         '"' | '\\' => 2,
-        c if u32::from(c) < 0x20 => 6,
+        c if u32::from(c) < 0x20 => WIDEST,
         c => c.len_utf8(),
     }
 }
 
-/// `text`, or as much of its beginning as takes `limit` bytes of JSON with the count of the rest
-/// behind it.
-pub fn cut(text: &str, limit: usize) -> String {
+/// Leaves of `text` as much of its beginning as takes `limit` bytes of JSON with the count of the rest
+/// behind it. One that is short enough, as nearly all are, is left as it is, and not copied.
+pub fn cut(text: &mut String, limit: usize) {
     /// What the count may take: `…(+4,294,967,295 bytes)`.
     const COUNT: usize = 32;
-    if written(text) <= limit {
-        return text.to_owned();
+    if text.len() <= limit / WIDEST || written(text) <= limit {
+        return;
     }
     let mut room = limit.saturating_sub(COUNT);
     let mut end = 0;
@@ -36,7 +39,9 @@ pub fn cut(text: &str, limit: usize) -> String {
         room = left;
         end += c.len_utf8();
     }
-    format!("{}…(+{} bytes)", &text[..end], grouped(text.len() - end))
+    let rest = text.len() - end;
+    text.truncate(end);
+    text.push_str(&format!("…(+{} bytes)", grouped(rest)));
 }
 
 /// 1234567 as 1,234,567.
@@ -67,6 +72,11 @@ mod tests {
 
     #[test]
     fn a_text_within_its_limit_is_left_and_a_longer_one_ends_with_what_is_missing() {
+        let cut = |text: &str, limit| {
+            let mut text = text.to_owned();
+            cut(&mut text, limit);
+            text
+        };
         assert_eq!(cut("short", 5), "short");
         assert_eq!(cut(&"x".repeat(4096), 256), format!("{}…(+3,872 bytes)", "x".repeat(224)));
         for (c, limit) in [('"', 256), ('\u{1b}', 256), ('😀', 256), ('a', 33), ('a', 1)] {
