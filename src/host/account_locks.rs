@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, test_kill_process};
 
 use super::HostError;
-use super::root::{Root, kind, read_regular};
+use super::root::Root;
 
 /// In the order in which the tools take them.
 pub(super) const FILES: [&str; 4] =
@@ -61,13 +61,10 @@ pub(super) fn look(root: &Root) -> Lock {
 pub(super) fn one(root: &Root, path: &'static str) -> Lock {
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
     let Ok(fd) = root.open(Path::new(path), flags, Mode::empty()) else { return Lock::Open };
-    let content = match read_regular(&fd, Path::new(path), LIMIT) {
+    let content = match root.read_opened(&fd, Path::new(path), LIMIT) {
         Ok(content) => content,
         Err(HostError::TooLarge { .. }) => return Lock::Nobodys { path },
-        Err(HostError::NotRegular { .. }) => {
-            let kind = rustix::fs::fstat(&fd).map_or("special file", |stat| kind(&stat));
-            return Lock::Special { path, kind };
-        }
+        Err(HostError::NotRegular { kind, .. }) => return Lock::Special { path, kind },
         Err(_) => return Lock::Open,
     };
     // The tools write the number with a NUL behind it, and take no other number for one.

@@ -90,7 +90,7 @@ pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
             let path = match &e {
                 HostError::Io { path, .. }
                 | HostError::TooLarge { path, .. }
-                | HostError::NotRegular { path } => path.display().to_string(),
+                | HostError::NotRegular { path, .. } => path.display().to_string(),
                 _ => format!("{PASSWD} or {GROUP}"),
             };
             let unreadable = vec![(path, e.to_string())];

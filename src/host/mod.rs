@@ -61,7 +61,7 @@ pub enum HostError {
     #[error("{} is larger than {limit} bytes, expected a configuration file", .path.display())]
     TooLarge { path: PathBuf, limit: usize },
     #[error("{} is not a regular file", .path.display())]
-    NotRegular { path: PathBuf },
+    NotRegular { path: PathBuf, kind: &'static str },
     #[error("{} is a {kind}, expected a regular file", .path.display())]
     Special { path: PathBuf, kind: &'static str },
     #[error("{} is a directory with more than {limit} entries", .path.display())]

@@ -25,7 +25,7 @@ pub(super) fn of_error(root: &Root, error: &HostError) -> Obstacle {
             Some(number) => of_path(root, path, Errno::from_raw_os_error(number)),
             None => Obstacle::Unclear,
         },
-        HostError::NotRegular { path } | HostError::Special { path, .. } => {
+        HostError::NotRegular { path, .. } | HostError::Special { path, .. } => {
             Obstacle::NotRegular { path: path.clone() }
         }
         HostError::TooLarge { .. }
@@ -155,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(of_path(&root, Path::new("/f"), e), expected, "{e}");
         }
-        let error = HostError::NotRegular { path: "/f".into() };
+        let error = HostError::NotRegular { path: "/f".into(), kind: "fifo" };
         assert_eq!(of_error(&root, &error), Obstacle::NotRegular { path: path() });
     }
 }

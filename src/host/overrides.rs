@@ -11,7 +11,8 @@ use rustix::time::ClockId;
 
 use super::HostError;
 use super::files;
-use super::root::{Root, read_regular};
+use super::root::Root;
+use super::temporary::name_beside;
 use crate::controls::overrides::{Facts, Used, Word};
 use crate::model::Role;
 
@@ -70,7 +71,7 @@ pub fn claim(root: &Root, role: Role) -> Option<Result<Word, String>> {
     let name = path.file_name()?;
     // Named like what a killed writer leaves, so that it is swept if this is the end of us, and
     // locked, so that it is not before.
-    let ours = format!(".override-{role}.nodeguard.{}", std::process::id());
+    let ours = name_beside(name);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = rustix::fs::openat(&dir, name, flags, Mode::empty()).ok();
     let _lock =
@@ -125,7 +126,7 @@ fn open_trusted(root: &Root, path: &Path) -> Result<Vec<u8>, String> {
     if !regular || stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
         return Err(wrong("expected a regular file that only root can write"));
     }
-    read_regular(&fd, path, LIMIT).map_err(|e| e.to_string())
+    root.read_opened(&fd, path, LIMIT).map_err(|e| e.to_string())
 }
 
 /// The word in a token, if it still counts.

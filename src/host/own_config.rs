@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::root::{Root, read_regular};
+use super::root::Root;
 use crate::config::{BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, MAX_SIZE, Source, order};
 use crate::model::shown;
 
@@ -101,7 +101,7 @@ fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, String> {
         }
     }
     only_roots(root, path)?;
-    read_regular(&fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
+    root.read_opened(&fd, path, MAX_FILE_SIZE).map(Some).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

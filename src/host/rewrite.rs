@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::HostError;
 use super::files::Written;
-use super::root::{kind, open_regular, read_file};
+use super::root::{open_regular, read_file};
 use super::temporary::Temporary;
 
 /// What the kernel gives at most, for the list of the names and for one value (xattr(7)).
@@ -60,11 +60,9 @@ pub(super) fn read(
         Err(Errno::NOENT) => return Ok(None),
         Err(e) => return Err(HostError::io("open", path, e)),
     };
-    let file = open_regular(&fd, path).map_err(|e| match (e, rustix::fs::fstat(&fd)) {
-        (HostError::NotRegular { path }, Ok(stat)) => {
-            HostError::Special { path, kind: kind(&stat) }
-        }
-        (e, _) => e,
+    let file = open_regular(&fd, path).map_err(|e| match e {
+        HostError::NotRegular { path, kind } => HostError::Special { path, kind },
+        e => e,
     })?;
     let again = file.try_clone().map_err(|e| HostError::io("open", path, e))?;
     let content = read_file(again, path, limit)?;

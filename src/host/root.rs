@@ -98,7 +98,7 @@ impl Root {
     ///
     /// Nothing but a directory is opened for reading by its name: opening a device can do
     /// something (arm a watchdog, rewind a tape), and opening a fifo can be seen at its other end.
-    /// A file is opened `O_PATH`, looked at, and read by [`read_regular`].
+    /// A file is opened `O_PATH`, looked at, and read by [`Self::read_opened`].
     pub fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         debug_assert!(
             flags.intersects(OFlags::PATH | OFlags::DIRECTORY | OFlags::CREATE),
@@ -165,16 +165,24 @@ impl Root {
     /// A regular file's content; `None` when there is no such file.
     pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>, HostError> {
         match self.open(path, OFlags::PATH, Mode::empty()) {
-            Ok(fd) => {
-                let content = read_regular(&fd, path, limit);
-                if let Err(HostError::Io { .. }) = content {
-                    self.record.unread(path);
-                }
-                content.map(Some)
-            }
+            Ok(fd) => self.read_opened(&fd, path, limit).map(Some),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(HostError::io("open", path, e)),
         }
+    }
+
+    /// The content of a regular file that [`Self::open`] opened as `O_PATH` by this path.
+    pub(super) fn read_opened(
+        &self,
+        fd: &OwnedFd,
+        path: &Path,
+        limit: usize,
+    ) -> Result<Vec<u8>, HostError> {
+        let content = read_regular(fd, path, limit);
+        if let Err(HostError::Io { .. }) = content {
+            self.record.unread(path);
+        }
+        content
     }
 
     /// The names in a directory, in no order; `None` when there is no such directory.
@@ -283,7 +291,7 @@ pub(super) fn read_regular(fd: &OwnedFd, path: &Path, limit: usize) -> Result<Ve
 pub(super) fn open_regular(fd: &OwnedFd, path: &Path) -> Result<File, HostError> {
     let stat = rustix::fs::fstat(fd).map_err(|e| HostError::io("look at", path, e))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(HostError::NotRegular { path: path.into() });
+        return Err(HostError::NotRegular { path: path.into(), kind: kind(&stat) });
     }
     match reopen(fd, OFlags::RDONLY) {
         Ok(fd) => Ok(File::from(fd)),
@@ -321,7 +329,7 @@ fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
 }
 
 /// What an entry is, in a word.
-pub(super) fn kind(stat: &Stat) -> &'static str {
+fn kind(stat: &Stat) -> &'static str {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => "regular file",
         FileType::Directory => "directory",

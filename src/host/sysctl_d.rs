@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::HostError;
-use super::root::{Root, read_regular};
+use super::root::Root;
 use crate::sysctl_d::{
     self, ACTIVE_PROFILE, Body, File, KERNEL_FILE, PROFILE_DIRECTORIES, Place, SUFFIX, SYSCTL_CONF,
     Sources, TUNED_MAIN, TunedSources,
@@ -127,14 +127,16 @@ impl Gathering<'_> {
             Err(e) => self.refused(path, std::io::Error::from(e).to_string()),
             // /dev/null and the like, behind however many links: nothing is in it.
             Ok(fd) if is(&fd, FileType::CharacterDevice) => Body::Masked,
-            Ok(fd) => match read_regular(&fd, Path::new(path), FILE_LIMIT.min(self.left)) {
-                Ok(text) => self.taken(path, text),
-                Err(HostError::TooLarge { .. }) if self.left < FILE_LIMIT => {
-                    let reason = format!("more than {TOTAL_LIMIT} bytes in all such files");
-                    self.refused(path, reason)
+            Ok(fd) => {
+                match self.root.read_opened(&fd, Path::new(path), FILE_LIMIT.min(self.left)) {
+                    Ok(text) => self.taken(path, text),
+                    Err(HostError::TooLarge { .. }) if self.left < FILE_LIMIT => {
+                        let reason = format!("more than {TOTAL_LIMIT} bytes in all such files");
+                        self.refused(path, reason)
+                    }
+                    Err(e) => self.refused(path, e.to_string()),
                 }
-                Err(e) => self.refused(path, e.to_string()),
-            },
+            }
         };
         Some(File { path: path.into(), link_to, body })
     }
