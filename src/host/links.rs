@@ -4,15 +4,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::root::Root;
+use super::root::{LINKS, Root, reversed};
 use super::walk::{Seen, find_entry};
-
-/// As the kernel has it.
-const LINKS: usize = 40;
 
 /// A tree as the pod has it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +40,7 @@ impl Pod<'_> {
             here = PathBuf::from("/");
         }
         while let Some(step) = pending.pop() {
-            if step == Path::new("..") {
+            if step == ".." {
                 here.pop();
                 continue;
             }
@@ -86,13 +83,4 @@ impl Pod<'_> {
         let target = rustix::fs::readlinkat(&found.entry, c"", Vec::new()).ok()?;
         Some(PathBuf::from(OsStr::from_bytes(target.to_bytes())))
     }
-}
-
-/// The steps of a path, the last first.
-fn reversed(path: &Path) -> Vec<PathBuf> {
-    let step = |component: Component<'_>| match component {
-        Component::Normal(_) | Component::ParentDir => Some(PathBuf::from(component.as_os_str())),
-        _ => None,
-    };
-    path.components().rev().filter_map(step).collect()
 }

@@ -14,6 +14,9 @@ use rustix::io::Errno;
 use super::HostError;
 use super::observed::{Observed, Record};
 
+/// Links that are followed in finding out where a path leads, as the kernel has it; more is a loop.
+pub(super) const LINKS: usize = 40;
+
 /// How often a lookup in an image is tried that something else on the machine disturbs.
 const LOOKUPS: u32 = 256;
 
@@ -226,8 +229,6 @@ impl Root {
     /// Links are resolved by hand, so that the way behind them is looked at too; `path` itself is
     /// not judged, and a missing component ends the search.
     pub fn unsafe_component(&self, path: &Path) -> Option<(PathBuf, String)> {
-        /// As the kernel has it.
-        const LINKS: usize = 40;
         let mut links = 0;
         let mut so_far = PathBuf::from("/");
         let mut pending: Vec<OsString> = reversed(path);
@@ -272,7 +273,7 @@ impl Root {
 }
 
 /// The components of a path, the last first; a leading slash and dots left out.
-fn reversed(path: &Path) -> Vec<OsString> {
+pub(super) fn reversed(path: &Path) -> Vec<OsString> {
     let name = |component| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some(OsString::from("..")),
