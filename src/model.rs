@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use action::{Action, ModeRule, Object, Outcome, Owner, join};
+pub use action::{Action, Depth, ModeRule, Object, Outcome, Owner, join};
 pub use obstacle::{LockState, NumberRange, Obstacle, ParameterObstacle, ReadOnly};
 pub use writer::{Process, Writer};
 

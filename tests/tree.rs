@@ -13,7 +13,7 @@ use nodeguard::controls::etcd_data_dir::{Oddity, TreeFacts};
 use nodeguard::host::root::Root;
 use nodeguard::host::tree::Look;
 use nodeguard::host::{tree, walk};
-use nodeguard::model::{ModeRule, Outcome, Owner};
+use nodeguard::model::{Depth, ModeRule, Outcome, Owner};
 
 /// Some uid and gid of nobody's.
 const ETCD: Owner = Owner { uid: 52034, gid: 52035 };
@@ -57,8 +57,13 @@ impl Tree {
     }
 }
 
+fn own_entry(root: &Root, base: &Path, below: &Path, rule: ModeRule) -> Outcome {
+    let look = Look { rule, ..Look::whole(ETCD) };
+    tree::own(root, base, below, Depth::Entry, look, &mut |_, _| {}).outcome
+}
+
 fn own(root: &Root, base: &Path, below: &Path) -> Outcome {
-    tree::own(root, base, below, Look::whole(ETCD), &mut |_, _| {}).outcome
+    tree::own(root, base, below, Depth::Whole, Look::whole(ETCD), &mut |_, _| {}).outcome
 }
 
 fn owner(path: &Path) -> Owner {
@@ -168,7 +173,7 @@ fn what_a_directory_is_swapped_for_is_owned_if_it_is_a_file_and_never_if_it_is_a
     let own = |tree: &Tree, swap: &dyn Fn(&Path)| {
         walk_with_a_swap(tree, swap, |on_directory| {
             let look = Look::whole(ETCD);
-            tree::own(&tree.root, &tree.top(), Path::new(""), look, on_directory);
+            tree::own(&tree.root, &tree.top(), Path::new(""), Depth::Whole, look, on_directory);
         });
         let is_there = |name: &&str| fs::symlink_metadata(tree.top().join(name)).unwrap().is_dir();
         let swapped = ["a", "b"].into_iter().find(|name| !is_there(name)).unwrap();
@@ -399,7 +404,7 @@ fn what_is_bound_in_the_tree_is_not_entered_by_a_whole_walk_nor_by_a_narrow_one(
     tree.own();
     for below in ["backup", "backup/key", "covered"] {
         own(&tree.root, &tree.top(), Path::new(below));
-        tree::own_entry(&tree.root, &tree.top(), Path::new(below), ETCD, ModeRule::EtcdTree);
+        own_entry(&tree.root, &tree.top(), Path::new(below), ModeRule::EtcdTree);
     }
 
     for path in [&outside, &outside.join("key"), &file] {
@@ -478,9 +483,7 @@ fn one_entry_is_owned_without_its_neighbours_and_never_through_a_link() {
     let precious = tree.outside("precious");
     symlink(&precious, tree.top().join("link")).unwrap();
     symlink(tree.dir.path(), tree.top().join("way")).unwrap();
-    let own = |below: &str| {
-        tree::own_entry(&tree.root, &tree.top(), Path::new(below), ETCD, ModeRule::TlsKey)
-    };
+    let own = |below: &str| own_entry(&tree.root, &tree.top(), Path::new(below), ModeRule::TlsKey);
     assert_eq!(own("server-client.key"), Outcome::Applied { changes: 1 });
     assert_eq!(own("link"), Outcome::AlreadyDone);
     assert_eq!(own("way/precious"), Outcome::AlreadyDone, "a link on the way is the end of it");

@@ -10,7 +10,8 @@ use super::etcd_tls::{self, TlsFile};
 use super::running_etcd;
 
 use crate::model::{
-    Action, ControlId, Finding, Origin, Owner, Planned, Severity, join, quoted, shown,
+    Action, ControlId, Depth, Finding, ModeRule, Origin, Owner, Planned, Severity, join, quoted,
+    shown,
 };
 
 /// etcd's data directory below RKE2's data dir.
@@ -149,8 +150,13 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     let running = facts.running.as_ref();
     out.extend(running.and_then(|it| running_etcd::judge(facts.account, it, &facts.manifest)));
     if let Some(tree) = &facts.tree {
-        let own =
-            Action::OwnTree { base: facts.dir.clone(), below: PathBuf::new(), owner: facts.owner };
+        let own = Action::Own {
+            base: facts.dir.clone(),
+            below: PathBuf::new(),
+            owner: facts.owner,
+            rule: ModeRule::EtcdTree,
+            depth: Depth::Whole,
+        };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }
     for (wanted, entry) in &facts.tls {

@@ -8,7 +8,7 @@ use semver::Version;
 use super::etcd_access;
 use super::etcd_data_dir::{EntryFacts, finding, octal};
 use super::etcd_oddity;
-use crate::model::{Action, ModeRule, Owner, Planned, Severity, shown};
+use crate::model::{Action, Depth, ModeRule, Owner, Planned, Severity, shown};
 
 /// A TLS file directly in [`tls_dir`], and how it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +91,12 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
             message,
             "nodeguard apply mends it".into(),
         ),
-        actions: vec![Action::OwnEntry {
+        actions: vec![Action::Own {
             base: dir.to_path_buf(),
             below: PathBuf::from(wanted.name),
             owner: wanted.owner,
             rule: wanted.rule,
+            depth: Depth::Entry,
         }],
         unmended: if etcds { Severity::Fatal } else { Severity::Warning },
     })

@@ -11,8 +11,8 @@ use crate::host::apply::{self, Hand};
 use crate::host::tree::Trees;
 use crate::host::walk::OnDirectory;
 use crate::model::{
-    Action, ControlId, ControlReport, Correction, Finding, Object, Obstacle, Origin, Outcome,
-    Planned, State,
+    Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
+    Outcome, Planned, State,
 };
 
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
@@ -76,8 +76,7 @@ impl Engine {
                     break;
                 }
                 let (attempts, trees) = self.attempt(&planned, u64::MAX, on_directory);
-                let owned =
-                    |(action, _): &(Action, Outcome)| matches!(action, Action::OwnTree { .. });
+                let owned = |(action, _): &(Action, Outcome)| is_whole_tree(action);
                 let sight = match trees {
                     Some(Trees { before, after }) => {
                         planned = judge(self, Sight::Before(before), on_directory);
@@ -191,7 +190,9 @@ impl Engine {
                 let Self { root, proc_sys, held, .. } = self;
                 let mut hand = Hand { root, proc_sys, held, limit, on_directory };
                 let ran = apply::run(&mut hand, action);
-                trees = trees.or(ran.trees);
+                if is_whole_tree(action) {
+                    trees = trees.or(ran.trees);
+                }
                 done.push((action.clone(), ran.outcome));
             }
         }
@@ -210,6 +211,10 @@ impl Engine {
             && !planned.actions.is_empty()
             && planned.actions.iter().all(held)
     }
+}
+
+fn is_whole_tree(action: &Action) -> bool {
+    matches!(action, Action::Own { depth: Depth::Whole, .. })
 }
 
 /// Every finding about a file says where it is.

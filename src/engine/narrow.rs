@@ -9,10 +9,10 @@ use super::control::{Judge, Sight, corrected};
 use super::{Engine, Guard};
 use crate::controls::etcd_data_dir;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
-use crate::host::apply;
-use crate::host::tree::{self, Look};
+use crate::host::apply::{self, Hand, Ran};
+use crate::host::tree::{self, Look, Trees};
 use crate::host::walk::OnDirectory;
-use crate::model::{Action, Correction, Finding, ModeRule, Planned, Severity};
+use crate::model::{Action, Correction, Depth, Finding, ModeRule, Outcome, Planned, Severity};
 
 /// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
 /// pass, which is paced.
@@ -73,30 +73,61 @@ impl Engine {
         if self.is_given_away(guard) {
             return Narrow::Beyond;
         }
-        let (base, owner) = (guard.dir.clone(), guard.owner);
-        let own = if whole {
-            Action::OwnTree { base, below: below.to_path_buf(), owner }
-        } else {
-            let rule = ModeRule::EtcdTree;
-            Action::OwnEntry { base, below: below.to_path_buf(), owner, rule }
+        let (base, owner, rule) = (guard.dir.clone(), guard.owner, ModeRule::EtcdTree);
+        let depth = if whole { Depth::Whole } else { Depth::Entry };
+        let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
+        let narrow = match depth {
+            Depth::Whole => self.mend_subtree(guard, below, &own, on_directory),
+            Depth::Entry => self.mend_single(guard, &own, on_directory),
         };
+        // Looked at again: what RKE2 gave away since the first look was taken back just now.
+        if self.is_given_away(guard) { Narrow::Beyond } else { narrow }
+    }
+
+    /// The entry is looked at, changed if it is wrong, and read back, all on one way to it: what the
+    /// executor compares with is the observation, and what it met before and after is judged.
+    fn mend_single(
+        &mut self,
+        guard: &Guard,
+        own: &Action,
+        on_directory: OnDirectory<'_>,
+    ) -> Narrow {
+        let Self { root, proc_sys, held, .. } = self;
+        let mut hand = Hand { root, proc_sys, held, limit: SUBTREE, on_directory };
+        let Ran { outcome, trees } = apply::run(&mut hand, own);
+        let Some(Trees { before, after }) = trees else { return Narrow::Beyond };
+        let judge = |tree| weighty(etcd_data_dir::judge_tree(&guard.dir, tree, own));
+        let attempts = [(own.clone(), outcome)];
+        let planned = judge(&before);
+        if planned.iter().any(|p| p.actions.is_empty()) {
+            return Narrow::Beyond;
+        }
+        ended(&planned, &attempts, &judge(&after))
+    }
+
+    /// The entry and everything below it: looked at first, so that nothing is changed in a large
+    /// directory, nor in one with something that only a whole pass can judge.
+    fn mend_subtree(
+        &mut self,
+        guard: &Guard,
+        below: &Path,
+        own: &Action,
+        on_directory: OnDirectory<'_>,
+    ) -> Narrow {
         let mut beyond = false;
         let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
-            let root = &engine.root;
             let found = match sight {
                 Sight::Before(tree) | Sight::After(tree) => Ok(tree),
-                Sight::Glance | Sight::Look | Sight::Last if whole => {
-                    let spared = apply::spared(&engine.held, &guard.dir);
-                    let look = Look { spared: &spared, limit: SUBTREE, ..Look::whole(owner) };
-                    tree::observe_below(root, &guard.dir, below, look, on_directory)
-                }
                 Sight::Glance | Sight::Look | Sight::Last => {
-                    tree::observe_entry(root, &guard.dir, below, owner)
+                    let spared = apply::spared(&engine.held, &guard.dir);
+                    let whole = Look::whole(guard.owner);
+                    let look = Look { spared: &spared, limit: SUBTREE, ..whole };
+                    tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
                 }
             };
             match found {
                 Ok(facts) if facts.entries < SUBTREE => {
-                    etcd_data_dir::judge_tree(&guard.dir, &facts, &own)
+                    etcd_data_dir::judge_tree(&guard.dir, &facts, own)
                 }
                 _ => {
                     beyond = true;
@@ -104,8 +135,7 @@ impl Engine {
                 }
             }
         });
-        // Looked at again: what RKE2 gave away since the first look was taken back just now.
-        if beyond || self.is_given_away(guard) { Narrow::Beyond } else { narrow }
+        if beyond { Narrow::Beyond } else { narrow }
     }
 
     /// Whether a tree that is kept for a running etcd belongs to the account by now: RKE2's own chown
@@ -116,11 +146,6 @@ impl Engine {
     }
 
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
-        // A note changes nothing, and a whole pass reports it.
-        let weighty = |mut planned: Vec<Planned>| {
-            planned.retain(|p| p.finding.severity > Severity::Note);
-            planned
-        };
         let planned = weighty(judge(self, Sight::Look, on_directory));
         if planned.is_empty() {
             return Narrow::Right;
@@ -131,12 +156,22 @@ impl Engine {
         let (attempts, trees) = self.attempt(&planned, SUBTREE, on_directory);
         let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
         let after = weighty(judge(self, sight, on_directory));
-        if !after.is_empty() {
-            return Narrow::Unmended;
-        }
-        match corrected(&planned, &attempts, &after) {
-            corrections if corrections.is_empty() => Narrow::Right,
-            corrections => Narrow::Corrected(corrections),
-        }
+        ended(&planned, &attempts, &after)
+    }
+}
+
+/// A note changes nothing, and a whole pass reports it.
+fn weighty(mut planned: Vec<Planned>) -> Vec<Planned> {
+    planned.retain(|p| p.finding.severity > Severity::Note);
+    planned
+}
+
+fn ended(planned: &[Planned], attempts: &[(Action, Outcome)], after: &[Planned]) -> Narrow {
+    if !after.is_empty() {
+        return Narrow::Unmended;
+    }
+    match corrected(planned, attempts, after) {
+        corrections if corrections.is_empty() => Narrow::Right,
+        corrections => Narrow::Corrected(corrections),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::controls::sysctl::Live;
-use crate::model::{Action, Object, Obstacle, Outcome, ParameterObstacle, sysctl_path};
+use crate::model::{Action, Depth, Object, Obstacle, Outcome, ParameterObstacle, sysctl_path};
 
 use super::account::Tool;
 use super::accounts::Accounts;
@@ -136,15 +136,17 @@ pub fn run(hand: &mut Hand<'_>, action: &Action) -> Ran {
                 &["-g", &number, name],
             )
         }
-        Action::OwnTree { base, below, owner } => {
-            let spared = spared(hand.held, base);
-            let look = Look { spared: &spared, limit: hand.limit, ..Look::whole(*owner) };
-            let owned = tree::own(root, base, below, look, hand.on_directory);
+        Action::Own { base, below, owner, rule, depth } => {
+            let spared = match depth {
+                Depth::Whole => spared(hand.held, base),
+                // What is held itself was refused above.
+                Depth::Entry => Spared::new(),
+            };
+            let whole = Look::whole(*owner);
+            let look = Look { spared: &spared, limit: hand.limit, rule: *rule, ..whole };
+            let owned = tree::own(root, base, below, *depth, look, hand.on_directory);
             trees = owned.trees;
             owned.outcome
-        }
-        Action::OwnEntry { base, below, owner, rule } => {
-            tree::own_entry(root, base, below, *owner, *rule)
         }
     };
     Ran { outcome, trees }

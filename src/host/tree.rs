@@ -25,7 +25,7 @@ use super::root::Root;
 use super::walk::{self, Met, OnDirectory, Seen, Visitor, find_entry, last_name};
 use crate::controls::etcd_access;
 use crate::controls::etcd_data_dir::{EntryFacts, Oddity, TreeFacts, Wrong, octal};
-use crate::model::{ModeRule, Obstacle, Outcome, Owner, join, shown};
+use crate::model::{Depth, ModeRule, Obstacle, Outcome, Owner, join, shown};
 
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
@@ -109,21 +109,6 @@ pub fn observe_below(
     Ok(looking.facts)
 }
 
-/// Looks at one entry below `dir` and not at what is in it.
-pub fn observe_entry(
-    root: &Root,
-    dir: &Path,
-    below: &Path,
-    owner: Owner,
-) -> Result<TreeFacts, Errno> {
-    let look = Look::whole(owner);
-    let place = Place { root, dir };
-    let facts = TreeFacts::default();
-    let mut looking = Looking { place, look, on_directory: &mut |_, _| {}, facts };
-    walk::visit_entry(root, dir, below, &mut looking)?;
-    Ok(looking.facts)
-}
-
 /// Looks at one file directly in `dir` that should be `owner`'s, with a mode by `rule`. `None`: there
 /// is no such file.
 pub fn observe_file(
@@ -157,29 +142,23 @@ pub struct Trees {
     pub after: TreeFacts,
 }
 
-/// Gives everything below `base/below`, itself included, to `look.owner`.
+/// Gives `base/below` to `look.owner`, with everything below it or without.
 pub fn own(
     root: &Root,
     base: &Path,
     below: &Path,
+    depth: Depth,
     look: Look<'_>,
     on_directory: OnDirectory<'_>,
 ) -> Owned {
     let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
-    match walk::visit_below(root, base, below, &mut owning) {
+    let visited = match depth {
+        Depth::Whole => walk::visit_below(root, base, below, &mut owning),
+        Depth::Entry => walk::visit_entry(root, base, below, &mut owning),
+    };
+    match visited {
         Ok(()) => Owned { outcome: owning.sum.outcome(base), trees: Some(owning.trees) },
         Err(e) => Owned { outcome: failed(root, base, below, e), trees: None },
-    }
-}
-
-/// The same for one entry alone.
-pub fn own_entry(root: &Root, base: &Path, below: &Path, owner: Owner, rule: ModeRule) -> Outcome {
-    let on_directory: OnDirectory<'_> = &mut |_, _| {};
-    let look = Look { rule, ..Look::whole(owner) };
-    let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
-    match walk::visit_entry(root, base, below, &mut owning) {
-        Ok(()) => owning.sum.outcome(base),
-        Err(e) => failed(root, base, below, e),
     }
 }
 

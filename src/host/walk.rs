@@ -110,6 +110,8 @@ pub(super) struct Found {
     pub(super) entry: OwnedFd,
     its_mount: Mount,
     pub(super) inode: Inode,
+    /// The directories on the way, closed with the rest: what is wrong is mended first.
+    _way: Vec<OwnedFd>,
 }
 
 impl Found {
@@ -150,7 +152,7 @@ fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let (its_mount, inode) = examine(&entry)?;
     if its_mount == top {
         // A mount has one place: nothing on the way was another one.
-        return Ok(Found { mount: top, parent, entry, its_mount, inode });
+        return Ok(Found { mount: top, parent, entry, its_mount, inode, _way: way });
     }
     let mut mount = top;
     for directory in way.iter().chain([&parent]) {
@@ -159,7 +161,7 @@ fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     if its_mount != mount {
         mount = enter(mount, its_mount).filter(|_| inode.is_directory()).ok_or(Errno::NOENT)?;
     }
-    Ok(Found { mount, parent, entry, its_mount, inode })
+    Ok(Found { mount, parent, entry, its_mount, inode, _way: way })
 }
 
 pub(super) fn last_name(below: &Path) -> Result<CString, Errno> {

@@ -46,13 +46,20 @@ pub enum Action {
     CreateUser { name: &'static str, with_group: bool, uid: Option<u32>, copied: bool },
     /// `usermod -g`: make `gid` the primary group of a user that now has `expect_gid`.
     SetPrimaryGroup { name: &'static str, gid: u32, expect_gid: u32 },
-    /// Give `base/below` and everything below it to `owner` and take the permissions of others
-    /// away. `base` is a path that only root can change; `below` is walked component by component
-    /// and never through a link. The executor compares entry by entry, changes nothing it must
-    /// not change (see `host::tree`) and makes nothing.
-    OwnTree { base: PathBuf, below: PathBuf, owner: Owner },
-    /// The same for one entry, its children left as they are.
-    OwnEntry { base: PathBuf, below: PathBuf, owner: Owner, rule: ModeRule },
+    /// Give `base/below` to `owner` and a mode by `rule`, with everything below it or without.
+    /// `base` is a path that only root can change; `below` is walked component by component and
+    /// never through a link. The executor compares entry by entry, changes nothing it must not
+    /// change (see `host::tree`) and makes nothing.
+    Own { base: PathBuf, below: PathBuf, owner: Owner, rule: ModeRule, depth: Depth },
+}
+
+/// How far down an entry is owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The entry itself.
+    Entry,
+    /// Everything below it as well.
+    Whole,
 }
 
 /// What somebody and we may fight over.
@@ -83,8 +90,13 @@ impl Action {
         match self {
             Self::SetSysctl { key, .. } => Some(Object::Parameter(key.clone())),
             Self::WriteFile { path, .. } => Some(Object::File(path.clone())),
-            Self::OwnTree { base, below, .. } => Some(Object::Tree(join(base, below))),
-            Self::OwnEntry { base, below, .. } => Some(Object::File(join(base, below))),
+            Self::Own { base, below, depth, .. } => {
+                let path = join(base, below);
+                Some(match depth {
+                    Depth::Whole => Object::Tree(path),
+                    Depth::Entry => Object::File(path),
+                })
+            }
             Self::CreateGroup { .. } | Self::CreateUser { .. } | Self::SetPrimaryGroup { .. } => {
                 None
             }
