@@ -307,17 +307,12 @@ mod tests {
 
     #[test]
     fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
-        let finding = Finding {
-            control: ControlId::Rke2Config,
-            code: "profile-invalid",
-            severity: Severity::Fatal,
-            subject: "profile".into(),
-            expected: "cis".into(),
-            actual: "cis-1.6".into(),
-            origin: Some(crate::model::Origin::at("/etc/rancher/rke2/config.yaml", 1)),
-            message: "invalid value provided for --profile flag".into(),
-            remedy: "set profile: cis".into(),
-        };
+        let finding = Finding::new(Code::ProfileInvalid, "profile")
+            .expected("cis")
+            .actual("cis-1.6")
+            .origin(crate::model::Origin::at("/etc/rancher/rke2/config.yaml", 1))
+            .message("invalid value provided for --profile flag")
+            .remedy("set profile: cis");
         let correction = Correction {
             control: ControlId::EtcdDataDir,
             code: "etcd-owner",
@@ -349,17 +344,11 @@ mod tests {
             writer: Some(Writer::unknown("it ended before it could be looked at (pid 812)")),
             ..written.clone()
         };
-        let contested = Finding {
-            control: ControlId::Sysctl,
-            code: "contested",
-            severity: Severity::Warning,
-            subject: "kernel.panic".into(),
-            expected: "10".into(),
-            actual: "0".into(),
-            origin: None,
-            message: "kernel.panic is contested".into(),
-            remedy: "stop one of the two".into(),
-        };
+        let contested = Finding::new(Code::Contested, "kernel.panic")
+            .expected("10")
+            .actual("0")
+            .message("kernel.panic is contested")
+            .remedy("stop one of the two");
         let entries = [
             Entry::finding(&finding),
             Entry::finding(&contested),

@@ -40,17 +40,12 @@ fn one_line(surface: &str, text: &str) {
 }
 
 fn finding() -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-live",
-        severity: Severity::Fatal,
-        subject: hostile(),
-        expected: hostile(),
-        actual: hostile(),
-        origin: Some(origin()),
-        message: hostile(),
-        remedy: hostile(),
-    }
+    Finding::new(Code::SysctlLive, hostile())
+        .expected(hostile())
+        .actual(hostile())
+        .origin(origin())
+        .message(hostile())
+        .remedy(hostile())
 }
 
 fn correction() -> Correction {

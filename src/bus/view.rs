@@ -186,17 +186,13 @@ mod tests {
     use crate::model::{ControlReport, Origin, Report, Severity};
 
     fn finding(actual: &str) -> Finding {
-        Finding {
-            control: ControlId::Sysctl,
-            code: "sysctl-value",
-            severity: Severity::Drift,
-            subject: "kernel.panic".into(),
-            expected: "10".into(),
-            actual: actual.into(),
-            origin: Some(Origin::at("/etc/sysctl.d/99-stig.conf", 3)),
-            message: "kernel.panic is 0".into(),
-            remedy: "remove the line".into(),
-        }
+        Finding::new("sysctl-value", "kernel.panic")
+            .severity(Severity::Drift)
+            .expected("10")
+            .actual(actual)
+            .origin(Origin::at("/etc/sysctl.d/99-stig.conf", 3))
+            .message("kernel.panic is 0")
+            .remedy("remove the line")
     }
 
     fn snapshot(state: State, findings: Vec<Finding>) -> Snapshot {

@@ -116,48 +116,43 @@ fn file_system(config: &Config, fs: &FileSystem, guarded: bool) -> Option<Findin
     let (path, kind) = (shown(&fs.path), fs.kind.as_str());
     let elsewhere = format!("{}: data-dir: a directory on ext4 or xfs", edit(origin));
     if fs.read_only {
-        return Some(Finding {
-            expected: "a file system that can be written".into(),
-            actual: format!("{kind}, read-only"),
-            origin: origin.cloned(),
-            message: format!(
-                "mkdir {data_dir}: read-only file system: {path} is on a {kind} that is \
+        return Some(
+            Finding::new(Code::DataDirReadOnly, path)
+                .expected("a file system that can be written")
+                .actual(format!("{kind}, read-only"))
+                .origin(origin.cloned())
+                .message(format!(
+                    "mkdir {data_dir}: read-only file system: {path} is on a {kind} that is \
                  read-only, RKE2 cannot work there{}",
-                at(origin)
-            ),
-            remedy: format!(
-                "mount -o remount,rw $(findmnt -no TARGET -T {})\nif it turned read-only by \
+                    at(origin)
+                ))
+                .remedy(format!(
+                    "mount -o remount,rw $(findmnt -no TARGET -T {})\nif it turned read-only by \
                  itself, its disk has errors: journalctl -k",
-                quoted(&fs.path)
-            ),
-            ..finding("data-dir-read-only", Severity::Fatal, path)
-        });
+                    quoted(&fs.path)
+                )),
+        );
     }
-    let common = |severity| Finding {
-        expected: "a file system with owners and links, such as ext4 or xfs".into(),
-        actual: kind.into(),
-        origin: origin.cloned(),
-        remedy: elsewhere.clone(),
-        ..finding("data-dir-file-system", severity, path.clone())
+    let common = |severity| {
+        Finding::new(Code::DataDirFileSystem, path.clone())
+            .severity(severity)
+            .expected("a file system with owners and links, such as ext4 or xfs")
+            .actual(kind)
+            .origin(origin.cloned())
+            .remedy(elsewhere.clone())
     };
     match fitness(kind) {
-        Fitness::Unfit => Some(Finding {
-            message: format!(
-                "chown {data_dir}/server/db/etcd: operation not permitted: {path} is on {kind}, \
+        Fitness::Unfit => Some(common(Severity::Fatal).message(format!(
+            "chown {data_dir}/server/db/etcd: operation not permitted: {path} is on {kind}, \
                  where files have neither owners nor links{}",
-                at(origin)
-            ),
-            ..common(Severity::Fatal)
-        }),
-        Fitness::Doubtful if guarded => Some(Finding {
-            message: format!(
-                "{path} is on {kind}: whether etcd's files can be given to the user etcd there \
+            at(origin)
+        ))),
+        Fitness::Doubtful if guarded => Some(common(Severity::Warning).message(format!(
+            "{path} is on {kind}: whether etcd's files can be given to the user etcd there \
                  depends on its server or its mount options, and etcd is not supported on \
                  it{}",
-                at(origin)
-            ),
-            ..common(Severity::Warning)
-        }),
+            at(origin)
+        ))),
         Fitness::Doubtful | Fitness::Fit => None,
     }
 }
@@ -173,20 +168,23 @@ fn unlabelled(config: &Config, labels: &Labels, guarded: bool) -> Option<Finding
     let severity =
         if guarded && config.selinux.value { Severity::Fatal } else { Severity::Warning };
     let dir = quoted(value);
-    Some(Finding {
-        expected: format!("the labels of {DEFAULT_DATA_DIR}"),
-        actual: "no equivalence in file_contexts.subs".into(),
-        origin: origin.cloned(),
-        message: format!(
-            "cannot access data directory: open {}/server/db/etcd/.touch: permission denied: \
+    Some(
+        Finding::new(Code::DataDirUnlabelled, "data-dir")
+            .severity(severity)
+            .expected(format!("the labels of {DEFAULT_DATA_DIR}"))
+            .actual("no equivalence in file_contexts.subs")
+            .origin(origin.cloned())
+            .message(format!(
+                "cannot access data directory: open {}/server/db/etcd/.touch: permission denied: \
              SELinux enforces, and {key} is {}{} without the labels of {DEFAULT_DATA_DIR}",
-            shown(value),
-            shown(value),
-            at(origin)
-        ),
-        remedy: format!("semanage fcontext -a -e {DEFAULT_DATA_DIR} {dir}\nrestorecon -R {dir}"),
-        ..finding("data-dir-unlabelled", severity, "data-dir")
-    })
+                shown(value),
+                shown(value),
+                at(origin)
+            ))
+            .remedy(format!(
+                "semanage fcontext -a -e {DEFAULT_DATA_DIR} {dir}\nrestorecon -R {dir}"
+            )),
+    )
 }
 
 #[cfg(test)]

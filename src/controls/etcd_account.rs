@@ -190,15 +190,13 @@ pub(super) fn unmended(facts: &Facts) -> Severity {
 }
 
 fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
-    let finding = finding(
-        "account-database-unreadable",
-        unmended(facts),
-        path,
-        ("readable", reason),
-        format!("the account etcd cannot be looked for: {reason}"),
-        format!("make {path} a regular file that root can read"),
-    );
-    Planned::only(Finding { origin: Some(Origin::file(path)), ..finding })
+    let finding = Finding::new(Code::AccountDatabaseUnreadable, path)
+        .severity(unmended(facts))
+        .expected("readable")
+        .actual(reason)
+        .message(format!("the account etcd cannot be looked for: {reason}"))
+        .remedy(format!("make {path} a regular file that root can read"));
+    Planned::only(finding.origin(Origin::file(path)))
 }
 
 fn missing_user(facts: &Facts) -> Vec<Planned> {
@@ -293,36 +291,36 @@ fn missing(
         (None, source) => source.filter(|source| source.starts_with('/')).map(Origin::file),
     };
     let expected = (kind.file(), "missing");
-    let finding = finding(code, Severity::Drift, kind.subject(), expected, message, remedy);
-    Planned { finding: Finding { origin, ..finding }, actions, unmended: unmended(facts) }
+    let finding = Finding::new(code, kind.subject())
+        .severity(Severity::Drift)
+        .expected(expected.0)
+        .actual(expected.1)
+        .message(message)
+        .remedy(remedy);
+    Planned { finding: finding.origin(origin), actions, unmended: unmended(facts) }
 }
 
 /// It is missing, and there is a reason not to make it.
 fn refused(facts: &Facts, kind: Kind, refusal: Refusal) -> Planned {
     let Refusal { code, expected, actual, origin, reason, remedy } = refusal;
     let message = format!("{}: it is not made, since {reason}", kind.rke2s_words());
-    Planned::only(Finding {
-        origin,
-        ..finding(code, unmended(facts), kind.subject(), (&expected, &actual), message, remedy)
-    })
+    Planned::only(
+        Finding::new(code, kind.subject())
+            .severity(unmended(facts))
+            .expected(&expected)
+            .actual(&actual)
+            .message(message)
+            .remedy(remedy)
+            .origin(origin),
+    )
 }
 
 fn wrong_primary_group(user: &UserFacts, group: &GroupFacts) -> Planned {
     Planned {
-        finding: Finding {
-            origin: Some(Origin::at("/etc/passwd", user.line)),
-            ..finding(
-                "etcd-primary-group",
-                Severity::Drift,
-                "user etcd",
-                (&group.gid.to_string(), &user.gid.to_string()),
-                format!(
+        finding: Finding::new(Code::EtcdPrimaryGroup, "user etcd").expected(group.gid.to_string()).actual(user.gid.to_string()).message(format!(
                     "the primary group of user etcd is {}, expected {} (etcd): RKE2 would give etcd's files to group {}",
                     user.gid, group.gid, user.gid
-                ),
-                "usermod -g etcd etcd".into(),
-            )
-        },
+                )).remedy("usermod -g etcd etcd").origin(Origin::at("/etc/passwd", user.line)),
         actions: vec![Action::SetPrimaryGroup { name: NAME, gid: group.gid, expect_gid: user.gid }],
         // RKE2 starts all the same; CIS 1.1.12 fails.
         unmended: Severity::Warning,
@@ -337,17 +335,12 @@ pub(super) fn finding(
     message: String,
     remedy: String,
 ) -> Finding {
-    Finding {
-        control: ControlId::EtcdAccount,
-        code,
-        severity,
-        subject: subject.into(),
-        expected: expected.into(),
-        actual: actual.into(),
-        origin: None,
-        message,
-        remedy,
-    }
+    Finding::new(code, subject)
+        .severity(severity)
+        .expected(expected)
+        .actual(actual)
+        .message(message)
+        .remedy(remedy)
 }
 
 #[cfg(test)]

@@ -157,21 +157,21 @@ pub(super) fn differing(facts: &Facts) -> Vec<Planned> {
                 return None;
             }
             let (subject, word) = (kind.subject(), word(kind));
-            Some(Planned::only(Finding {
-                origin: Some(Origin::at(file, line)),
-                ..finding(
-                    "etcd-pinned-id-differs",
-                    Severity::Warning,
-                    subject,
-                    (&pin.value.to_string(), &id.to_string()),
-                    format!(
+            Some(Planned::only(
+                Finding::new(Code::EtcdPinnedIdDiffers, subject)
+                    .expected(pin.value.to_string())
+                    .actual(id.to_string())
+                    .message(format!(
                         "{subject} has {word} {id}, expected {} ({}); an account that exists is \
                          not renumbered",
                         pin.value, pin.origin
-                    ),
-                    format!("rke2-killall.sh, then {command} {} etcd, then start RKE2", pin.value),
-                )
-            }))
+                    ))
+                    .remedy(format!(
+                        "rke2-killall.sh, then {command} {} etcd, then start RKE2",
+                        pin.value
+                    ))
+                    .origin(Origin::at(file, line)),
+            ))
         })
         .collect()
 }

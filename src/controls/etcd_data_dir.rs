@@ -121,31 +121,21 @@ impl Tally {
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
         // Whoever can change the way to the tree can make any tree "the data dir".
-        return vec![Planned::only(finding(
-            "etcd-path-unsafe",
-            Severity::Fatal,
-            path,
-            "only root can change it",
-            why,
-            format!(
+        return vec![Planned::only(Finding::at_path(Code::EtcdPathUnsafe, path).expected("only root can change it").actual(why).message(format!(
                 "{} is on the way to etcd's data directory and {why}: nothing below it is safe to own",
                 shown(path)
-            ),
-            format!("chown root:root {0}; chmod go-w {0}", quoted(path)),
-        ))];
+            )).remedy(format!("chown root:root {0}; chmod go-w {0}", quoted(path))))];
     }
     let mut out = Vec::new();
     out.extend(facts.link.as_ref().map(|(target, leads)| linked(&facts.dir, target, *leads)));
     for (path, reason) in &facts.unreadable {
-        out.push(Planned::only(finding(
-            "etcd-dir-unreadable",
-            Severity::Fatal,
-            path,
-            "a directory",
-            reason,
-            format!("{} cannot be looked at: {reason}", shown(path)),
-            format!("check {} and the file system it is on", shown(path)),
-        )));
+        out.push(Planned::only(
+            Finding::at_path(Code::EtcdDirUnreadable, path)
+                .expected("a directory")
+                .actual(reason)
+                .message(format!("{} cannot be looked at: {reason}", shown(path)))
+                .remedy(format!("check {} and the file system it is on", shown(path))),
+        ));
     }
     let running = facts.running.as_ref();
     out.extend(running.and_then(|it| running_etcd::judge(facts.account, it, &facts.manifest)));
@@ -175,22 +165,14 @@ fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
     } else {
         (", where no directory is", "mount the disk there".to_owned())
     };
-    let mut planned = Planned::only(finding(
-        "etcd-dir-link",
-        Severity::Fatal,
-        dir,
-        "a directory",
-        &format!("link to {}", shown(target)),
-        format!(
+    let mut planned = Planned::only(Finding::at_path(Code::EtcdDirLink, dir).expected("a directory").actual(format!("link to {}", shown(target))).message(format!(
             "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so that etcd \
              could not read its configuration, and nodeguard follows no link",
             shown(target)
-        ),
-        format!(
+        )).remedy(format!(
             "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line in /etc/fstab); \
              or move all of RKE2's data to that disk and set data-dir"
-        ),
-    ));
+        )));
     planned.finding.origin = Some(Origin::file(path));
     planned
 }
@@ -206,20 +188,16 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
             n => (shown(dir), format!(" and {} more below {}", n - 1, shown(dir))),
         };
         out.push(Planned {
-            finding: Finding {
-                control: ControlId::EtcdDataDir,
-                code,
-                severity: Severity::Drift,
-                subject,
-                expected: expected.clone(),
-                actual: actual.clone(),
-                origin: Some(Origin::file(shown(&path))),
-                message: format!(
+            finding: Finding::new(code, subject)
+                .severity(Severity::Drift)
+                .expected(expected.clone())
+                .actual(actual.clone())
+                .origin(Origin::file(shown(&path)))
+                .message(format!(
                     "{} has {word} {actual}, expected {expected}{more}: {why}",
                     shown(&path)
-                ),
-                remedy: "nodeguard apply mends it".into(),
-            },
+                ))
+                .remedy("nodeguard apply mends it"),
             actions: vec![own.clone()],
             unmended: Severity::Fatal,
         });
@@ -231,15 +209,14 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
         out.push(etcd_oddity::judge(&join(dir, below), oddity));
     }
     if let Some(worst) = tree.odd_worst {
-        out.push(Planned::only(finding(
-            "etcd-odd-entries",
-            worst.max(Severity::Warning),
-            dir,
-            "directories and regular files",
-            &format!("{} more", tree.odd_more),
-            format!("{} has {} more odd entries", shown(dir), tree.odd_more),
-            format!("find {} ! -type d ! -type f -o -type f -links +1", quoted(dir)),
-        )));
+        out.push(Planned::only(
+            Finding::at_path(Code::EtcdOddEntries, dir)
+                .severity(worst.max(Severity::Warning))
+                .expected("directories and regular files")
+                .actual(format!("{} more", tree.odd_more))
+                .message(format!("{} has {} more odd entries", shown(dir), tree.odd_more))
+                .remedy(format!("find {} ! -type d ! -type f -o -type f -links +1", quoted(dir))),
+        ));
     }
     out
 }
@@ -258,17 +235,13 @@ pub(super) fn finding(
     message: String,
     remedy: String,
 ) -> Finding {
-    Finding {
-        control: ControlId::EtcdDataDir,
-        code,
-        severity,
-        subject: shown(subject),
-        expected: expected.to_owned(),
-        actual: actual.to_owned(),
-        origin: Some(Origin::file(shown(subject))),
-        message,
-        remedy,
-    }
+    Finding::new(code, shown(subject))
+        .severity(severity)
+        .expected(expected)
+        .actual(actual)
+        .origin(Origin::file(shown(subject)))
+        .message(message)
+        .remedy(remedy)
 }
 
 #[cfg(test)]

@@ -182,5 +182,12 @@ pub(super) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!("check {shown} and the file system it is on"),
         ),
     };
-    Planned::only(finding(code, oddity.severity(), path, expected, &actual, message, remedy))
+    Planned::only(
+        Finding::at_path(code, path)
+            .severity(oddity.severity())
+            .expected(expected)
+            .actual(&actual)
+            .message(message)
+            .remedy(remedy),
+    )
 }

@@ -82,15 +82,12 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     let why = meaning(wanted, entry, mode);
     let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
-        finding: finding(
-            code,
-            Severity::Drift,
-            &path,
-            &expected,
-            &actual,
-            message,
-            "nodeguard apply mends it".into(),
-        ),
+        finding: Finding::at_path(code, &path)
+            .severity(Severity::Drift)
+            .expected(&expected)
+            .actual(&actual)
+            .message(message)
+            .remedy("nodeguard apply mends it"),
         actions: vec![Action::Own {
             base: dir.to_path_buf(),
             below: PathBuf::from(wanted.name),

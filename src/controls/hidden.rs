@@ -32,16 +32,14 @@ pub fn judge(path: &Path) -> Finding {
              InaccessiblePaths=, BindPaths= and the like)"
         ),
     };
-    Finding {
-        expected: format!("the service sees the host's {name}"),
-        actual: "another one".into(),
-        message: format!(
+    Finding::new(Code::HiddenFromService, &name)
+        .expected(format!("the service sees the host's {name}"))
+        .actual("another one")
+        .message(format!(
             "the service sees another {name} than RKE2: what RKE2 uses there is neither judged nor \
              guarded by the service; the gate looks by itself at each start of RKE2"
-        ),
-        remedy,
-        ..finding("hidden-from-service", Severity::Warning, &name)
-    }
+        ))
+        .remedy(remedy)
 }
 
 #[cfg(test)]

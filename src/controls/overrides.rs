@@ -61,29 +61,23 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     let said = |word: &Word| {
         format!("{} at {}: {}", shown(word.by.as_ref()), word.at, shown(word.reason.as_ref()))
     };
-    let pending = facts.pending.as_ref().map(|word| Finding {
-        expected: "RKE2 starts when the node is fit for it".into(),
-        actual: "the next start is let through".into(),
-        message: format!(
-            "RKE2's next start as {role} is let through once, whatever is wrong ({})",
-            said(word)
-        ),
-        remedy: format!("nodeguard override --role {role} --withdraw takes it back"),
-        ..finding("override-pending", Severity::Warning, "override")
+    let pending = facts.pending.as_ref().map(|word| {
+        Finding::new(Code::OverridePending, "override")
+            .expected("RKE2 starts when the node is fit for it")
+            .actual("the next start is let through")
+            .message(format!(
+                "RKE2's next start as {role} is let through once, whatever is wrong ({})",
+                said(word)
+            ))
+            .remedy(format!("nodeguard override --role {role} --withdraw takes it back"))
     });
-    let used = facts.used.as_ref().map(|used| Finding {
-        expected: "RKE2 runs from a start on a fit node".into(),
-        actual: format!("let through, although {}", used.codes.join(", ")),
-        message: format!(
+    let used = facts.used.as_ref().map(|used| Finding::new(Code::OverrideUsed, "override").expected("RKE2 runs from a start on a fit node").actual(format!("let through, although {}", used.codes.join(", "))).message(format!(
             "RKE2 was started by an override at {}, although the node was fatal: {} (asked for by \
              {})",
             used.at,
             used.codes.join(", "),
             said(&used.word)
-        ),
-        remedy: format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}"),
-        ..finding("override-used", Severity::Warning, "override")
-    });
+        )).remedy(format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}")));
     pending.into_iter().chain(used).map(Planned::only).collect()
 }
 

@@ -147,15 +147,14 @@ pub(super) fn judge(account: Owner, facts: &Facts, manifest: &Path) -> Option<Pl
     // Nobody has to do anything about the others soon: etcd works, and its files are right.
     let works = who.uid == 0 || who.uid == account.uid;
     let severity = if works { Severity::Note } else { Severity::Warning };
-    let mut planned = Planned::only(finding(
-        "etcd-process-user",
-        severity,
-        Path::new("etcd process"),
-        &account.to_string(),
-        &who.to_string(),
-        format!("{runs}, and the account etcd is {account}: {then}"),
-        "systemctl restart rke2-server".into(),
-    ));
+    let mut planned = Planned::only(
+        Finding::at_path(Code::EtcdProcessUser, Path::new("etcd process"))
+            .severity(severity)
+            .expected(account.to_string())
+            .actual(who.to_string())
+            .message(format!("{runs}, and the account etcd is {account}: {then}"))
+            .remedy("systemctl restart rke2-server"),
+    );
     planned.finding.origin = Some(Origin::file("/etc/passwd"));
     Some(planned)
 }

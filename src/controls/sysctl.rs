@@ -67,19 +67,9 @@ fn too_many(path: &str, text: &str) -> Option<Planned> {
     let left_out = sysctl_wanted::left_out(text);
     let limit = sysctl_wanted::FROM_FILE;
     (left_out > 0).then(|| {
-        Planned::only(Finding {
-            control: ControlId::Sysctl,
-            code: UNREAD,
-            severity: Severity::Warning,
-            subject: path.to_owned(),
-            expected: format!("at most {limit} kernel parameters"),
-            actual: format!("{left_out} more"),
-            origin: Some(Origin::file(path)),
-            message: format!(
+        Planned::only(Finding::new(Code::SysctlUnread, path).expected(format!("at most {limit} kernel parameters")).actual(format!("{left_out} more")).origin(Origin::file(path)).message(format!(
                 "{path} sets {left_out} kernel parameters more than are held, expected at most {limit}"
-            ),
-            remedy: "put what is yours into [sysctl.extra], see nodeguard.toml(5)".into(),
-        })
+            )).remedy("put what is yours into [sysctl.extra], see nodeguard.toml(5)"))
     })
 }
 
@@ -91,17 +81,13 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
     if want.policy.value == Policy::Ignore && !fatal {
         return None;
     }
-    let finding = |severity, actual: &str, message: String, remedy: String| Finding {
-        control: ControlId::Sysctl,
-        code: LIVE,
-        severity,
-        subject: want.key.clone(),
-        expected: want.value.clone(),
-        actual: actual.to_owned(),
-        // Who wrote the wrong value is not known from the value.
-        origin: None,
-        message,
-        remedy,
+    let finding = |severity, actual: &str, message: String, remedy: String| {
+        Finding::new(Code::SysctlLive, want.key.clone())
+            .severity(severity)
+            .expected(want.value.clone())
+            .actual(actual)
+            .message(message)
+            .remedy(remedy)
     };
     match actual {
         Live::Value(value) if same_value(value, &want.value) => None,

@@ -40,16 +40,14 @@ pub(super) fn judge(
     if wanted.is_empty() {
         return None;
     }
-    let finding = |severity, actual: String, message: String, remedy: String| Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-dropin",
-        severity,
-        subject: DROP_IN.into(),
-        expected: listed(wanted.iter()),
-        actual,
-        origin: Some(Origin::file(DROP_IN)),
-        message,
-        remedy,
+    let finding = |severity, actual: String, message: String, remedy: String| {
+        Finding::new(Code::SysctlDropIn, DROP_IN)
+            .severity(severity)
+            .expected(listed(wanted.iter()))
+            .actual(actual)
+            .origin(Origin::file(DROP_IN))
+            .message(message)
+            .remedy(remedy)
     };
     let write = |expect: Option<&[u8]>, content: String, actual: String, message: String| Planned {
         finding: finding(

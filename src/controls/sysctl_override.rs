@@ -41,20 +41,17 @@ pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
 /// What could not be read may defeat our drop-in as well.
 fn unread(files: &[(String, String)]) -> Vec<Planned> {
     let finding = |subject: &str, actual: String, message: String| {
-        Planned::only(Finding {
-            control: ControlId::Sysctl,
-            code: UNREAD,
-            severity: Severity::Warning,
-            subject: subject.to_owned(),
-            expected: "a file that can be read".into(),
-            actual,
-            origin: Some(Origin::file(subject)),
-            message: format!(
-                "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
+        Planned::only(
+            Finding::new(Code::SysctlUnread, subject)
+                .expected("a file that can be read")
+                .actual(actual)
+                .origin(Origin::file(subject))
+                .message(format!(
+                    "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
                  sets the live values back"
-            ),
-            remedy: format!("correct {subject}, or take it away"),
-        })
+                ))
+                .remedy(format!("correct {subject}, or take it away")),
+        )
     };
     let told = files.iter().take(UNREAD_TOLD).map(|(path, reason)| {
         let path = shown(Path::new(path));
@@ -120,17 +117,14 @@ fn by_tuned(verdict: &Verdict, want: &Wanted) -> Option<Planned> {
 }
 
 fn planned(want: &Wanted, by: &Assigned, actual: String, message: String) -> Planned {
-    Planned::only(Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-overridden",
-        severity: Severity::Warning,
-        subject: want.key.clone(),
-        expected: want.value.clone(),
-        actual,
-        origin: Some(by.origin.clone()),
-        message: format!("{message}; nodeguard sets the live value back"),
-        remedy: remedy(want, by),
-    })
+    Planned::only(
+        Finding::new(Code::SysctlOverridden, want.key.clone())
+            .expected(want.value.clone())
+            .actual(actual)
+            .origin(by.origin.clone())
+            .message(format!("{message}; nodeguard sets the live value back"))
+            .remedy(remedy(want, by)),
+    )
 }
 
 fn remedy(want: &Wanted, by: &Assigned) -> String {

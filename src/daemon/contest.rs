@@ -192,17 +192,12 @@ fn contested(
     theirs: String,
     message: String,
 ) -> Finding {
-    Finding {
-        control,
-        code: CONTESTED,
-        severity: Severity::Warning,
-        subject: subject.to_owned(),
-        expected: ours,
-        actual: theirs,
-        origin: None,
-        message,
-        remedy: "find out which other program manages it, and stop one of the two".into(),
-    }
+    Finding::new(Code::Contested, subject)
+        .of(control)
+        .expected(ours)
+        .actual(theirs)
+        .message(message)
+        .remedy("find out which other program manages it, and stop one of the two")
 }
 
 fn undone(subject: &str, ours: &str, theirs: &str, writer: Option<&Writer>) -> String {

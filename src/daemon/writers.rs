@@ -129,18 +129,8 @@ impl Daemon {
 
 /// A note: the node is guarded all the same.
 fn unavailable(reason: &str) -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "attribution-unavailable",
-        severity: Severity::Note,
-        subject: SUBJECT.into(),
-        expected: "who changes a kernel parameter is named".into(),
-        actual: reason.to_owned(),
-        origin: None,
-        message: format!("who changes a kernel parameter cannot be named: {reason}"),
-        remedy: format!(
+    Finding::new(Code::AttributionUnavailable, SUBJECT).expected("who changes a kernel parameter is named").actual(reason).message(format!("who changes a kernel parameter cannot be named: {reason}")).remedy(format!(
             "link {DROP_IN} to {LINK}, then systemctl daemon-reload && systemctl restart nodeguard\n\
              or set attribution = false"
-        ),
-    }
+        ))
 }

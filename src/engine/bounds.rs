@@ -80,20 +80,18 @@ fn leave_out(control: &mut ControlReport, kept: &mut impl Iterator<Item = bool>)
     });
     let Some(severity) = worst else { return };
     let what = if more == 1 { "finding" } else { "findings" };
-    control.findings.push(Finding {
-        control: control.id,
-        code: LEFT_OUT,
-        severity,
-        subject: control.id.as_str().into(),
-        expected: "findings that fit into a report".into(),
-        actual: format!("{more} more {what}"),
-        origin: None,
-        message: format!(
-            "{more} more {what} of {} had no room in the report; the worst is {severity}",
-            control.id
-        ),
-        remedy: "mend what is listed; then the others are".into(),
-    });
+    control.findings.push(
+        Finding::new(Code::FindingsLeftOut, control.id.as_str())
+            .severity(severity)
+            .of(control.id)
+            .expected("findings that fit into a report")
+            .actual(format!("{more} more {what}"))
+            .message(format!(
+                "{more} more {what} of {} had no room in the report; the worst is {severity}",
+                control.id
+            ))
+            .remedy("mend what is listed; then the others are"),
+    );
 }
 
 fn shorten(finding: &mut Finding) {
@@ -190,17 +188,14 @@ mod tests {
     use crate::model::{ControlId, State};
 
     fn finding(control: ControlId, severity: Severity, text: &str) -> Finding {
-        Finding {
-            control,
-            code: "etcd-link-foreign",
-            severity,
-            subject: text.into(),
-            expected: text.into(),
-            actual: text.into(),
-            origin: Some(Origin::at(text, u32::MAX)),
-            message: text.into(),
-            remedy: text.into(),
-        }
+        Finding::new(Code::EtcdLinkForeign, text)
+            .severity(severity)
+            .of(control)
+            .expected(text)
+            .actual(text)
+            .origin(Origin::at(text, u32::MAX))
+            .message(text)
+            .remedy(text)
     }
 
     fn corrected(control: ControlId, text: &str) -> Correction {

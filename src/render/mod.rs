@@ -223,17 +223,12 @@ mod tests {
     use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Process, Severity};
 
     fn report() -> Report {
-        let finding = Finding {
-            control: ControlId::Rke2Config,
-            code: "protect-kernel-defaults-conflict",
-            severity: Severity::Fatal,
-            subject: "protect-kernel-defaults".into(),
-            expected: "true".into(),
-            actual: "false".into(),
-            origin: Some(Origin::at("/etc/rancher/rke2/config.yaml", 3)),
-            message: "--protect-kernel-defaults must be true when using --profile=cis".into(),
-            remedy: "remove line 3 of /etc/rancher/rke2/config.yaml".into(),
-        };
+        let finding = Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
+            .expected("true")
+            .actual("false")
+            .origin(Origin::at("/etc/rancher/rke2/config.yaml", 3))
+            .message("--protect-kernel-defaults must be true when using --profile=cis")
+            .remedy("remove line 3 of /etc/rancher/rke2/config.yaml");
         Report {
             time: 1_780_000_000,
             state: State::Fatal,

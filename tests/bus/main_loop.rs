@@ -88,17 +88,13 @@ pub fn at(second: u64) -> SystemTime {
 }
 
 pub fn finding(actual: &str) -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-value",
-        severity: Severity::Fatal,
-        subject: "kernel.panic".into(),
-        expected: "10".into(),
-        actual: actual.into(),
-        origin: Some(Origin::at("/etc/sysctl.d/99-stig.conf", 3)),
-        message: "invalid kernel parameter value kernel.panic=0 - expected 10".into(),
-        remedy: "remove the line".into(),
-    }
+    Finding::new("sysctl-value", "kernel.panic")
+        .severity(Severity::Fatal)
+        .expected("10")
+        .actual(actual)
+        .origin(Origin::at("/etc/sysctl.d/99-stig.conf", 3))
+        .message("invalid kernel parameter value kernel.panic=0 - expected 10")
+        .remedy("remove the line")
 }
 
 pub fn correction() -> Correction {
