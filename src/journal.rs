@@ -12,7 +12,9 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, escaped, sysctl_path};
+use crate::model::{
+    Code, ControlId, Correction, Finding, Named, Severity, State, Writer, escaped, sysctl_path,
+};
 
 pub use record::{Record, Unrecorded};
 
@@ -79,23 +81,20 @@ impl Entry {
 
     /// A change that was made.
     pub fn corrected(correction: &Correction) -> Self {
-        let word = match correction.code {
-            "etcd-owner" | "etcd-tls-owner" => " owner",
-            "etcd-mode" | "etcd-tls-mode" => " mode",
-            _ => "",
-        };
+        let aspect = correction.code.known().map_or("", Code::aspect);
+        let space = if aspect.is_empty() { "" } else { " " };
         let Correction { control, code, subject, from, to, object: _, before, writer } = correction;
-        let mut text = format!("{subject}{word} corrected: {from} -> {to}");
+        let mut text = format!("{subject}{space}{aspect} corrected: {from} -> {to}");
         if let Some(writer) = writer {
             text += &format!("; {writer}");
         }
         // One line, whatever lines the value has.
         let mut entry = Self::new(Priority::Notice, escaped(&text))
             .field("MESSAGE_ID", message_id::CORRECTED)
-            .about(*control, code, subject)
+            .about(control, code, subject)
             .field("NODEGUARD_ACTUAL", from)
             .field("NODEGUARD_EXPECTED", to);
-        if *code == "sysctl-live" {
+        if *code == Code::SysctlLive {
             entry = entry.values(subject, before.as_deref(), from, to);
         }
         match writer {
@@ -139,11 +138,11 @@ impl Entry {
         };
         let origin = finding.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
         let text = format!("{}: {}{origin}; {}", finding.severity, finding.message, finding.remedy);
-        let contested = finding.code == "contested";
+        let contested = finding.code == Code::Contested;
         let kind = if contested { message_id::CONTESTED } else { message_id::FINDING };
         let mut entry = Self::new(priority, text)
             .field("MESSAGE_ID", kind)
-            .about(finding.control, finding.code, &finding.subject)
+            .about(&finding.control, &finding.code, &finding.subject)
             .field("NODEGUARD_SEVERITY", finding.severity.as_str())
             .field("NODEGUARD_ACTUAL", &finding.actual)
             .field("NODEGUARD_EXPECTED", &finding.expected)
@@ -186,9 +185,9 @@ impl Entry {
             .field("NODEGUARD_STATE_BEFORE", from.as_str())
     }
 
-    fn about(self, control: ControlId, code: &str, subject: &str) -> Self {
+    fn about(self, control: &Named<ControlId>, code: &Named<Code>, subject: &str) -> Self {
         self.field("NODEGUARD_CONTROL", control.as_str())
-            .field("NODEGUARD_CODE", code)
+            .field("NODEGUARD_CODE", code.as_str())
             .field("NODEGUARD_SUBJECT", subject)
     }
 
@@ -314,8 +313,8 @@ mod tests {
             .message("invalid value provided for --profile flag")
             .remedy("set profile: cis");
         let correction = Correction {
-            control: ControlId::EtcdDataDir,
-            code: "etcd-owner",
+            control: ControlId::EtcdDataDir.into(),
+            code: Code::EtcdOwner.into(),
             subject: "/d/member/snap/db".into(),
             from: "0:0".into(),
             to: "997:997".into(),
@@ -330,8 +329,8 @@ mod tests {
             unit: Some("rogue.service".into()),
         };
         let written = Correction {
-            control: ControlId::Sysctl,
-            code: "sysctl-live",
+            control: ControlId::Sysctl.into(),
+            code: Code::SysctlLive.into(),
             subject: "kernel.panic".into(),
             from: "0".into(),
             to: "10".into(),

@@ -21,8 +21,7 @@ use crate::controls::overrides::REASON_LIMIT;
 use crate::engine::Engine;
 use crate::host::HostError;
 use crate::host::root::Root;
-use crate::model::{Role, State};
-use crate::render::View;
+use crate::model::{Finding, Report, Role, State};
 
 /// Makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
 #[derive(Debug, Parser)]
@@ -30,7 +29,7 @@ use crate::render::View;
 #[command(
     after_help = "Exit codes: 0 as it should be, 1 the program failed, 2 drift or something \
                         that wants attention, 64 usage, 75 the gate could not look in time, 77 permission, \
-                        78 fatal misconfiguration."
+                  78 fatal misconfiguration."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -261,13 +260,14 @@ fn need_root(command: &'static str) -> Result<(), CliError> {
 
 /// Prints the report and gives the exit code of its state.
 fn print(json: &str, as_json: bool) -> Result<Exit, CliError> {
-    let view = crate::render::parse(json)?;
+    let report = crate::render::parse(json)?;
     if as_json {
+        // As it came: another version may have written more than this one knows.
         out(&format!("{json}\n"))
     } else {
-        out(&crate::render::text(&view))
+        out(&crate::render::text(&report))
     }
-    Ok(Exit::of(view.state()))
+    Ok(Exit::of(report.state))
 }
 
 /// A closed pipe (`nodeguard check | head -1`) is no failure of the program.
@@ -291,14 +291,8 @@ fn now() -> String {
 }
 
 /// The fatal findings first, since `systemctl status` shows few lines.
-fn worst_first(view: &View) -> Vec<(&str, &crate::render::FindingView)> {
-    let weight = |severity: &str| match severity {
-        "fatal" => 0,
-        "drift" => 1,
-        "warning" => 2,
-        _ => 3,
-    };
-    let mut findings: Vec<_> = view.findings().collect();
-    findings.sort_by_key(|(_, finding)| weight(&finding.severity));
+fn worst_first(report: &Report) -> Vec<&Finding> {
+    let mut findings: Vec<_> = report.findings().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }

@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use super::rke2_config::{at, edit, finding};
-use crate::model::{Finding, Severity, quoted, shown};
+use super::rke2_config::{at, edit};
+use crate::model::{Code, Finding, Severity, quoted, shown};
 use crate::rke2::{Config, DEFAULT_DATA_DIR, Setting};
 
 /// What was observed. Nothing of it is known of an image.
@@ -117,24 +117,24 @@ fn file_system(config: &Config, fs: &FileSystem, guarded: bool) -> Option<Findin
     let elsewhere = format!("{}: data-dir: a directory on ext4 or xfs", edit(origin));
     if fs.read_only {
         return Some(
-            Finding::new(Code::DataDirReadOnly, path)
+            Finding::new(Code::DataDirReadOnly, path.as_str())
                 .expected("a file system that can be written")
                 .actual(format!("{kind}, read-only"))
                 .origin(origin.cloned())
                 .message(format!(
                     "mkdir {data_dir}: read-only file system: {path} is on a {kind} that is \
-                 read-only, RKE2 cannot work there{}",
+                     read-only, RKE2 cannot work there{}",
                     at(origin)
                 ))
                 .remedy(format!(
                     "mount -o remount,rw $(findmnt -no TARGET -T {})\nif it turned read-only by \
-                 itself, its disk has errors: journalctl -k",
+                     itself, its disk has errors: journalctl -k",
                     quoted(&fs.path)
                 )),
         );
     }
     let common = |severity| {
-        Finding::new(Code::DataDirFileSystem, path.clone())
+        Finding::new(Code::DataDirFileSystem, path.as_str())
             .severity(severity)
             .expected("a file system with owners and links, such as ext4 or xfs")
             .actual(kind)
@@ -144,13 +144,13 @@ fn file_system(config: &Config, fs: &FileSystem, guarded: bool) -> Option<Findin
     match fitness(kind) {
         Fitness::Unfit => Some(common(Severity::Fatal).message(format!(
             "chown {data_dir}/server/db/etcd: operation not permitted: {path} is on {kind}, \
-                 where files have neither owners nor links{}",
+             where files have neither owners nor links{}",
             at(origin)
         ))),
         Fitness::Doubtful if guarded => Some(common(Severity::Warning).message(format!(
             "{path} is on {kind}: whether etcd's files can be given to the user etcd there \
-                 depends on its server or its mount options, and etcd is not supported on \
-                 it{}",
+             depends on its server or its mount options, and etcd is not supported on \
+             it{}",
             at(origin)
         ))),
         Fitness::Doubtful | Fitness::Fit => None,
@@ -176,7 +176,7 @@ fn unlabelled(config: &Config, labels: &Labels, guarded: bool) -> Option<Finding
             .origin(origin.cloned())
             .message(format!(
                 "cannot access data directory: open {}/server/db/etcd/.touch: permission denied: \
-             SELinux enforces, and {key} is {}{} without the labels of {DEFAULT_DATA_DIR}",
+                 SELinux enforces, and {key} is {}{} without the labels of {DEFAULT_DATA_DIR}",
                 shown(value),
                 shown(value),
                 at(origin)
@@ -225,7 +225,7 @@ mod tests {
             ("9p", false, false, "", None),
         ] {
             let found = judge(&config("/srv/rke2", false), &on(kind, read_only), guarded);
-            let got = found.first().map(|f| (f.code, f.severity));
+            let got = found.first().map(|f| (f.code.as_str(), f.severity));
             assert_eq!(got, severity.map(|severity| (code, severity)), "{kind}");
         }
     }
@@ -265,7 +265,10 @@ mod tests {
         let place = Place { file_systems: Vec::new(), labels: Some(labels("", "")) };
         let found = judge(&config("/opt/rke2", true), &place, true);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].code, found[0].severity), ("data-dir-unlabelled", Severity::Fatal));
+        assert_eq!(
+            (found[0].code.as_str(), found[0].severity),
+            ("data-dir-unlabelled", Severity::Fatal)
+        );
         assert_eq!(
             found[0].remedy,
             "semanage fcontext -a -e /var/lib/rancher/rke2 /opt/rke2\nrestorecon -R /opt/rke2"

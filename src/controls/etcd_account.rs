@@ -11,7 +11,7 @@ use super::account_db::Password;
 use super::etcd_account_ids::{self as ids, Refusal};
 use super::etcd_account_oddity as oddity;
 use crate::config;
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
 /// Of the user and of its group.
 pub const NAME: &str = "etcd";
@@ -190,13 +190,14 @@ pub(super) fn unmended(facts: &Facts) -> Severity {
 }
 
 fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
-    let finding = Finding::new(Code::AccountDatabaseUnreadable, path)
+    let finding = Finding::new(Code::AccountDatabaseUnreadable, path.as_str())
         .severity(unmended(facts))
         .expected("readable")
         .actual(reason)
+        .origin(Origin::file(path.as_str()))
         .message(format!("the account etcd cannot be looked for: {reason}"))
         .remedy(format!("make {path} a regular file that root can read"));
-    Planned::only(finding.origin(Origin::file(path)))
+    Planned::only(finding)
 }
 
 fn missing_user(facts: &Facts) -> Vec<Planned> {
@@ -276,8 +277,8 @@ fn missing(
         None => kind.rke2s_words().to_owned(),
     };
     let (code, file, editor) = match kind {
-        Kind::User => ("etcd-user-missing", "/etc/passwd", "vipw"),
-        Kind::Group => ("etcd-group-missing", "/etc/group", "vigr"),
+        Kind::User => (Code::EtcdUserMissing, "/etc/passwd", "vipw"),
+        Kind::Group => (Code::EtcdGroupMissing, "/etc/group", "vigr"),
     };
     // Some tools take such a line for the entry, and make no other.
     let broken = facts.malformed.iter().find(|line| line.ours && line.file == file);
@@ -290,14 +291,14 @@ fn missing(
         // NSS has no file to show.
         (None, source) => source.filter(|source| source.starts_with('/')).map(Origin::file),
     };
-    let expected = (kind.file(), "missing");
     let finding = Finding::new(code, kind.subject())
         .severity(Severity::Drift)
-        .expected(expected.0)
-        .actual(expected.1)
+        .expected(kind.file())
+        .actual("missing")
+        .origin(origin)
         .message(message)
         .remedy(remedy);
-    Planned { finding: finding.origin(origin), actions, unmended: unmended(facts) }
+    Planned { finding, actions, unmended: unmended(facts) }
 }
 
 /// It is missing, and there is a reason not to make it.
@@ -307,8 +308,8 @@ fn refused(facts: &Facts, kind: Kind, refusal: Refusal) -> Planned {
     Planned::only(
         Finding::new(code, kind.subject())
             .severity(unmended(facts))
-            .expected(&expected)
-            .actual(&actual)
+            .expected(expected)
+            .actual(actual)
             .message(message)
             .remedy(remedy)
             .origin(origin),
@@ -317,30 +318,20 @@ fn refused(facts: &Facts, kind: Kind, refusal: Refusal) -> Planned {
 
 fn wrong_primary_group(user: &UserFacts, group: &GroupFacts) -> Planned {
     Planned {
-        finding: Finding::new(Code::EtcdPrimaryGroup, "user etcd").expected(group.gid.to_string()).actual(user.gid.to_string()).message(format!(
-                    "the primary group of user etcd is {}, expected {} (etcd): RKE2 would give etcd's files to group {}",
-                    user.gid, group.gid, user.gid
-                )).remedy("usermod -g etcd etcd").origin(Origin::at("/etc/passwd", user.line)),
+        finding: Finding::new(Code::EtcdPrimaryGroup, "user etcd")
+            .expected(group.gid.to_string())
+            .actual(user.gid.to_string())
+            .message(format!(
+                "the primary group of user etcd is {}, expected {} (etcd): RKE2 would give \
+                 etcd's files to group {}",
+                user.gid, group.gid, user.gid
+            ))
+            .remedy("usermod -g etcd etcd")
+            .origin(Origin::at("/etc/passwd", user.line)),
         actions: vec![Action::SetPrimaryGroup { name: NAME, gid: group.gid, expect_gid: user.gid }],
         // RKE2 starts all the same; CIS 1.1.12 fails.
         unmended: Severity::Warning,
     }
-}
-
-pub(super) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: &str,
-    (expected, actual): (&str, &str),
-    message: String,
-    remedy: String,
-) -> Finding {
-    Finding::new(code, subject)
-        .severity(severity)
-        .expected(expected)
-        .actual(actual)
-        .message(message)
-        .remedy(remedy)
 }
 
 #[cfg(test)]
@@ -435,7 +426,7 @@ mod tests {
         };
         let planned = judge(&facts);
         assert_eq!(planned.len(), 1);
-        assert_eq!(planned[0].finding.code, "account-database-unreadable");
+        assert_eq!(planned[0].finding.code, Code::AccountDatabaseUnreadable);
         assert!(planned[0].actions.is_empty());
     }
 }

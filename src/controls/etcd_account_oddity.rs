@@ -3,8 +3,8 @@
 //! ours to change.
 
 use super::account_db::Password;
-use super::etcd_account::{Broken, Facts, GroupFacts, UserFacts, finding, unmended};
-use crate::model::{Finding, Origin, Planned, Severity};
+use super::etcd_account::{Broken, Facts, GroupFacts, UserFacts, unmended};
+use crate::model::{Code, Finding, Origin, Planned, Severity};
 
 /// Names that are listed; further ones are counted.
 const NAMES: usize = 3;
@@ -74,10 +74,8 @@ fn login(user: &UserFacts) -> Vec<Planned> {
         .expected("locked")
         .actual(actual)
         .message(format!("user etcd {words}, expected a locked one"))
-        .remedy(
-            // An empty one is not locked by -L, only made impossible to set.
-            "usermod -p '!' etcd",
-        );
+        // An empty one is not locked by -L, only made impossible to set.
+        .remedy("usermod -p '!' etcd");
     out.push(at(PASSWD, user.line, finding));
     out
 }

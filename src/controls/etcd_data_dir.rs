@@ -10,8 +10,7 @@ use super::etcd_tls::{self, TlsFile};
 use super::running_etcd;
 
 use crate::model::{
-    Action, ControlId, Depth, Finding, ModeRule, Origin, Owner, Planned, Severity, join, quoted,
-    shown,
+    Action, Code, Depth, Finding, ModeRule, Origin, Owner, Planned, Severity, join, quoted, shown,
 };
 
 /// etcd's data directory below RKE2's data dir.
@@ -121,10 +120,17 @@ impl Tally {
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
         // Whoever can change the way to the tree can make any tree "the data dir".
-        return vec![Planned::only(Finding::at_path(Code::EtcdPathUnsafe, path).expected("only root can change it").actual(why).message(format!(
-                "{} is on the way to etcd's data directory and {why}: nothing below it is safe to own",
-                shown(path)
-            )).remedy(format!("chown root:root {0}; chmod go-w {0}", quoted(path))))];
+        return vec![Planned::only(
+            Finding::at_path(Code::EtcdPathUnsafe, path)
+                .expected("only root can change it")
+                .actual(why)
+                .message(format!(
+                    "{} is on the way to etcd's data directory and {why}: nothing below it is \
+                     safe to own",
+                    shown(path)
+                ))
+                .remedy(format!("chown root:root {0}; chmod go-w {0}", quoted(path))),
+        )];
     }
     let mut out = Vec::new();
     out.extend(facts.link.as_ref().map(|(target, leads)| linked(&facts.dir, target, *leads)));
@@ -165,16 +171,20 @@ fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
     } else {
         (", where no directory is", "mount the disk there".to_owned())
     };
-    let mut planned = Planned::only(Finding::at_path(Code::EtcdDirLink, dir).expected("a directory").actual(format!("link to {}", shown(target))).message(format!(
-            "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so that etcd \
-             could not read its configuration, and nodeguard follows no link",
-            shown(target)
-        )).remedy(format!(
-            "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line in /etc/fstab); \
-             or move all of RKE2's data to that disk and set data-dir"
-        )));
-    planned.finding.origin = Some(Origin::file(path));
-    planned
+    Planned::only(
+        Finding::at_path(Code::EtcdDirLink, dir)
+            .expected("a directory")
+            .actual(format!("link to {}", shown(target)))
+            .message(format!(
+                "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so \
+                 that etcd could not read its configuration, and nodeguard follows no link",
+                shown(target)
+            ))
+            .remedy(format!(
+                "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line \
+                 in /etc/fstab); or move all of RKE2's data to that disk and set data-dir"
+            )),
+    )
 }
 
 /// What a walk (of the whole tree, or of one entry) found; `own` is the action that mends it.
@@ -202,9 +212,9 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
             unmended: Severity::Fatal,
         });
     };
-    drift("etcd-owner", "owner", &tree.wrong_owner);
-    drift("etcd-mode", "mode", &tree.wrong_mode);
-    drift("etcd-acl", "an access control list,", &tree.acls);
+    drift(Code::EtcdOwner, "owner", &tree.wrong_owner);
+    drift(Code::EtcdMode, "mode", &tree.wrong_mode);
+    drift(Code::EtcdAcl, "an access control list,", &tree.acls);
     for (below, oddity) in &tree.odd {
         out.push(etcd_oddity::judge(&join(dir, below), oddity));
     }
@@ -224,24 +234,6 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
 /// Permission bits as operators write them.
 pub fn octal(mode: u32) -> String {
     format!("{mode:04o}")
-}
-
-pub(super) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: &Path,
-    expected: &str,
-    actual: &str,
-    message: String,
-    remedy: String,
-) -> Finding {
-    Finding::new(code, shown(subject))
-        .severity(severity)
-        .expected(expected)
-        .actual(actual)
-        .origin(Origin::file(shown(subject)))
-        .message(message)
-        .remedy(remedy)
 }
 
 #[cfg(test)]
@@ -355,7 +347,7 @@ mod tests {
         }
         let last = judge(&facts(tree)).pop().unwrap();
         assert_eq!(
-            (last.finding.code, last.finding.severity),
+            (last.finding.code.as_str(), last.finding.severity),
             ("etcd-odd-entries", Severity::Fatal)
         );
     }
@@ -368,7 +360,7 @@ mod tests {
             judge(&facts(tree)).remove(0).finding
         };
         let wal = told("member/wal", "/fast disk/wal", false);
-        assert_eq!((wal.code, wal.severity), ("etcd-link-outside", Severity::Fatal));
+        assert_eq!((wal.code.as_str(), wal.severity), ("etcd-link-outside", Severity::Fatal));
         assert!(wal.message.contains("etcd starts without its log"), "{}", wal.message);
         assert!(
             wal.remedy.contains(
@@ -398,7 +390,7 @@ mod tests {
             planned.into_iter().next().unwrap().finding
         };
         let finding = linked("/fast/etcd", true);
-        assert_eq!((finding.code, finding.severity), ("etcd-dir-link", Severity::Fatal));
+        assert_eq!((finding.code.as_str(), finding.severity), ("etcd-dir-link", Severity::Fatal));
         assert_eq!(finding.actual, "link to /fast/etcd");
         assert!(finding.remedy.contains("mount --bind /fast/etcd /d/server/db/etcd"));
         assert!(finding.remedy.contains("data-dir"));
@@ -425,7 +417,7 @@ mod tests {
         facts.unsafe_path = Some(("/d".into(), "is owned by uid 1000".into()));
         let planned = judge(&facts);
         assert_eq!(planned.len(), 1);
-        assert_eq!(planned[0].finding.code, "etcd-path-unsafe");
+        assert_eq!(planned[0].finding.code, Code::EtcdPathUnsafe);
         assert!(planned[0].actions.is_empty());
     }
 }

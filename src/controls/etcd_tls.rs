@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use super::etcd_access;
-use super::etcd_data_dir::{EntryFacts, finding, octal};
+use super::etcd_data_dir::{EntryFacts, octal};
 use super::etcd_oddity;
-use crate::model::{Action, Depth, ModeRule, Owner, Planned, Severity, shown};
+use crate::model::{Action, Code, Depth, Finding, ModeRule, Owner, Planned, Severity, shown};
 
 /// A TLS file directly in [`tls_dir`], and how it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +72,9 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     }
     let mode = wanted.rule.wanted(false, entry.mode);
     let (code, actual, expected, word) = if entry.owner != wanted.owner {
-        ("etcd-tls-owner", entry.owner.to_string(), wanted.owner.to_string(), "owner")
+        (Code::EtcdTlsOwner, entry.owner.to_string(), wanted.owner.to_string(), "owner")
     } else if entry.mode != mode {
-        ("etcd-tls-mode", octal(entry.mode), octal(mode), "mode")
+        (Code::EtcdTlsMode, octal(entry.mode), octal(mode), "mode")
     } else {
         return None;
     };
@@ -84,8 +84,8 @@ pub(super) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     Some(Planned {
         finding: Finding::at_path(code, &path)
             .severity(Severity::Drift)
-            .expected(&expected)
-            .actual(&actual)
+            .expected(expected)
+            .actual(actual)
             .message(message)
             .remedy("nodeguard apply mends it"),
         actions: vec![Action::Own {
@@ -138,12 +138,15 @@ mod tests {
             let file = tls_files(None, ETCD).into_iter().find(|file| file.name == name).unwrap();
             let owner = Owner { uid, gid: uid };
             let planned = judge(Path::new("/tls"), file, &EntryFacts { owner, mode, oddity: None });
-            planned.map(|p| (p.finding.code, p.finding.expected))
+            planned.map(|p| (p.finding.code.known(), p.finding.expected))
         })
         .collect();
         assert_eq!(
             got,
-            [("etcd-tls-owner", "997:997".into()), ("etcd-tls-mode", "0644".to_owned())]
+            [
+                (Some(Code::EtcdTlsOwner), "997:997".into()),
+                (Some(Code::EtcdTlsMode), "0644".to_owned())
+            ]
         );
     }
 

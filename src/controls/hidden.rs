@@ -4,8 +4,7 @@
 
 use std::path::Path;
 
-use super::rke2_config::finding;
-use crate::model::{Finding, Severity, quoted, shown};
+use crate::model::{Code, Finding, quoted, shown};
 
 /// Settings of the service's unit that hide a directory, with what takes them back.
 const SETTINGS: [(&str, &str); 6] = [
@@ -32,7 +31,7 @@ pub fn judge(path: &Path) -> Finding {
              InaccessiblePaths=, BindPaths= and the like)"
         ),
     };
-    Finding::new(Code::HiddenFromService, &name)
+    Finding::new(Code::HiddenFromService, name.as_str())
         .expected(format!("the service sees the host's {name}"))
         .actual("another one")
         .message(format!(
@@ -45,6 +44,7 @@ pub fn judge(path: &Path) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Severity;
 
     #[test]
     fn the_remedy_is_the_setting_that_hides_it_or_where_to_look_for_one() {

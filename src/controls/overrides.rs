@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rke2_config::finding;
-use crate::model::{Finding, Planned, Role, Severity, shown};
+use crate::model::{Code, Finding, Planned, Role, shown};
 
 /// How long the word counts for, in seconds.
 pub const LASTS: u64 = 600;
@@ -71,19 +70,26 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             ))
             .remedy(format!("nodeguard override --role {role} --withdraw takes it back"))
     });
-    let used = facts.used.as_ref().map(|used| Finding::new(Code::OverrideUsed, "override").expected("RKE2 runs from a start on a fit node").actual(format!("let through, although {}", used.codes.join(", "))).message(format!(
-            "RKE2 was started by an override at {}, although the node was fatal: {} (asked for by \
-             {})",
-            used.at,
-            used.codes.join(", "),
-            said(&used.word)
-        )).remedy(format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}")));
+    let used = facts.used.as_ref().map(|used| {
+        Finding::new(Code::OverrideUsed, "override")
+            .expected("RKE2 runs from a start on a fit node")
+            .actual(format!("let through, although {}", used.codes.join(", ")))
+            .message(format!(
+                "RKE2 was started by an override at {}, although the node was fatal: {} (asked for \
+                 by {})",
+                used.at,
+                used.codes.join(", "),
+                said(&used.word)
+            ))
+            .remedy(format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}"))
+    });
     pending.into_iter().chain(used).map(Planned::only).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Severity;
 
     fn word() -> Word {
         Word {

@@ -4,7 +4,7 @@
 
 use super::sysctl_wanted::{FIXED, Wanted};
 use crate::config::{Problem, Settings, nearest};
-use crate::model::{ControlId, Finding, Planned, Severity};
+use crate::model::{Code, Finding, Planned};
 
 /// What was observed.
 #[derive(Clone, Copy, Debug)]

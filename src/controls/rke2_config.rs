@@ -7,7 +7,7 @@
 use semver::Version;
 
 use super::data_dir_place::{self, Place};
-use crate::model::{ControlId, Finding, Origin, Planned, Role, Severity};
+use crate::model::{Code, Finding, Origin, Planned, Role, Severity};
 use crate::rke2::profile::{self, Verdict};
 use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database, shown};
 
@@ -84,19 +84,6 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     findings.into_iter().map(Planned::only).collect()
 }
 
-pub(super) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: impl Into<String>,
-) -> Finding {
-    Finding::new(code, subject)
-        .severity(severity)
-        .expected(String::new())
-        .actual(String::new())
-        .message(String::new())
-        .remedy(String::new())
-}
-
 /// ` at FILE:LINE`, or nothing where the value is a default.
 pub(super) fn at(origin: Option<&Origin>) -> String {
     origin.map(|origin| format!(" at {origin}")).unwrap_or_default()
@@ -121,48 +108,48 @@ fn problem(problem: &Problem) -> Finding {
     let edit = edit(Some(origin));
     let (code, severity, remedy) = match kind {
         ProblemKind::InvalidYaml => {
-            ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigInvalid, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::InvalidValue | ProblemKind::TooLong => {
-            ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigInvalid, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable if key.is_some() => {
-            ("environment-file-missing", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::EnvironmentFileMissing, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable => (
-            "config-invalid",
+            Code::ConfigInvalid,
             Severity::Fatal,
             format!("make {} {expected}, or remove it", origin.file),
         ),
         ProblemKind::Ignored if key.is_some() => {
-            ("config-ignored", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigIgnored, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Ignored => (
-            "config-ignored",
+            Code::ConfigIgnored,
             Severity::Fatal,
             format!("remove {}, or create what it links to", origin.file),
         ),
         ProblemKind::BeyondLimits => {
-            ("config-unread", Severity::Warning, format!("{edit}: expected {expected}"))
+            (Code::ConfigUnread, Severity::Warning, format!("{edit}: expected {expected}"))
         }
         ProblemKind::EnvironmentUnknown if key.is_some() => {
-            ("environment-unread", Severity::Warning, format!("{edit}: expected {expected}"))
+            (Code::EnvironmentUnread, Severity::Warning, format!("{edit}: expected {expected}"))
         }
         ProblemKind::EnvironmentUnknown => (
-            "environment-unread",
+            Code::EnvironmentUnread,
             Severity::Warning,
             format!("see that `systemctl show-environment` answers: expected {expected}"),
         ),
         ProblemKind::Remote => (
-            "config-remote",
+            Code::ConfigRemote,
             Severity::Warning,
             format!("write the settings to /etc/rancher/rke2/config.yaml and {edit}: no address"),
         ),
         ProblemKind::Misspelt => {
-            ("config-key-ignored", Severity::Warning, format!("{edit}: write {expected}"))
+            (Code::ConfigKeyIgnored, Severity::Warning, format!("{edit}: write {expected}"))
         }
         ProblemKind::UnknownKey => (
-            "config-key-ignored",
+            Code::ConfigKeyIgnored,
             Severity::Note,
             format!("{edit}: remove the key if this RKE2 does not know it"),
         ),
@@ -208,7 +195,7 @@ fn role(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
                 .actual("both enabled or active")
                 .message(
                     "rke2-server.service and rke2-agent.service are both enabled or active: a \
-                      node is one or the other, and each keeps the other from starting",
+                     node is one or the other, and each keeps the other from starting",
                 )
                 .remedy(
                     "systemctl disable --now rke2-agent.service\nor, on an agent: systemctl \
@@ -314,7 +301,7 @@ fn protect_kernel_defaults(config: &Config) -> Option<Finding> {
             .origin(origin.cloned())
             .message(format!(
                 "--protect-kernel-defaults must be true when using --profile={value}: \
-             {} is false{}, the profile is set{}",
+                 {} is false{}, the profile is set{}",
                 setting.key,
                 at(origin),
                 at(profile.origin.as_ref())
@@ -342,7 +329,7 @@ fn data_dir(config: &Config) -> Option<Finding> {
             .remedy(format!("{}: data-dir: {}", edit(origin), crate::rke2::DEFAULT_DATA_DIR))
     };
     if value.as_os_str().is_empty() {
-        return Some(common("data-dir-invalid", Severity::Fatal).message(format!(
+        return Some(common(Code::DataDirInvalid, Severity::Fatal).message(format!(
             "mkdir : no such file or directory: {key} is empty{}, RKE2 cannot make it",
             at(origin)
         )));
@@ -353,9 +340,9 @@ fn data_dir(config: &Config) -> Option<Finding> {
         Role::Agent => Severity::Warning,
         Role::Server | Role::Unknown => Severity::Fatal,
     };
-    Some(common("data-dir-relative", severity).message(format!(
+    Some(common(Code::DataDirRelative, severity).message(format!(
         "mount destination {dir}/server not absolute: {key} is the relative path `{dir}`{}: \
-             what RKE2 starts in containers does not find it",
+         what RKE2 starts in containers does not find it",
         at(origin)
     )))
 }
@@ -374,15 +361,23 @@ fn etcd_arg(argument: &Setting<String>, guarded: bool) -> Option<Finding> {
     let origin = argument.origin.as_ref();
     let value = shown::argument(&argument.value);
     let severity = if guarded { Severity::Fatal } else { Severity::Warning };
-    Some(Finding::new(Code::EtcdArgUnsupported, "etcd-arg").severity(severity).expected(format!("no `{name}`")).actual(value.clone()).origin(origin.cloned()).message(format!(
-            "etcd-arg `{value}`{} is not supported by RKE2: snapshots are restored elsewhere, \
-             and nobody gives that directory to the user etcd",
-            at(origin)
-        )).remedy(format!(
-            "{}: remove `{name}`; to move etcd's data, set RKE2's own data-dir before the first \
-             start",
-            edit(origin)
-        )))
+    Some(
+        Finding::new(Code::EtcdArgUnsupported, "etcd-arg")
+            .severity(severity)
+            .expected(format!("no `{name}`"))
+            .actual(value.clone())
+            .origin(origin.cloned())
+            .message(format!(
+                "etcd-arg `{value}`{} is not supported by RKE2: snapshots are restored \
+                 elsewhere, and nobody gives that directory to the user etcd",
+                at(origin)
+            ))
+            .remedy(format!(
+                "{}: remove `{name}`; to move etcd's data, set RKE2's own data-dir before \
+                 the first start",
+                edit(origin)
+            )),
+    )
 }
 
 /// `disable-etcd` alone means a database of RKE2's own, and with `server` the etcd of another
@@ -427,7 +422,7 @@ fn version(facts: &Facts<'_>) -> Option<Finding> {
             .actual(format!("v{version}"))
             .message(format!(
                 "RKE2 v{version} is newer than what nodeguard knows (v1.{newest}): the rules of \
-             v1.{newest} are used"
+                 v1.{newest} are used"
             ))
             .remedy("update nodeguard"),
     )

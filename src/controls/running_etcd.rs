@@ -11,8 +11,7 @@
 
 use std::path::Path;
 
-use super::etcd_data_dir::finding;
-use crate::model::{Origin, Owner, Planned, Severity, shown};
+use crate::model::{Code, Finding, Origin, Owner, Planned, Severity, shown};
 
 /// What was observed of a running etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,16 +146,15 @@ pub(super) fn judge(account: Owner, facts: &Facts, manifest: &Path) -> Option<Pl
     // Nobody has to do anything about the others soon: etcd works, and its files are right.
     let works = who.uid == 0 || who.uid == account.uid;
     let severity = if works { Severity::Note } else { Severity::Warning };
-    let mut planned = Planned::only(
-        Finding::at_path(Code::EtcdProcessUser, Path::new("etcd process"))
+    Some(Planned::only(
+        Finding::new(Code::EtcdProcessUser, "etcd process")
             .severity(severity)
             .expected(account.to_string())
             .actual(who.to_string())
             .message(format!("{runs}, and the account etcd is {account}: {then}"))
+            .origin(Origin::file("/etc/passwd"))
             .remedy("systemctl restart rke2-server"),
-    );
-    planned.finding.origin = Some(Origin::file("/etc/passwd"));
-    Some(planned)
+    ))
 }
 
 #[cfg(test)]

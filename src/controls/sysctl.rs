@@ -8,18 +8,12 @@ use std::path::Path;
 use super::sysctl_conf::same_value;
 use super::{sysctl_drop_in, sysctl_wanted};
 use crate::config::{self, Policy};
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity, shown};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity, shown};
 
 pub use super::sysctl_drop_in::{DROP_IN, DropIn};
 pub use super::sysctl_wanted::{
     FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Scope, Wanted, is_fixed, wanted,
 };
-
-/// The code of a live value that is not the wanted one.
-pub const LIVE: &str = "sysctl-live";
-
-/// The code of a file that cannot be used, so that what it says is not known.
-pub const UNREAD: &str = "sysctl-unread";
 
 /// What was observed.
 #[derive(Clone, Debug, Default)]
@@ -67,9 +61,17 @@ fn too_many(path: &str, text: &str) -> Option<Planned> {
     let left_out = sysctl_wanted::left_out(text);
     let limit = sysctl_wanted::FROM_FILE;
     (left_out > 0).then(|| {
-        Planned::only(Finding::new(Code::SysctlUnread, path).expected(format!("at most {limit} kernel parameters")).actual(format!("{left_out} more")).origin(Origin::file(path)).message(format!(
-                "{path} sets {left_out} kernel parameters more than are held, expected at most {limit}"
-            )).remedy("put what is yours into [sysctl.extra], see nodeguard.toml(5)"))
+        Planned::only(
+            Finding::new(Code::SysctlUnread, path)
+                .expected(format!("at most {limit} kernel parameters"))
+                .actual(format!("{left_out} more"))
+                .origin(Origin::file(path))
+                .message(format!(
+                    "{path} sets {left_out} kernel parameters more than are held, expected at most \
+                     {limit}"
+                ))
+                .remedy("put what is yours into [sysctl.extra], see nodeguard.toml(5)"),
+        )
     })
 }
 
@@ -163,10 +165,10 @@ mod tests {
         }
     }
 
-    fn codes(facts: &Facts) -> Vec<(&'static str, Severity, String)> {
+    fn codes(facts: &Facts) -> Vec<(Code, Severity, String)> {
         judge(facts)
             .into_iter()
-            .map(|p| (p.finding.code, p.finding.severity, p.finding.subject))
+            .filter_map(|p| Some((p.finding.code.known()?, p.finding.severity, p.finding.subject)))
             .collect()
     }
 
@@ -251,7 +253,7 @@ mod tests {
         assert_eq!(codes(&facts), [], "elsewhere it is none of our keys");
         facts.scope.guarding = true;
         let planned = judge(&facts);
-        let live = planned.iter().find(|p| p.finding.code == "sysctl-live").unwrap();
+        let live = planned.iter().find(|p| p.finding.code == Code::SysctlLive).unwrap();
         assert_eq!(
             (live.finding.subject.as_str(), live.unmended),
             (PROTECTED_HARDLINKS, Severity::Fatal)
@@ -265,7 +267,7 @@ mod tests {
         let text: String = (0..300).map(|n| format!("vm.k{n}=1\n")).collect();
         facts.source = Some(("/usr/share/rke2/x.conf".into(), text));
         let planned = judge(&facts);
-        let unread = planned.iter().find(|p| p.finding.code == UNREAD).unwrap();
+        let unread = planned.iter().find(|p| p.finding.code == Code::SysctlUnread).unwrap();
         assert_eq!(unread.finding.severity, Severity::Warning);
         let said = "/usr/share/rke2/x.conf sets 44 kernel parameters more than are held, expected \
                     at most 256";
@@ -278,6 +280,10 @@ mod tests {
         facts.live.as_mut().unwrap().insert("kernel.panic".into(), Live::Missing);
         assert_eq!(codes(&facts)[0].1, Severity::Warning);
         facts.scope.kernel_defaults_in_force = true;
-        assert!(codes(&facts).contains(&("sysctl-live", Severity::Fatal, "kernel.panic".into())));
+        assert!(codes(&facts).contains(&(
+            Code::SysctlLive,
+            Severity::Fatal,
+            "kernel.panic".into()
+        )));
     }
 }

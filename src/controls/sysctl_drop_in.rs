@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::sysctl_conf::{self, same_value};
 use super::sysctl_wanted::{BASELINE, Wanted};
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
 /// Where the hardening guide tells operators to put RKE2's file.
 pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::sysctl::{DROP_IN, UNREAD, Wanted};
-use crate::model::{ControlId, Finding, Origin, Planned, Severity, shown};
+use super::sysctl::{DROP_IN, Wanted};
+use crate::model::{Code, Finding, Origin, Planned, shown};
 use crate::sysctl_d::{
     Assigned, Body, File, Key, Loader, Moment, Place, Resolution, Resolver, SetBy, Sources, Verdict,
 };
@@ -48,7 +48,7 @@ fn unread(files: &[(String, String)]) -> Vec<Planned> {
                 .origin(Origin::file(subject))
                 .message(format!(
                     "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
-                 sets the live values back"
+                     sets the live values back"
                 ))
                 .remedy(format!("correct {subject}, or take it away")),
         )
@@ -169,6 +169,7 @@ fn name_of(path: &str) -> &str {
 mod tests {
     use super::*;
     use crate::config::{Policy, Setting};
+    use crate::model::Severity;
     use crate::sysctl_d::TunedSources;
     use crate::sysctl_d::fixture::{file, sources};
 
@@ -194,7 +195,10 @@ mod tests {
         let got = found(&[("/etc/sysctl.d/99-stig.conf", "# STIG\nkernel.panic = 0\n")]);
         assert_eq!(got.len(), 1, "{got:?}");
         let finding = &got[0];
-        assert_eq!((finding.code, finding.severity), ("sysctl-overridden", Severity::Warning));
+        assert_eq!(
+            (finding.code.as_str(), finding.severity),
+            ("sysctl-overridden", Severity::Warning)
+        );
         assert_eq!((finding.subject.as_str(), finding.actual.as_str()), ("kernel.panic", "0"));
         assert_eq!(finding.origin, Some(Origin::at("/etc/sysctl.d/99-stig.conf", 2)));
         assert_eq!(
@@ -284,7 +288,7 @@ mod tests {
         let got = judge(&all, &wanted());
         assert_eq!(got.len(), UNREAD_TOLD);
         let first = &got[0].finding;
-        assert_eq!((first.code, first.severity), (UNREAD, Severity::Warning));
+        assert_eq!((first.code.as_str(), first.severity), ("sysctl-unread", Severity::Warning));
         assert_eq!(first.origin, Some(Origin::file("/etc/sysctl.d/0.conf")));
         let said =
             "/etc/sysctl.d/0.conf cannot be used: is odd; whether it sets a kernel parameter";

@@ -10,7 +10,7 @@ use super::{Daemon, LOOK_EVERY};
 use crate::config;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
 use crate::host::{overrides, runtime};
-use crate::model::{ControlId, Finding, Object, Role, Severity};
+use crate::model::{Code, Finding, Object, Role};
 use crate::sysctl_d::{self, Place};
 use crate::watch::{Hints, Interest, Watcher};
 

@@ -12,7 +12,7 @@ use crate::host::tree::Trees;
 use crate::host::walk::OnDirectory;
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
-    Outcome, Planned, State,
+    Outcome, Planned,
 };
 
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
@@ -136,13 +136,8 @@ impl Engine {
         let standing = self.standing.iter().chain(self.contests.values());
         findings.extend(standing.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
-        ControlReport {
-            id,
-            title: id.title(),
-            cis_ids: id.cis_ids(),
-            state: State::of(&findings),
-            findings,
-        }
+        debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
+        ControlReport::new(id, findings)
     }
 
     /// What is still wrong after everything was tried. Its remedy comes from what failed and not
@@ -245,8 +240,8 @@ pub(super) fn corrected(
         .iter()
         .filter(|p| p.actions.iter().any(applied) && !still(p))
         .map(|p| Correction {
-            control: p.finding.control,
-            code: p.finding.code,
+            control: p.finding.control.clone(),
+            code: p.finding.code.clone(),
             subject: p.finding.subject.clone(),
             from: p.finding.actual.clone(),
             to: p.finding.expected.clone(),

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::host::observed::Observed;
 use crate::host::runtime;
 use crate::model::Report;
-use crate::render::View;
 
 pub use ask::{AskError, ask};
 pub use serve::{Ask, CONNECTIONS, serve};
@@ -57,7 +56,7 @@ impl Program {
 /// What the daemon answers, behind who it is.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
-    pub report: View,
+    pub report: Report,
     /// What the report goes by.
     pub observed: Observed,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nodeguard::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use nodeguard::model::{
-    ControlId, ControlReport, Correction, Finding, Origin, Report, Role, Severity, State,
+    Code, ControlId, ControlReport, Correction, Finding, Origin, Report, Role, State,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -88,8 +88,7 @@ pub fn at(second: u64) -> SystemTime {
 }
 
 pub fn finding(actual: &str) -> Finding {
-    Finding::new("sysctl-value", "kernel.panic")
-        .severity(Severity::Fatal)
+    Finding::new(Code::SysctlLive, "kernel.panic")
         .expected("10")
         .actual(actual)
         .origin(Origin::at("/etc/sysctl.d/99-stig.conf", 3))
@@ -99,8 +98,8 @@ pub fn finding(actual: &str) -> Finding {
 
 pub fn correction() -> Correction {
     Correction {
-        control: ControlId::Sysctl,
-        code: "sysctl-value",
+        control: ControlId::Sysctl.into(),
+        code: Code::SysctlLive.into(),
         subject: "vm.panic_on_oom".into(),
         from: "1".into(),
         to: "0".into(),
@@ -112,13 +111,7 @@ pub fn correction() -> Correction {
 
 /// A report with one judged control, `sysctl`.
 pub fn report(state: State, findings: Vec<Finding>, corrections: Vec<Correction>) -> Report {
-    let sysctl = ControlReport {
-        id: ControlId::Sysctl,
-        title: ControlId::Sysctl.title(),
-        cis_ids: ControlId::Sysctl.cis_ids(),
-        state,
-        findings,
-    };
+    let sysctl = ControlReport { state, ..ControlReport::new(ControlId::Sysctl, findings) };
     Report {
         time: 2,
         state,
