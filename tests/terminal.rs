@@ -7,8 +7,8 @@ use nodeguard::config::{self, Settings, Source};
 use nodeguard::controls::sysctl;
 use nodeguard::journal::Entry;
 use nodeguard::model::{
-    ControlId, ControlReport, Correction, Finding, Origin, Process, Recent, Report, Severity,
-    State, Writer,
+    Code, ControlId, ControlReport, Correction, Finding, Origin, Process, Recent, Report, State,
+    Writer,
 };
 use nodeguard::render::{self, explain, explain_rke2, settings};
 use nodeguard::rke2::explain::Value;

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod config;
 mod explain;
+mod explain_code;
 mod explain_rke2;
 mod gate;
 mod overrides;
@@ -29,7 +30,7 @@ use crate::model::{Finding, Report, Role, State};
 #[command(
     after_help = "Exit codes: 0 as it should be, 1 the program failed, 2 drift or something \
                         that wants attention, 64 usage, 75 the gate could not look in time, 77 permission, \
-                  78 fatal misconfiguration."
+                        78 fatal misconfiguration."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -52,7 +53,8 @@ enum Command {
     Status(StatusArgs),
     /// Print nodeguard's own configuration, each value with the file and line that set it
     Config(ConfigArgs),
-    /// Say who sets a kernel parameter, now and at the next boot, or what RKE2 reads
+    /// Say who sets a kernel parameter, now and at the next boot, what RKE2 reads, or what a finding's
+    /// code means
     Explain(ExplainArgs),
 }
 
@@ -136,7 +138,8 @@ struct ExplainArgs {
     pass: PassArgs,
     /// Kernel parameters, such as vm.overcommit_memory or net/ipv4/conf/eth0.100/rp_filter; by
     /// default those that are held on this node. Or the word rke2, alone: RKE2's configuration as
-    /// RKE2 resolves it, each value with what set it
+    /// RKE2 resolves it, each value with what set it. Or codes of findings, such as etcd-owner: what
+    /// they mean and what to do
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
 }
@@ -196,6 +199,8 @@ enum CliError {
     NotRoot { command: &'static str },
     #[error(transparent)]
     Key(#[from] crate::sysctl_d::BadKey),
+    #[error("{key}; {code}")]
+    Word { key: crate::sysctl_d::BadKey, code: String },
     #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
@@ -234,7 +239,7 @@ pub fn main() -> Exit {
         say(&e.to_string());
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
-            CliError::Key(_) => Exit::Usage,
+            CliError::Key(_) | CliError::Word { .. } => Exit::Usage,
             _ => Exit::Failure,
         }
     })

@@ -77,7 +77,8 @@ fn leave_out(control: &mut ControlReport, kept: &mut impl Iterator<Item = bool>)
     });
     let Some(severity) = worst else { return };
     let what = if more == 1 { "finding" } else { "findings" };
-    let mut left_out = Finding::new(Code::FindingsLeftOut, control.id.as_str())
+    let left_out = Finding::new(Code::FindingsLeftOut, control.id.as_str())
+        .of(control.id.clone())
         .severity(severity)
         .expected("findings that fit into a report")
         .actual(format!("{more} more {what}"))
@@ -86,7 +87,6 @@ fn leave_out(control: &mut ControlReport, kept: &mut impl Iterator<Item = bool>)
             control.id
         ))
         .remedy("mend what is listed; then the others are");
-    left_out.control = control.id.clone();
     control.findings.push(left_out);
 }
 
@@ -102,7 +102,7 @@ fn shorten(finding: &mut Finding) {
     if written(&finding.remedy) > SENTENCE {
         finding.remedy =
             "its name is too long for a command: list the directory that it is in with \
-             `ls -lbi`, and name it by its number, `find DIR -xdev -inum NUMBER`"
+                          `ls -lbi`, and name it by its number, `find DIR -xdev -inum NUMBER`"
                 .into();
     }
 }

@@ -51,7 +51,7 @@ impl Finding {
 
     /// The control, for a code that several have.
     #[must_use]
-    pub fn of(mut self, control: ControlId) -> Self {
+    pub fn of(mut self, control: impl Into<Named<ControlId>>) -> Self {
         self.control = control.into();
         debug_assert!(self.is_as_its_code_says(), "{self:?}");
         self

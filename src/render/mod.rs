@@ -2,6 +2,7 @@
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
 pub mod explain;
+pub mod explain_code;
 pub mod explain_rke2;
 pub mod settings;
 mod terminal;
