@@ -21,8 +21,7 @@ pub(super) const CONFIG_IGNORED: About = About {
     severities: &[Fatal],
     cis_ids: &["4.2.6"],
     cause: "RKE2 takes its configuration for absent and starts without any of it.",
-    remedy: "Correct the line that the finding names, or remove the file, which is a link to \
-             nothing.",
+    remedy: "Correct the line that the finding names, or remove the link that leads to nothing.",
     ..RKE2_CONFIG
 };
 
@@ -212,7 +211,7 @@ pub(super) const OVERRIDE_PENDING: About = About {
     name: "override-pending",
     severities: &[Warning],
     cause: "RKE2's next start is let through whatever is wrong; see `override`.",
-    remedy: "Nothing, if it is meant; `nodeguard override --withdraw` takes it back.",
+    remedy: "Nothing, if it is meant; `nodeguard override --role ROLE --withdraw` takes it back.",
     ..RKE2_CONFIG
 };
 

@@ -14,8 +14,8 @@ pub(super) const SYSCTL_LIVE: About = About {
     cause: "A kernel parameter has another value than it should have, is missing, or cannot be \
             read. A warning or fatal where it is not written, by its policy, or where the kernel \
             refuses; the message then has the reason and the errno.",
-    remedy: "`nodeguard apply` sets it. `nodeguard explain` with the parameter's name tells who \
-             sets the other value.",
+    remedy: "`nodeguard apply` sets it; where it cannot, the message has the reason. `nodeguard \
+             explain` with the parameter's name tells who sets the other value.",
     ..SYSCTL
 };
 
