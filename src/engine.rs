@@ -7,6 +7,7 @@
 
 pub mod bounds;
 mod control;
+pub mod executor;
 mod narrow;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,23 +16,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Problem, Settings};
 use crate::controls::etcd_account;
+use crate::controls::etcd_data_dir::tree::{self, Look};
 use crate::controls::etcd_data_dir::{self, TreeFacts};
-use crate::controls::overrides;
-use crate::controls::own_config;
-use crate::controls::rke2_config;
+use crate::controls::rke2_config::judge::overrides;
+use crate::controls::rke2_config::observe::Node;
+use crate::controls::rke2_config::version::VersionCache;
+use crate::controls::sysctl::judge::overridden;
+use crate::controls::sysctl::proc_sys::ProcSys;
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
-use crate::controls::sysctl_override;
-use crate::host::proc_sys::ProcSys;
-use crate::host::rke2::Node;
-use crate::host::rke2_version::VersionCache;
-use crate::host::root::Root;
-use crate::host::tree::Look;
-use crate::host::walk::OnDirectory;
-use crate::host::{self, accounts, apply, observe, tree};
+use crate::controls::{own_config, rke2_config};
 use crate::model::{
     ControlId, ControlReport, Correction, Finding, Object, Obstacle, Owner, Report, Role, State,
 };
 use crate::rke2::{Config, shown};
+use crate::system::root::Root;
+use crate::system::walk::OnDirectory;
 use semver::Version;
 
 use control::{Changes, Doing, ENOUGH, Judge, Sight};
@@ -169,7 +168,7 @@ impl Engine {
 
     /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched.
     pub fn configure(&mut self) -> Vec<Problem> {
-        match config::resolve(&host::own_config::sources(&self.root), &sysctl::FIXED) {
+        match config::resolve(&own_config::observe::sources(&self.root), &sysctl::FIXED) {
             Ok(settings) => {
                 self.settings = settings;
                 self.configured = true;
@@ -187,14 +186,18 @@ impl Engine {
     /// What is wanted of kernel parameters, nothing else being looked at.
     pub fn wanted(&mut self) -> Vec<Wanted> {
         let scope = self.ground(Mode::Check).scope;
-        sysctl::wanted(observe::sysctl_source(&self.root).as_ref(), scope, &self.settings.sysctl)
+        sysctl::wanted(sysctl::observe::source(&self.root).as_ref(), scope, &self.settings.sysctl)
     }
 
     /// Reads what decides which controls there are and what they want.
     fn ground(&mut self, mode: Mode) -> Ground {
         let problems = self.configure();
-        let node =
-            host::rke2::observe(&self.root, &mut self.versions, self.role, mode == Mode::Apply);
+        let node = rke2_config::observe::observe(
+            &self.root,
+            &mut self.versions,
+            self.role,
+            mode == Mode::Apply,
+        );
         if !node.config.is_incomplete() {
             self.meant = Some(node.config.clone());
         }
@@ -211,7 +214,7 @@ impl Engine {
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
         if mode == Mode::Apply {
-            apply::sweep(&self.root);
+            executor::sweep(&self.root);
         }
         let Ground { problems, node, config, hardened, scope } = self.ground(mode);
         let mut changes = Changes::default();
@@ -235,20 +238,20 @@ impl Engine {
         });
         control(self, ControlId::Sysctl, doing(), &mut |engine, _, _| {
             let own = &engine.settings.sysctl;
-            let facts = observe::sysctl(&engine.root, &mut engine.proc_sys, scope, own);
+            let facts = sysctl::observe::observe(&engine.root, &mut engine.proc_sys, scope, own);
             watch.sysctls = sysctl::wanted(facts.source.as_ref(), scope, own);
             let mut planned = sysctl::judge(&facts);
-            let sources = host::sysctl_d::observe(&engine.root);
+            let sources = sysctl::sources::observe(&engine.root);
             // What is left alone at runtime may be set by whoever wants to at boot.
             let held: Vec<_> = watch.sysctls.iter().filter(|w| w.is_held()).cloned().collect();
-            planned.extend(sysctl_override::judge(&sources, &held));
+            planned.extend(overridden::judge(&sources, &held));
             planned
         });
         if node.role == Role::Server {
             control(self, ControlId::EtcdAccount, doing(), &mut |engine, _, _| {
-                let facts = accounts::etcd(
+                let facts = etcd_account::observe::etcd(
                     &engine.root,
-                    &accounts::Besides {
+                    &etcd_account::observe::Besides {
                         data_dir: &config.data_dir.value,
                         checked: hardened,
                         pinned: &engine.settings.etcd_account,
@@ -319,11 +322,11 @@ impl Engine {
         enough: u64,
         on_directory: OnDirectory<'_>,
     ) -> Option<etcd_data_dir::Facts> {
-        observe::data_dir(&self.root, config, version, &mut |dir, owner| {
+        etcd_data_dir::observe::observe(&self.root, config, version, &mut |dir, owner| {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
-            let spared = apply::spared(&self.held, dir);
+            let spared = executor::spared(&self.held, dir);
             let mounts = &config.etcd_pod_mounts();
             let look = Look { spared: &spared, enough, mounts, ..Look::whole(owner) };
             tree::observe(&self.root, dir, look, on_directory)

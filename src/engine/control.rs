@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Engine;
 use crate::controls::etcd_data_dir::TreeFacts;
+use crate::controls::etcd_data_dir::tree::Trees;
 use crate::controls::{obstacle, sysctl};
-use crate::host::apply::{self, Hand};
-use crate::host::tree::Trees;
-use crate::host::walk::OnDirectory;
+use crate::engine::Engine;
+use crate::engine::executor::{self, Hand};
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
     Outcome, Planned, State,
 };
+use crate::system::walk::OnDirectory;
 
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
 /// more than this many steps no control has.
@@ -189,7 +189,7 @@ impl Engine {
             if !done.iter().any(|(known, _)| known == action) {
                 let Self { root, proc_sys, held, .. } = self;
                 let mut hand = Hand { root, proc_sys, held, limit, on_directory };
-                let ran = apply::run(&mut hand, action);
+                let ran = executor::run(&mut hand, action);
                 if is_whole_tree(action) {
                     trees = trees.or(ran.trees);
                 }

@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use super::control::{Judge, Sight, corrected};
-use super::{Engine, Guard};
 use crate::controls::etcd_data_dir;
+use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
-use crate::host::apply::{self, Hand, Ran};
-use crate::host::tree::{self, Look, Trees};
-use crate::host::walk::OnDirectory;
+use crate::engine::control::{Judge, Sight, corrected};
+use crate::engine::executor::{self, Hand, Ran};
+use crate::engine::{Engine, Guard};
 use crate::model::{Action, Correction, Depth, Finding, ModeRule, Outcome, Planned, Severity};
+use crate::system::walk::OnDirectory;
 
 /// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
 /// pass, which is paced.
@@ -94,7 +94,7 @@ impl Engine {
     ) -> Narrow {
         let Self { root, proc_sys, held, .. } = self;
         let mut hand = Hand { root, proc_sys, held, limit: SUBTREE, on_directory };
-        let Ran { outcome, trees } = apply::run(&mut hand, own);
+        let Ran { outcome, trees } = executor::run(&mut hand, own);
         let Some(Trees { before, after }) = trees else { return Narrow::Beyond };
         let judge = |tree| weighty(etcd_data_dir::judge_tree(&guard.dir, tree, own));
         let attempts = [(own.clone(), outcome)];
@@ -119,7 +119,7 @@ impl Engine {
             let found = match sight {
                 Sight::Before(tree) | Sight::After(tree) => Ok(tree),
                 Sight::Glance | Sight::Look | Sight::Last => {
-                    let spared = apply::spared(&engine.held, &guard.dir);
+                    let spared = executor::spared(&engine.held, &guard.dir);
                     let whole = Look::whole(guard.owner);
                     let look = Look { spared: &spared, limit: SUBTREE, ..whole };
                     tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)

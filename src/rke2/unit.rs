@@ -340,3 +340,17 @@ fn expand(unit: &str, text: &str) -> String {
     }
     out
 }
+/// How one of RKE2's two units is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitFacts {
+    pub installed: bool,
+    pub enabled: bool,
+    pub active: bool,
+}
+
+impl UnitFacts {
+    /// Enabled or active: what decides the node's role.
+    pub fn counts(self) -> bool {
+        self.enabled || self.active
+    }
+}
