@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use crate::model::{Obstacle, ParameterObstacle, ReadOnly};
+use crate::model::{Obstacle, Outcome, ParameterObstacle, ReadOnly};
 use crate::system::inode::mount_of;
 use crate::system::root::Root;
 use crate::system::{HostError, mountinfo};
@@ -130,6 +130,11 @@ pub(crate) fn of_parameter(e: Errno) -> ParameterObstacle {
         Errno::NOENT => ParameterObstacle::Missing,
         _ => ParameterObstacle::Value,
     }
+}
+
+/// What the host did not let us read or write.
+pub(crate) fn failed(root: &Root, e: &HostError) -> Outcome {
+    Outcome::Failed { reason: e.to_string(), obstacle: of_error(root, e) }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::judge::access;
 use super::links::Pod;
 use super::mend::{self, mend};
 use super::{EntryFacts, Oddity, TreeFacts, Wrong, octal};
-use crate::model::{Depth, ModeRule, Obstacle, Outcome, Owner, join, shown};
+use crate::model::{Depth, ModeRule, Object, Obstacle, Outcome, Owner, join, shown};
 use crate::system::inode::{Inode, examine, mount_at};
 use crate::system::obstacle;
 use crate::system::root::Root;
@@ -30,6 +30,16 @@ use crate::system::walk::{self, Met, OnDirectory, Seen, Stop, Visitor, find_entr
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
 pub type Spared = BTreeSet<PathBuf>;
+
+/// The held objects that are in a tree, by their paths below its top.
+pub fn spared(held: &BTreeSet<Object>, top: &Path) -> Spared {
+    held.iter()
+        .filter_map(|object| match object {
+            Object::File(path) => path.strip_prefix(top).ok().map(Path::to_path_buf),
+            Object::Parameter(_) | Object::Tree(_) => None,
+        })
+        .collect()
+}
 
 /// What a look at a tree is about.
 #[derive(Clone, Copy, Debug)]

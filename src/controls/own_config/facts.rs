@@ -5,7 +5,7 @@ use crate::config::{Problem, Settings};
 use crate::controls::sysctl::Wanted;
 
 /// What was observed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// What is wrong with the files; empty where they are in force.
     pub problems: &'a [Problem],
@@ -14,5 +14,5 @@ pub struct Facts<'a> {
     /// In force.
     pub settings: &'a Settings,
     /// The kernel parameters of this pass.
-    pub wanted: &'a [Wanted],
+    pub wanted: Vec<Wanted>,
 }
