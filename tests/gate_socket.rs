@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nodeguard::gate::{self, Ask, AskError, CONNECTIONS};
 use nodeguard::model::{Report, Role, State};
-use nodeguard::system::observed::Observed;
+use nodeguard::system::root::observed::Observed;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

@@ -20,8 +20,8 @@ use crate::model::{Role, State, shown};
 use crate::render::{self, View};
 use crate::service::Service;
 use crate::system::command::CommandError;
-use crate::system::observed::{Difference, Observed};
 use crate::system::root::Root;
+use crate::system::root::observed::{Difference, Observed};
 use crate::system::runtime::{gate_role, write_gate_role, write_hidden};
 
 /// The daemon's pass may have to make an account first; what takes longer hangs. Less where the

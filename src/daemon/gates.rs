@@ -14,7 +14,7 @@ use crate::gate::socket::{self, GateSocket, SOCKET};
 use crate::gate::{self, Ask};
 use crate::journal::{Entry, Priority};
 use crate::model::shown;
-use crate::system::observed::Difference;
+use crate::system::root::observed::Difference;
 use crate::system::runtime;
 
 /// Where gates ask.

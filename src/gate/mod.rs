@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Report;
 use crate::render::View;
-use crate::system::observed::Observed;
+use crate::system::root::observed::Observed;
 use crate::system::runtime;
 
 pub use ask::{AskError, ask};

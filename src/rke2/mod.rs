@@ -28,6 +28,7 @@ mod tree;
 pub mod unit;
 mod version;
 mod yaml;
+mod yaml_error;
 
 use std::path::{Path, PathBuf};
 

@@ -4,14 +4,13 @@
 //!
 //! * [`root`] is the directory a pass works on; every path goes through it.
 //! * [`walk`] finds its way in a tree that another user can write.
-//! * [`observed`] is what a pass looked at, for who wants to know whether he sees the same.
+//! * [`root::observed`] is what a pass looked at, for who wants to know whether he sees the same.
 
 pub mod command;
 pub mod files;
 pub mod inode;
 pub mod listing;
 pub mod mountinfo;
-pub mod observed;
 pub mod obstacle;
 pub mod private_dir;
 pub mod rewrite;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The directory a pass works on: `/` of the running host, or an unpacked image.
 
+pub mod observed;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::system::HostError;
-use crate::system::observed::{Observed, Record};
+use crate::system::root::observed::{Observed, Record};
 
 /// Links that are followed in finding out where a path leads, as the kernel has it; more is a loop.
 pub(crate) const LINKS: usize = 40;

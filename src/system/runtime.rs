@@ -10,8 +10,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::model::Role;
-use crate::system::observed::Observed;
 use crate::system::root::Root;
+use crate::system::root::observed::Observed;
 use crate::system::{HostError, files};
 
 /// Written by the gate: `server` or `agent`.

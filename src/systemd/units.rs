@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::model::Origin;
-use crate::rke2::exec::MAX_TOGETHER;
+use crate::rke2::unit::MAX_TOGETHER;
 use crate::rke2::unit::{self, EnvironmentFile, Manager, Service, UnitFacts, UnitText};
 use crate::rke2::{MAX_FILE_SIZE, Problem, ProblemKind, Variable, env_file};
 use crate::sysctl_d::glob;

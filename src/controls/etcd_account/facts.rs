@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of the account `etcd`.
 
-use super::judge::account_db::Password;
 use crate::config;
 use crate::model::Origin;
 
@@ -152,4 +151,15 @@ pub struct Broken {
     pub reason: &'static str,
     /// Whether it begins with the account's name.
     pub ours: bool,
+}
+
+/// What a password field lets one do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// Nothing: `!`, `*`, `!!`, a hash behind a `!`, or any text that can be no hash.
+    Locked,
+    /// A login without any password.
+    Empty,
+    /// A login with a password.
+    Usable,
 }

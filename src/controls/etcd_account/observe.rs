@@ -2,13 +2,13 @@
 //! The account database as it is: the files, and what they say of the account `etcd`. Nothing here
 //! changes the host.
 
+use super::facts::Password;
 use std::path::Path;
 
 use super::elsewhere::Asking;
 use super::home;
 use super::judge::account_db::{
-    self, Database, Group, Malformed, Password, Shadow, User, parse_group, parse_passwd,
-    parse_shadow,
+    self, Database, Group, Malformed, Shadow, User, parse_group, parse_passwd, parse_shadow,
 };
 use super::{Broken, Elsewhere, Facts, Former, GroupFacts, Holder, Kind, NAME, UserFacts};
 use crate::config;

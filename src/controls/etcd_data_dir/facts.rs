@@ -3,10 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::judge::oddity::Oddity;
-use super::judge::running;
-use super::judge::tls::TlsFile;
-use crate::model::{Owner, Severity};
+use crate::model::{ModeRule, Owner, Severity};
 
 /// What was observed. `None` for a part: it does not exist.
 #[derive(Clone, Debug)]
@@ -16,7 +13,7 @@ pub struct Facts {
     /// What etcd's files should belong to: the account, but see [`running::owner`].
     pub owner: Owner,
     /// `None`: nothing runs here, as in an image.
-    pub running: Option<running::Facts>,
+    pub running: Option<RunningEtcd>,
     /// The manifest of the static pod etcd.
     pub manifest: PathBuf,
     pub dir: PathBuf,
@@ -104,4 +101,82 @@ impl Tally {
             _ => self.told = Some(describe()),
         }
     }
+}
+
+/// An entry whose ownership is never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// A link of root's, so the operator's, to something in the tree; not followed.
+    RootLink {
+        target: String,
+        dangling: bool,
+    },
+    /// A link of root's to something that etcd's pod does not have.
+    RootLinkOut {
+        target: String,
+        dangling: bool,
+    },
+    /// A link that somebody else planted.
+    ForeignLink {
+        uid: u32,
+        target: String,
+    },
+    /// A regular file with more than one link, already right.
+    Hardlinked {
+        links: u64,
+    },
+    /// The same, with a wrong owner: its other name may be anywhere.
+    HardlinkedWrong {
+        links: u64,
+        owner: Owner,
+    },
+    /// A fifo or a socket.
+    Special {
+        kind: &'static str,
+    },
+    Device,
+    /// A bind mount, of a directory or of a file.
+    Mount,
+    /// Deeper than the walk goes, or wider.
+    TooDeep,
+    /// Could not be looked at.
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// A TLS file directly in [`tls_dir`], and how it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFile {
+    pub name: &'static str,
+    pub rule: ModeRule,
+    pub owner: Owner,
+}
+
+/// What was observed of a running etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningEtcd {
+    /// Who the data directory itself belongs to.
+    pub top: Owner,
+    /// Who `member`, `member/snap`, `member/wal` and `member/snap/db` belong to, those that are there.
+    pub below: Vec<Owner>,
+    pub lock: Lock,
+    /// What the static pod's manifest says; `None` where there is none that can be read.
+    pub manifest: Option<Owner>,
+    /// RKE2 runs, whose kubelet starts an etcd that ended once more, by its manifest.
+    pub restarts: bool,
+}
+
+/// The lock that etcd holds on its database as long as it runs. Only root and who owns the database
+/// can take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    Free,
+    Held {
+        pid: u32,
+        /// `None`: it cannot be seen, as where /proc is mounted with `hidepid`.
+        by: Option<Owner>,
+    },
+    /// Why nothing is known about it.
+    Unknown(String),
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::judge::running::{Facts, Lock};
+use super::facts::{Lock, RunningEtcd};
 use crate::model::Owner;
 use crate::rke2::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
 use crate::system::inode::{Mount, mount_of};
@@ -35,7 +35,7 @@ const BELOW: [&str; 4] = ["member", "member/snap", "member/wal", DATABASE];
 
 /// What can be seen of an etcd with its data in `dir`, below RKE2's `data_dir`; `None` in an image, and
 /// where there is no such directory.
-pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<Facts> {
+pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<RunningEtcd> {
     if !root.is_live() {
         return None;
     }
@@ -49,7 +49,13 @@ pub fn observe(root: &Root, data_dir: &Path, dir: &Path) -> Option<Facts> {
         Some(Some(identity)) => lock(&identity),
     };
     let below = BELOW.iter().filter_map(|below| Some(entry(below)?.inode.owner)).collect();
-    Some(Facts { top, below, lock, manifest: manifest(root, data_dir), restarts: rke2_runs(root) })
+    Some(RunningEtcd {
+        top,
+        below,
+        lock,
+        manifest: manifest(root, data_dir),
+        restarts: rke2_runs(root),
+    })
 }
 
 /// A device as two numbers, major and minor.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of RKE2 and its configuration.
 
+use std::path::PathBuf;
+
 use semver::Version;
 
-use super::judge::place::Place;
 use crate::model::Role;
 use crate::rke2::Config;
 use crate::rke2::unit::UnitFacts;
@@ -39,4 +40,35 @@ pub struct Facts<'a> {
     pub units: Units,
     /// Where the data directory is; `None` where nobody looked.
     pub place: Option<&'a Place>,
+}
+
+/// What was observed. Nothing of it is known of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Of the data directory and of etcd's below it, which may be on a disk of its own.
+    pub file_systems: Vec<FileSystem>,
+    /// `None` where SELinux does not enforce anything.
+    pub labels: Option<Labels>,
+}
+
+/// The file system that a directory is on, or would be on once it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// The directory, or the nearest one above it that exists.
+    pub path: PathBuf,
+    /// As mountinfo names it.
+    pub kind: String,
+    /// The file system itself, not only this mount of it.
+    pub read_only: bool,
+}
+
+/// The files by which SELinux labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// The operator's equivalences, `file_contexts.subs`.
+    pub subs: String,
+    /// The policy's, `file_contexts.subs_dist`.
+    pub subs_dist: String,
+    /// The policy's rules and the operator's, `file_contexts` and `file_contexts.local`.
+    pub rules: String,
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use semver::Version;
 
+use super::facts::Place;
 use super::judge::overrides;
-use super::judge::place::Place;
 use super::version::VersionCache;
 use super::{Units, observe_place};
 use crate::model::Role;
-use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING, MAX_TOGETHER};
+use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING};
+use crate::rke2::unit::MAX_TOGETHER;
 use crate::rke2::unit::Service;
 use crate::rke2::{
     self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, MAX_TOTAL_SIZE,

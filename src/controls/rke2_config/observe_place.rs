@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::judge::place::{FileSystem, Labels, Place};
+use super::facts::{FileSystem, Labels, Place};
 use crate::rke2::{self, Config, DEFAULT_DATA_DIR};
 use crate::system::mountinfo;
 use crate::system::root::Root;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{DropIn, Scope};
 use crate::config;
 
 /// What was observed.
@@ -27,4 +26,30 @@ pub enum Live {
     /// This kernel has no such parameter.
     Missing,
     Unreadable(String),
+}
+
+/// The state of [`DROP_IN`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DropIn {
+    #[default]
+    Absent,
+    /// A link to /dev/null: the operator does not want it.
+    Masked,
+    /// Any other link, with what is behind it: the operator's, never written through.
+    Link {
+        target: String,
+        content: Option<String>,
+    },
+    Content(Vec<u8>),
+    /// Neither a regular file nor a link, too large, or not readable.
+    Unusable(String),
+}
+
+/// Why parameters beyond RKE2's four are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// RKE2 and its kubelet refuse to start on wrong values.
+    pub kernel_defaults_in_force: bool,
+    /// etcd's data directory is guarded.
+    pub guarding: bool,
 }

@@ -14,6 +14,8 @@
 //! A line that is skipped is kept as [`Malformed`], for `useradd` and an operator may see it
 //! otherwise.
 
+use crate::controls::etcd_account::facts::Password;
+
 /// The largest database that is read, in bytes.
 pub const MAX_SIZE: usize = 16 << 20;
 
@@ -65,17 +67,6 @@ pub struct Shadow {
     pub password: Password,
     /// Counted from 1.
     pub line: u32,
-}
-
-/// What a password field lets one do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Password {
-    /// Nothing: `!`, `*`, `!!`, a hash behind a `!`, or any text that can be no hash.
-    Locked,
-    /// A login without any password.
-    Empty,
-    /// A login with a password.
-    Usable,
 }
 
 /// A line that no reader can use.

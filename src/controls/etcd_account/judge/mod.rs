@@ -207,8 +207,8 @@ pub(crate) fn finding(
 #[cfg(test)]
 mod tests {
     use super::super::facts::Former;
-    use super::account_db::Password;
     use super::*;
+    use crate::controls::etcd_account::facts::Password;
 
     fn user(gid: u32) -> UserFacts {
         UserFacts {

@@ -2,8 +2,8 @@
 //! What is odd about an account `etcd` that is there: RKE2 starts with all of it, and none of it is
 //! ours to change.
 
-use super::account_db::Password;
 use super::{Broken, Facts, GroupFacts, UserFacts, finding, unmended};
+use crate::controls::etcd_account::facts::Password;
 use crate::model::{Finding, Origin, Planned, Severity};
 
 /// Names that are listed; further ones are counted.

@@ -9,8 +9,6 @@ pub mod tls;
 
 use std::path::{Path, PathBuf};
 
-pub use oddity::Oddity;
-
 use super::facts::{EntryFacts, Facts, Tally, TreeFacts, Wrong};
 use crate::model::{
     Action, ControlId, Depth, Finding, ModeRule, Origin, Planned, Severity, join, quoted, shown,
@@ -173,6 +171,7 @@ pub(crate) fn finding(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controls::etcd_data_dir::facts::Oddity;
     use crate::model::Owner;
 
     const ETCD: Owner = Owner { uid: 997, gid: 997 };

@@ -3,52 +3,11 @@
 //! more than one link, mounts. What the operator made does not hold the gate shut; what a stranger
 //! planted does.
 
+use crate::controls::etcd_data_dir::facts::Oddity;
 use std::path::Path;
 
 use super::finding;
-use crate::model::{Owner, Planned, Severity, quoted, shown};
-
-/// An entry whose ownership is never changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Oddity {
-    /// A link of root's, so the operator's, to something in the tree; not followed.
-    RootLink {
-        target: String,
-        dangling: bool,
-    },
-    /// A link of root's to something that etcd's pod does not have.
-    RootLinkOut {
-        target: String,
-        dangling: bool,
-    },
-    /// A link that somebody else planted.
-    ForeignLink {
-        uid: u32,
-        target: String,
-    },
-    /// A regular file with more than one link, already right.
-    Hardlinked {
-        links: u64,
-    },
-    /// The same, with a wrong owner: its other name may be anywhere.
-    HardlinkedWrong {
-        links: u64,
-        owner: Owner,
-    },
-    /// A fifo or a socket.
-    Special {
-        kind: &'static str,
-    },
-    Device,
-    /// A bind mount, of a directory or of a file.
-    Mount,
-    /// Deeper than the walk goes, or wider.
-    TooDeep,
-    /// Could not be looked at.
-    Unreadable {
-        reason: String,
-    },
-}
+use crate::model::{Planned, Severity, quoted, shown};
 
 impl Oddity {
     pub fn severity(&self) -> Severity {

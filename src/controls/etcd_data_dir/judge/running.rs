@@ -9,38 +9,11 @@
 //!
 //! RKE2's own chown begins at the top directory. From then on all of the tree is the account's.
 
+use crate::controls::etcd_data_dir::facts::{Lock, RunningEtcd};
 use std::path::Path;
 
 use super::finding;
 use crate::model::{Origin, Owner, Planned, Severity, shown};
-
-/// What was observed of a running etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Who the data directory itself belongs to.
-    pub top: Owner,
-    /// Who `member`, `member/snap`, `member/wal` and `member/snap/db` belong to, those that are there.
-    pub below: Vec<Owner>,
-    pub lock: Lock,
-    /// What the static pod's manifest says; `None` where there is none that can be read.
-    pub manifest: Option<Owner>,
-    /// RKE2 runs, whose kubelet starts an etcd that ended once more, by its manifest.
-    pub restarts: bool,
-}
-
-/// The lock that etcd holds on its database as long as it runs. Only root and who owns the database
-/// can take it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lock {
-    Free,
-    Held {
-        pid: u32,
-        /// `None`: it cannot be seen, as where /proc is mounted with `hidepid`.
-        by: Option<Owner>,
-    },
-    /// Why nothing is known about it.
-    Unknown(String),
-}
 
 /// As whom etcd runs, and by what that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +35,7 @@ enum Seen {
     Manifest,
 }
 
-impl Facts {
+impl RunningEtcd {
     /// What more than half of the looked-at entries have: an owner with the uid of most of them.
     fn most(&self) -> Option<Owner> {
         let all = || self.below.iter().chain([&self.top]);
@@ -103,7 +76,7 @@ impl Facts {
 }
 
 /// Who etcd's files should belong to now: the account, or the etcd that runs as another number.
-pub fn owner(account: Owner, facts: &Facts) -> Owner {
+pub fn owner(account: Owner, facts: &RunningEtcd) -> Owner {
     facts
         .running(account)
         .map(|running| running.who)
@@ -113,7 +86,7 @@ pub fn owner(account: Owner, facts: &Facts) -> Owner {
 }
 
 /// Facts → the finding that etcd does not run as the account's number.
-pub(crate) fn judge(account: Owner, facts: &Facts, manifest: &Path) -> Option<Planned> {
+pub(crate) fn judge(account: Owner, facts: &RunningEtcd, manifest: &Path) -> Option<Planned> {
     let Running { who, seen } = facts.running(account)?;
     if who == account {
         return None;
@@ -175,12 +148,12 @@ mod tests {
         Lock::Held { pid: 812, by }
     }
 
-    fn facts(top: Owner, below: [Owner; 4], lock: Lock, manifest: Option<Owner>) -> Facts {
-        Facts { top, below: below.to_vec(), lock, manifest, restarts: false }
+    fn facts(top: Owner, below: [Owner; 4], lock: Lock, manifest: Option<Owner>) -> RunningEtcd {
+        RunningEtcd { top, below: below.to_vec(), lock, manifest, restarts: false }
     }
 
     /// Whose the files are to be, and the severity of the finding.
-    fn judged(facts: &Facts) -> (Owner, Option<Severity>) {
+    fn judged(facts: &RunningEtcd) -> (Owner, Option<Severity>) {
         let planned = judge(NEW, facts, Path::new("/d/agent/pod-manifests/etcd.yaml"));
         assert!(planned.as_ref().is_none_or(|planned| planned.actions.is_empty()));
         (owner(NEW, facts), planned.map(|planned| planned.finding.severity))
@@ -247,27 +220,28 @@ mod tests {
 
     #[test]
     fn files_stay_with_an_etcd_that_kubelet_starts_once_more() {
-        let down = |lock| Facts { restarts: true, ..facts(OLD, [OLD; 4], lock, Some(OLD)) };
+        let down = |lock| RunningEtcd { restarts: true, ..facts(OLD, [OLD; 4], lock, Some(OLD)) };
         let kept = (OLD, Some(Severity::Warning));
         assert_eq!(judged(&down(Lock::Free)), kept);
         assert_eq!(judged(&down(Lock::Unknown("no /proc".into()))), kept);
         assert_eq!(judged(&down(held(Some(ROOT)))), kept, "root's tool meanwhile");
-        let by_root = Facts { manifest: Some(ROOT), ..down(Lock::Free) };
+        let by_root = RunningEtcd { manifest: Some(ROOT), ..down(Lock::Free) };
         assert_eq!(judged(&by_root), (NEW, Some(Severity::Note)));
-        assert_eq!(judged(&Facts { manifest: None, ..down(Lock::Free) }), (NEW, None));
+        assert_eq!(judged(&RunningEtcd { manifest: None, ..down(Lock::Free) }), (NEW, None));
     }
 
     #[test]
     fn a_tree_with_nothing_in_it_yet_is_the_accounts() {
         for top in [ROOT, OLD, NEW] {
-            let facts = Facts { below: vec![], ..facts(top, [OLD; 4], Lock::Free, None) };
+            let facts = RunningEtcd { below: vec![], ..facts(top, [OLD; 4], Lock::Free, None) };
             assert_eq!(judged(&facts), (NEW, None));
         }
     }
 
     #[test]
     fn the_finding_names_both_numbers_what_could_not_be_seen_and_the_restart() {
-        let told = |facts: &Facts| judge(NEW, facts, Path::new("/d/etcd.yaml")).unwrap().finding;
+        let told =
+            |facts: &RunningEtcd| judge(NEW, facts, Path::new("/d/etcd.yaml")).unwrap().finding;
         let finding = told(&facts(OLD, [OLD; 4], held(Some(OLD)), Some(OLD)));
         assert_eq!((finding.expected.as_str(), finding.actual.as_str()), ("777:776", "999:998"));
         assert_eq!(finding.remedy, "systemctl restart rke2-server");

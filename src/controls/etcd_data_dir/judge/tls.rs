@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Of the control `etcd-data-dir`: the TLS files that etcd reads, and those it has no business with.
 
+use crate::controls::etcd_data_dir::facts::TlsFile;
 use std::path::{Path, PathBuf};
 
 use semver::Version;
@@ -8,14 +9,6 @@ use semver::Version;
 use super::{EntryFacts, finding, octal};
 use super::{access, oddity};
 use crate::model::{Action, Depth, ModeRule, Owner, Planned, Severity, shown};
-
-/// A TLS file directly in [`tls_dir`], and how it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsFile {
-    pub name: &'static str,
-    pub rule: ModeRule,
-    pub owner: Owner,
-}
 
 /// What etcd's process reads: etcd's under a profile.
 const READ_BY_ETCD: [(&str, ModeRule); 6] = [

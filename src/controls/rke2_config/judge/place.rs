@@ -2,42 +2,11 @@
 //! Where RKE2's data directory is: on a file system that can hold it, and under labels with which
 //! SELinux lets etcd read it. RKE2 looks at neither and fails later, in words that name neither.
 
-use std::path::PathBuf;
+use crate::controls::rke2_config::facts::{FileSystem, Labels, Place};
 
 use super::{at, edit, finding};
 use crate::model::{Finding, Severity, quoted, shown};
 use crate::rke2::{Config, DEFAULT_DATA_DIR, Setting};
-
-/// What was observed. Nothing of it is known of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Of the data directory and of etcd's below it, which may be on a disk of its own.
-    pub file_systems: Vec<FileSystem>,
-    /// `None` where SELinux does not enforce anything.
-    pub labels: Option<Labels>,
-}
-
-/// The file system that a directory is on, or would be on once it is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSystem {
-    /// The directory, or the nearest one above it that exists.
-    pub path: PathBuf,
-    /// As mountinfo names it.
-    pub kind: String,
-    /// The file system itself, not only this mount of it.
-    pub read_only: bool,
-}
-
-/// The files by which SELinux labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// The operator's equivalences, `file_contexts.subs`.
-    pub subs: String,
-    /// The policy's, `file_contexts.subs_dist`.
-    pub subs_dist: String,
-    /// The policy's rules and the operator's, `file_contexts` and `file_contexts.local`.
-    pub rules: String,
-}
 
 impl Labels {
     /// Whether `path` gets the labels of RKE2's default data directory, or has rules of its own.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The drop-in that sets the kernel parameters at boot: what is there, and what should be.
 
+use crate::controls::sysctl::facts::DropIn;
 use std::path::PathBuf;
 
 use super::conf::{self, same_value};
@@ -11,23 +12,6 @@ use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
 pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
 
 const ADDED: &str = "# Added by nodeguard:";
-
-/// The state of [`DROP_IN`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum DropIn {
-    #[default]
-    Absent,
-    /// A link to /dev/null: the operator does not want it.
-    Masked,
-    /// Any other link, with what is behind it: the operator's, never written through.
-    Link {
-        target: String,
-        content: Option<String>,
-    },
-    Content(Vec<u8>),
-    /// Neither a regular file nor a link, too large, or not readable.
-    Unusable(String),
-}
 
 /// `source`: RKE2's own file and its text. `wanted`: the parameters to hold. `left`: those that the operator wants left alone, so no line
 /// of ours sets them; one that is there already may be the operator's and stays.

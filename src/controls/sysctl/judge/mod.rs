@@ -9,13 +9,13 @@ pub mod wanted;
 
 use std::path::Path;
 
-use super::facts::{Facts, Live};
+use super::facts::{Facts, Live, Scope};
 use crate::config::Policy;
 use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity, shown};
 use conf::same_value;
 
-pub use drop_in::{DROP_IN, DropIn};
-pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Scope, Wanted, is_fixed, wanted};
+pub use drop_in::DROP_IN;
+pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Wanted, is_fixed, wanted};
 
 /// The code of a live value that is not the wanted one.
 pub const LIVE: &str = "sysctl-live";
@@ -133,6 +133,7 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
 mod tests {
     use super::*;
     use crate::config;
+    use crate::controls::sysctl::facts::DropIn;
     use crate::controls::sysctl::judge::wanted::BASELINE;
     use std::collections::BTreeMap;
 

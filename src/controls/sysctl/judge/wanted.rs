@@ -4,6 +4,7 @@
 
 use super::conf::{self, same_value};
 use crate::config::{self, Policy, Setting};
+use crate::controls::sysctl::facts::Scope;
 use crate::model::Origin;
 
 /// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
@@ -46,15 +47,6 @@ pub const FIXED: [(&str, &str); 7] = [
 
 /// Parameters that are taken from RKE2's file. It has four.
 pub(crate) const FROM_FILE: usize = 256;
-
-/// Why parameters beyond RKE2's four are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// RKE2 and its kubelet refuse to start on wrong values.
-    pub kernel_defaults_in_force: bool,
-    /// etcd's data directory is guarded.
-    pub guarding: bool,
-}
 
 impl Scope {
     /// Whether a wrong value of this parameter keeps RKE2 down, or us from guarding.

@@ -177,7 +177,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::system::observed::record::{MOST_BYTES, MOST_PATHS};
+    use crate::system::root::observed::record::{MOST_BYTES, MOST_PATHS};
 
     /// A root with a file of each kind.
     fn image() -> (tempfile::TempDir, Root) {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, OFlags, Statx};
 use rustix::io::Errno;
 
-use crate::system::observed::{Look, Mounts, Object, Observed, WANTED, mounts_below, status};
 use crate::system::root::Root;
+use crate::system::root::observed::{Look, Mounts, Object, Observed, WANTED, mounts_below, status};
 
 /// Paths that are told; a pass looks at some 200, and at one more for each file of an operator's.
 pub(crate) const MOST_PATHS: usize = 2048;
