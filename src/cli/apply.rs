@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{ApplyArgs, CliError, Exit, engine, need_root, print};
 use crate::engine::{Mode, bounds};
-use crate::host::command;
 use crate::render;
+use crate::system::command;
 
 pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
     need_root("apply")?;
