@@ -224,8 +224,8 @@ fn only_what_observes_and_mends_reaches_the_host() {
         "File::create",
         "OpenOptions",
         "Command::new",
-        "symlinkat",
-        "linkat",
+        "fs::symlinkat",
+        "fs::linkat",
         "rustix::io::write",
         "setxattr",
     ];
