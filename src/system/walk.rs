@@ -412,7 +412,7 @@ mod tests {
             self.signs += 1;
         }
 
-        fn met(&mut self, _met: Visited<'_>) {
+        fn visited(&mut self, _visited: Visited<'_>) {
             self.entries += 1;
         }
     }
