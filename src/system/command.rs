@@ -202,7 +202,6 @@ fn trusted(program: &Path) -> Result<(), CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use super::*;
     use std::time::Instant;
