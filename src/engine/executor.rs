@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::controls::etcd_account::{image_locks, mend};
-use crate::controls::etcd_data_dir::tree::{self, Look, Spared, Trees};
+use crate::controls::etcd_data_dir::tree::{self, Look, Skipped, Trees};
 use crate::controls::sysctl;
 use crate::controls::sysctl::proc_sys::ProcSys;
 use crate::model::{Action, Depth, Object, Obstacle, Outcome};
@@ -80,13 +80,13 @@ pub fn run(executor: &mut Executor<'_>, action: &Action) -> Executed {
             mend::set_primary_group(root, name, *gid, *expect_gid)
         }
         Action::Own { base, below, owner, rule, depth } => {
-            let spared = match depth {
-                Depth::Whole => tree::spared(executor.held, base),
+            let skipped = match depth {
+                Depth::Whole => tree::skipped(executor.held, base),
                 // What is held itself was refused above.
-                Depth::Entry => Spared::new(),
+                Depth::Entry => Skipped::new(),
             };
             let whole = Look::whole(*owner);
-            let look = Look { spared: &spared, limit: executor.limit, rule: *rule, ..whole };
+            let look = Look { skipped: &skipped, limit: executor.limit, rule: *rule, ..whole };
             let owned = tree::own(root, base, below, *depth, look, executor.on_directory);
             trees = owned.trees;
             owned.outcome

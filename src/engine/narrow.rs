@@ -119,9 +119,9 @@ impl Engine {
             let found = match observation {
                 Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
                 Observation::Brief | Observation::Full | Observation::Previous => {
-                    let spared = tree::spared(&engine.held, &guard.dir);
+                    let skipped = tree::skipped(&engine.held, &guard.dir);
                     let whole = Look::whole(guard.owner);
-                    let look = Look { spared: &spared, limit: SUBTREE, ..whole };
+                    let look = Look { skipped: &skipped, limit: SUBTREE, ..whole };
                     tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
                 }
             };

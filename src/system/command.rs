@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal};
 
+use super::root::Root;
 use crate::model::limits::REPORT_LIMIT;
 
 /// Longer than anything we read from a program.
@@ -20,16 +21,6 @@ const OUTPUT_LIMIT: u64 = 16 * 1024;
 
 /// But from ourselves, who print a report and a line break.
 const REPORT: u64 = REPORT_LIMIT as u64 + 1;
-
-/// When whoever started this process ends it. The group that is killed then is ours alone: what
-/// we started has groups of its own, and ends before.
-static END: OnceLock<Instant> = OnceLock::new();
-
-/// Everything that is started from now on ends before this process is ended, in `within`.
-pub fn end_within(within: Duration) {
-    // The first one counts: nothing sets it twice.
-    let _ = END.set(Instant::now() + within.saturating_sub(Duration::from_secs(1).min(within / 4)));
-}
 
 /// Half of what is left at most, so that after a program that hangs there is time for the next.
 fn in_time(limit: Duration, left: Option<Duration>) -> Duration {
@@ -70,15 +61,16 @@ fn seconds(limit: &Duration) -> f64 {
     if tenths < 10.0 { tenths } else { tenths.floor() }
 }
 
-/// Runs `program` with a clean environment and gives what it printed on standard output.
+/// Runs `program` with a clean environment and gives what it printed on standard output. It ends
+/// within `limit`, and before whoever started this process ends it ([`Root::end_within`]).
 pub(crate) fn run<A: AsRef<OsStr>>(
+    root: &Root,
     program: &Path,
     arguments: impl IntoIterator<Item = A>,
     limit: Duration,
 ) -> Result<String, CommandError> {
     trusted(program)?;
-    let left = END.get().map(|end| end.saturating_duration_since(Instant::now()));
-    let limit = in_time(limit, left);
+    let limit = in_time(limit, root.left());
     if limit.is_zero() {
         // Killed as soon as it is started, an account tool would leave its lock behind.
         let errors = String::new();
@@ -210,15 +202,15 @@ fn trusted(program: &Path) -> Result<(), CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn a_program_that_never_ends_is_given_up_at_the_deadline() {
         let begin = Instant::now();
         let limit = Duration::from_millis(200);
-        let result = run(Path::new("/bin/sleep"), ["1000"], limit);
+        let result = run(&Root::host().unwrap(), Path::new("/bin/sleep"), ["1000"], limit);
         assert!(matches!(result, Err(CommandError::Deadline { .. })), "{result:?}");
         assert!(begin.elapsed() < Duration::from_secs(10));
     }
@@ -227,7 +219,12 @@ mod tests {
     fn neither_a_closed_output_nor_a_child_left_behind_gets_around_the_deadline() {
         for script in ["exec >/dev/null 2>&1; sleep 1000", "sleep 1000 & exit 0"] {
             let begin = Instant::now();
-            let result = run(Path::new("/bin/sh"), ["-c", script], Duration::from_millis(200));
+            let result = run(
+                &Root::host().unwrap(),
+                Path::new("/bin/sh"),
+                ["-c", script],
+                Duration::from_millis(200),
+            );
             assert!(matches!(result, Err(CommandError::Deadline { .. })), "{script}: {result:?}");
             assert!(begin.elapsed() < Duration::from_secs(10), "{script}");
         }
@@ -236,7 +233,12 @@ mod tests {
     #[test]
     fn what_a_program_said_before_it_was_given_up_is_known() {
         let script = "echo it stands at the lake >&2; exec sleep 1000";
-        let result = run(Path::new("/bin/sh"), ["-c", script], Duration::from_secs(2));
+        let result = run(
+            &Root::host().unwrap(),
+            Path::new("/bin/sh"),
+            ["-c", script],
+            Duration::from_secs(2),
+        );
         let Err(CommandError::Deadline { errors, .. }) = result else { panic!("{result:?}") };
         assert_eq!(errors, "it stands at the lake\n");
     }
@@ -252,14 +254,24 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_quoted() {
-        let error = run(Path::new("/bin/ls"), ["/no/such/place"], Duration::from_secs(10))
-            .expect_err("ls fails");
+        let error = run(
+            &Root::host().unwrap(),
+            Path::new("/bin/ls"),
+            ["/no/such/place"],
+            Duration::from_secs(10),
+        )
+        .expect_err("ls fails");
         assert!(error.to_string().contains("No such file or directory"), "{error}");
     }
 
     #[test]
     fn more_output_than_the_limit_is_cut_and_does_not_block() {
-        let output = run(Path::new("/bin/cat"), ["/proc/kallsyms"], Duration::from_secs(30));
+        let output = run(
+            &Root::host().unwrap(),
+            Path::new("/bin/cat"),
+            ["/proc/kallsyms"],
+            Duration::from_secs(30),
+        );
         assert_eq!(output.expect("cat ends").len() as u64, OUTPUT_LIMIT);
     }
 }

@@ -64,7 +64,7 @@ pub(crate) enum Stop {
 }
 
 /// What a walk meets.
-pub(crate) enum Met<'a> {
+pub(crate) enum Visited<'a> {
     Entry(Seen<'a>),
     /// A place where it does not go on.
     Stop(&'a Path, Stop),
@@ -76,7 +76,7 @@ pub(crate) trait Visitor {
     /// later is missed. Again now and then while it is read, if it is large: a sign of life.
     fn directory(&mut self, dir: BorrowedFd<'_>, below: &Path);
 
-    fn met(&mut self, met: Met<'_>);
+    fn visited(&mut self, visited: Visited<'_>);
 
     /// Whether the next entry is to be opened before it is looked at, since it will be changed.
     fn opens(&self) -> bool {
@@ -198,7 +198,7 @@ pub(crate) fn visit_entry(
     visitor: &mut dyn Visitor,
 ) -> Result<(), Errno> {
     let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
-    visitor.met(Met::Entry(found.seen(&last_name(below)?, below)));
+    visitor.visited(Visited::Entry(found.seen(&last_name(below)?, below)));
     Ok(())
 }
 
@@ -212,7 +212,7 @@ pub(crate) fn visit_below(
     let Some(found) = find_entry(root, dir, below)? else { return Ok(()) };
     let name = last_name(below)?;
     if !found.inode.is_directory() {
-        visitor.met(Met::Entry(found.seen(&name, below)));
+        visitor.visited(Visited::Entry(found.seen(&name, below)));
         return Ok(());
     }
     match rustix::fs::openat(&found.parent, &name, DIRECTORY, Mode::empty()) {
@@ -240,14 +240,14 @@ pub(crate) fn walk(
 ) -> Result<(), Errno> {
     let (its_mount, inode) = examine(&top)?;
     if its_mount != mount {
-        visitor.met(Met::Stop(below, Stop::Mount));
+        visitor.visited(Visited::Stop(below, Stop::Mount));
         return Ok(());
     }
     let mut buffer = Vec::with_capacity(32 * 1024);
     // Watched first, then looked at.
     visitor.directory(top.as_fd(), below);
     let (parent, open) = (top.as_fd(), Some((&top, mount)));
-    visitor.met(Met::Entry(Seen { mount, parent, name: c".", dir: below, inode, open }));
+    visitor.visited(Visited::Entry(Seen { mount, parent, name: c".", dir: below, inode, open }));
     let mut room = WIDTH_LIMIT;
     let first = read_level(top, mount, below.to_path_buf(), &mut buffer, &mut room, visitor);
     let mut levels = vec![first];
@@ -273,17 +273,24 @@ pub(crate) fn walk(
                 {
                     let (parent, open) = (level.fd.as_fd(), Some((&fd, its_mount)));
                     let (mount, dir) = (level.mount, &level.below);
-                    visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
+                    visitor.visited(Visited::Entry(Seen {
+                        mount,
+                        parent,
+                        name: &name,
+                        dir,
+                        inode,
+                        open,
+                    }));
                 }
                 continue;
             }
             Err(e) => {
-                visitor.met(Met::Stop(&below, Stop::Unreadable { reason: e.to_string() }));
+                visitor.visited(Visited::Stop(&below, Stop::Unreadable { reason: e.to_string() }));
                 continue;
             }
         };
         let Some(mount) = enter(level.mount, its_mount) else {
-            visitor.met(Met::Stop(&below, Stop::Mount));
+            visitor.visited(Visited::Stop(&below, Stop::Mount));
             continue;
         };
         let mut inode = inode;
@@ -296,9 +303,9 @@ pub(crate) fn walk(
             }
         }
         let (parent, dir, open) = (level.fd.as_fd(), &level.below, Some((&fd, mount)));
-        visitor.met(Met::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
+        visitor.visited(Visited::Entry(Seen { mount, parent, name: &name, dir, inode, open }));
         if depth >= DEPTH_LIMIT {
-            visitor.met(Met::Stop(&below, Stop::TooDeep));
+            visitor.visited(Visited::Stop(&below, Stop::TooDeep));
             continue;
         }
         visitor.directory(fd.as_fd(), &below);
@@ -325,7 +332,7 @@ fn read_level(
             // Removed while we read it.
             Err(Errno::NOENT | Errno::STALE) => break,
             Err(e) => {
-                visitor.met(Met::Stop(&below, Stop::Unreadable { reason: e.to_string() }));
+                visitor.visited(Visited::Stop(&below, Stop::Unreadable { reason: e.to_string() }));
                 break;
             }
         };
@@ -341,7 +348,7 @@ fn read_level(
             break;
         }
         if *room == 0 {
-            visitor.met(Met::Stop(&below, Stop::TooDeep));
+            visitor.visited(Visited::Stop(&below, Stop::TooDeep));
             break;
         }
         if entry.file_type() == FileType::Directory {
@@ -364,12 +371,19 @@ fn read_level(
             }
             Ok((inode, open)) => {
                 let (parent, open) = (fd.as_fd(), open.as_ref().map(|(fd, mount)| (fd, *mount)));
-                visitor.met(Met::Entry(Seen { mount, parent, name, dir: &below, inode, open }));
+                visitor.visited(Visited::Entry(Seen {
+                    mount,
+                    parent,
+                    name,
+                    dir: &below,
+                    inode,
+                    open,
+                }));
             }
             Err(Errno::NOENT | Errno::STALE) => {}
             Err(e) => {
                 let path = below.join(OsStr::from_bytes(name.to_bytes()));
-                visitor.met(Met::Stop(&path, Stop::Unreadable { reason: e.to_string() }));
+                visitor.visited(Visited::Stop(&path, Stop::Unreadable { reason: e.to_string() }));
             }
         }
     }
@@ -398,7 +412,7 @@ mod tests {
             self.signs += 1;
         }
 
-        fn met(&mut self, _met: Met<'_>) {
+        fn visited(&mut self, _visited: Visited<'_>) {
             self.entries += 1;
         }
     }

@@ -152,7 +152,7 @@ impl<'a> Asking<'a> {
         let nsswitch = self.file("/etc/nsswitch.conf")?;
         services(&String::from_utf8_lossy(&nsswitch), database).iter().find_map(|service| {
             let left = self.end.saturating_duration_since(Instant::now());
-            match command::run(Path::new(GETENT), ["-s", service, database, key], left) {
+            match command::run(self.root, Path::new(GETENT), ["-s", service, database, key], left) {
                 Ok(output) => known(output.as_bytes(), &format!("NSS ({service})")),
                 Err(CommandError::Deadline { .. }) => {
                     self.silent.set(true);

@@ -63,7 +63,7 @@ pub(crate) fn run(
     // Else useradd puts back what *this* machine noted of the logins of the number.
     let own = (name == "useradd").then_some(OsStr::new("--no-log-init"));
     let arguments = prefix.into_iter().chain(own).chain(arguments.iter().map(OsStr::new));
-    command::run(program, arguments, left).map_err(|e| copy.of_the_image(&e.to_string()))?;
+    command::run(image, program, arguments, left).map_err(|e| copy.of_the_image(&e.to_string()))?;
     copy.put_back()
 }
 

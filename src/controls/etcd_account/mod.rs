@@ -42,7 +42,7 @@ impl Control for EtcdAccount {
         node: &NodeContext,
         _observation: Observation,
     ) -> Facts {
-        let besides = observe::Besides {
+        let besides = observe::AccountContext {
             data_dir: &node.config.data_dir.value,
             checked: node.hardened,
             pinned: &node.settings.etcd_account,

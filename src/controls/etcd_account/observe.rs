@@ -69,7 +69,7 @@ pub fn read(root: &Root) -> Result<Accounts, HostError> {
 
 /// What a pass knows of the account besides the files.
 #[derive(Debug)]
-pub struct Besides<'a> {
+pub struct AccountContext<'a> {
     /// RKE2's.
     pub data_dir: &'a Path,
     /// Whether RKE2 refuses to start without the account.
@@ -80,7 +80,7 @@ pub struct Besides<'a> {
 }
 
 /// The account `etcd`.
-pub fn etcd(root: &Root, besides: &Besides<'_>) -> Facts {
+pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
     let (checked, pinned) = (besides.checked, besides.pinned.clone());
     let db = match read(root) {
         Ok(db) => db,

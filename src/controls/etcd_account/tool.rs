@@ -52,7 +52,7 @@ pub(crate) fn run(root: &Root, tool: Tool, arguments: &[&str]) -> Result<(), Str
         locks::wait(root, patience)?;
         let arguments = prefix.iter().chain(arguments);
         let left = DEADLINE.saturating_sub(begin.elapsed());
-        let Err(e) = command::run(&program, arguments, left) else { return Ok(()) };
+        let Err(e) = command::run(root, &program, arguments, left) else { return Ok(()) };
         let words = e.to_string();
         if !words.contains("cannot lock") {
             return Err(words);

@@ -73,8 +73,8 @@ impl Control for EtcdDataDir {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
-            let spared = tree::spared(held, dir);
-            let look = Look { spared: &spared, enough, mounts: &mounts, ..Look::whole(owner) };
+            let skipped = tree::skipped(held, dir);
+            let look = Look { skipped: &skipped, enough, mounts: &mounts, ..Look::whole(owner) };
             tree::observe(root, dir, look, on_directory)
         });
         if let Some(facts) = &self.last {

@@ -25,14 +25,14 @@ use crate::model::{Depth, ModeRule, Object, Obstacle, Outcome, Owner, join, show
 use crate::system::inode::{Inode, examine, mount_at};
 use crate::system::obstacle;
 use crate::system::root::Root;
-use crate::system::walk::{self, Met, OnDirectory, Seen, Stop, Visitor, find_entry, last_name};
+use crate::system::walk::{self, OnDirectory, Seen, Stop, Visited, Visitor, find_entry, last_name};
 
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
-pub type Spared = BTreeSet<PathBuf>;
+pub type Skipped = BTreeSet<PathBuf>;
 
 /// The held objects that are in a tree, by their paths below its top.
-pub fn spared(held: &BTreeSet<Object>, top: &Path) -> Spared {
+pub fn skipped(held: &BTreeSet<Object>, top: &Path) -> Skipped {
     held.iter()
         .filter_map(|object| match object {
             Object::File(path) => path.strip_prefix(top).ok().map(Path::to_path_buf),
@@ -45,7 +45,7 @@ pub fn spared(held: &BTreeSet<Object>, top: &Path) -> Spared {
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
     pub owner: Owner,
-    pub spared: &'a Spared,
+    pub skipped: &'a Skipped,
     pub rule: ModeRule,
     /// End after so many wrong entries: where all of them will be looked at again, it is enough to
     /// know that there are some.
@@ -59,9 +59,9 @@ pub struct Look<'a> {
 impl Look<'_> {
     /// At everything.
     pub fn whole(owner: Owner) -> Look<'static> {
-        static NONE: Spared = Spared::new();
+        static NONE: Skipped = Skipped::new();
         let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
-        Look { owner, spared: &NONE, rule, enough, limit, mounts: &[] }
+        Look { owner, skipped: &NONE, rule, enough, limit, mounts: &[] }
     }
 }
 
@@ -191,12 +191,12 @@ impl Visitor for Looking<'_> {
         (self.on_directory)(dir, below);
     }
 
-    fn met(&mut self, met: Met<'_>) {
-        match met {
-            Met::Entry(entry) => {
+    fn visited(&mut self, visited: Visited<'_>) {
+        match visited {
+            Visited::Entry(entry) => {
                 judge(&entry, self.look, self.place).add_to(&mut self.facts, &entry)
             }
-            Met::Stop(below, stop) => self.facts.add_odd(below.to_path_buf(), odd(stop)),
+            Visited::Stop(below, stop) => self.facts.add_odd(below.to_path_buf(), odd(stop)),
         }
     }
 
@@ -229,10 +229,10 @@ impl Visitor for Owning<'_> {
         (self.on_directory)(dir, below);
     }
 
-    fn met(&mut self, met: Met<'_>) {
-        let entry = match met {
-            Met::Entry(entry) => entry,
-            Met::Stop(below, stop) => {
+    fn visited(&mut self, visited: Visited<'_>) {
+        let entry = match visited {
+            Visited::Entry(entry) => entry,
+            Visited::Stop(below, stop) => {
                 let oddity = odd(stop);
                 self.trees.before.add_odd(below.to_path_buf(), oddity.clone());
                 return self.trees.after.add_odd(below.to_path_buf(), oddity);
@@ -279,7 +279,7 @@ impl Visitor for Owning<'_> {
 /// What a look at one entry found.
 #[derive(Default)]
 struct Judged {
-    spared: bool,
+    skipped: bool,
     oddity: Option<Oddity>,
     /// What it should be.
     wrong_owner: Option<Owner>,
@@ -296,15 +296,15 @@ fn judge(entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Judged {
         acl: mend::gives_access(entry, look.rule),
         ..Judged::default()
     };
-    // Odd entries are never changed, so nobody fights over them: they are told, spared or not.
+    // Odd entries are never changed, so nobody fights over them: they are told, skipped or not.
     let oddity = oddity(entry, judged.is_wrong(), place)
         .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount))
         .map(|oddity| as_in_the_pod(oddity, entry, look, place));
     if oddity.is_some() {
         return Judged { oddity, ..Judged::default() };
     }
-    if !look.spared.is_empty() && look.spared.contains(&entry.below()) {
-        return Judged { spared: true, ..Judged::default() };
+    if !look.skipped.is_empty() && look.skipped.contains(&entry.below()) {
+        return Judged { skipped: true, ..Judged::default() };
     }
     judged
 }
@@ -315,7 +315,7 @@ impl Judged {
     }
 
     fn add_to(&self, facts: &mut TreeFacts, entry: &Seen<'_>) {
-        if self.spared {
+        if self.skipped {
             return;
         }
         facts.entries += 1;

@@ -90,7 +90,7 @@ impl VersionCache {
             root.recording().missed();
             return None;
         }
-        found.version = command::run(&found.binary, ["--version"], VERSION_LIMIT)
+        found.version = command::run(root, &found.binary, ["--version"], VERSION_LIMIT)
             .ok()
             .and_then(|output| rke2::parse_version(&output).ok());
         if found.version.is_none() {

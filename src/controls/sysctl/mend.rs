@@ -4,6 +4,7 @@
 use rustix::io::Errno;
 
 use super::Live;
+use super::judge::conf::same_value;
 use super::proc_sys::{self, ProcSys};
 use crate::model::{Obstacle, Outcome, ParameterObstacle, sysctl_path};
 use crate::system::obstacle;
@@ -21,10 +22,9 @@ pub fn set(root: &Root, proc_sys: &mut ProcSys, key: &str, value: &str, expect: 
     if !root.is_live() {
         return refused("an image has no live kernel parameters".into(), Obstacle::Unclear);
     }
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     match proc_sys.read(key) {
-        Live::Value(now) if words(&now) == words(value) => return Outcome::AlreadyDone,
-        Live::Value(now) if words(&now) == words(expect) => {}
+        Live::Value(now) if same_value(&now, value) => return Outcome::AlreadyDone,
+        Live::Value(now) if same_value(&now, expect) => {}
         Live::Value(now) => {
             return refused(format!("{key} is {now} now, expected {expect}"), Obstacle::Changing);
         }
@@ -38,7 +38,7 @@ pub fn set(root: &Root, proc_sys: &mut ProcSys, key: &str, value: &str, expect: 
         return failed(reason, obstacle::of_parameter(e));
     }
     match proc_sys.read(key) {
-        Live::Value(now) if words(&now) == words(value) => {
+        Live::Value(now) if same_value(&now, value) => {
             proc_sys.remember_altered(key, None);
             Outcome::Applied { changes: 1 }
         }

@@ -2,6 +2,7 @@
 //! Part of control `sysctl`: what defeats our drop-in at boot. Nothing here is mended: the files
 //! are the operator's, and the live values are set back before RKE2 starts all the same.
 
+use super::conf::same_value;
 use std::path::Path;
 
 use super::{DROP_IN, Wanted};
@@ -154,7 +155,7 @@ fn remedy(want: &Wanted, by: &Assigned) -> String {
 
 /// As words: the kernel prints tabs where an operator writes spaces.
 fn differs(value: &str, want: &Wanted) -> bool {
-    !value.split_whitespace().eq(want.value.split_whitespace())
+    !same_value(value, &want.value)
 }
 
 fn name(origin: &Origin) -> &str {

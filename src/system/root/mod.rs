@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -29,6 +30,8 @@ pub struct Root {
     path: PathBuf,
     live: bool,
     record: Record,
+    /// When what is started because of it has to be over.
+    end: Option<Instant>,
 }
 
 impl Root {
@@ -64,7 +67,7 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default() })
+        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default(), end: None })
     }
 
     /// Whether this is the running host, with a kernel behind it.
@@ -75,6 +78,20 @@ impl Root {
     /// As the operator named it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whoever started this process ends it in `within`: every program that is started because of
+    /// this root ends before. The group that is killed then is ours alone, since what we start has
+    /// groups of its own.
+    pub fn end_within(mut self, within: Duration) -> Self {
+        let spare = Duration::from_secs(1).min(within / 4);
+        self.end = Some(Instant::now() + within.saturating_sub(spare));
+        self
+    }
+
+    /// What is left of that; `None`: as long as it takes.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     /// From now on it is taken down what is looked at, until [`Self::recorded`].

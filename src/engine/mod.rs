@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One pass: observe, judge, apply, observe again what was touched, report.
 //!
-//! Besides the whole pass there are two narrow ones, for one kernel parameter and for one entry
+//! AccountContext the whole pass there are two narrow ones, for one kernel parameter and for one entry
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
