@@ -24,6 +24,7 @@ pub struct Sysctl;
 pub struct Observed {
     facts: Facts,
     sources: Sources,
+    wanted: Vec<Wanted>,
     /// The kernel parameters that are written.
     held: Vec<Wanted>,
 }
@@ -40,15 +41,15 @@ impl Control for Sysctl {
         _observation: Observation,
     ) -> Observed {
         let own = &node.settings.sysctl;
-        let facts = observe::observe(host.root, host.proc_sys, node.scope, own);
-        host.watch.sysctls = wanted(facts.source.as_ref(), node.scope, own);
+        let (facts, wanted) = observe::observe(host.root, host.proc_sys, node.scope, own);
+        host.watch.sysctls.clone_from(&wanted);
         // What is left alone at runtime may be set by whoever wants to at boot.
-        let held = host.watch.sysctls.iter().filter(|w| w.is_held()).cloned().collect();
-        Observed { facts, sources: sources::observe(host.root), held }
+        let held = wanted.iter().filter(|w| w.is_held()).cloned().collect();
+        Observed { facts, sources: sources::observe(host.root), wanted, held }
     }
 
     fn judge(observed: &Observed) -> Vec<Planned> {
-        let mut planned = judge::judge(&observed.facts);
+        let mut planned = judge::judge_wanted(&observed.facts, &observed.wanted);
         planned.extend(overridden::judge(&observed.sources, &observed.held));
         planned
     }

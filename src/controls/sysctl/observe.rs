@@ -8,31 +8,27 @@ use rustix::io::Errno;
 
 use super::proc_sys::ProcSys;
 use crate::config;
-use crate::controls::sysctl;
+use crate::controls::sysctl::{self, Wanted};
 use crate::system::root::Root;
 
 /// A configuration file of an operator's is a few lines.
 const FILE_LIMIT: usize = 1 << 20;
 
-/// The kernel parameters and their drop-in.
+/// The kernel parameters and their drop-in, and which of them are wanted.
 pub fn observe(
     root: &Root,
     proc_sys: &mut ProcSys,
     scope: sysctl::Scope,
     own: &config::Sysctl,
-) -> sysctl::Facts {
+) -> (sysctl::Facts, Vec<Wanted>) {
     let source = source(root);
+    let wanted = sysctl::wanted(source.as_ref(), scope, own);
     let live = root.is_live().then(|| {
-        sysctl::wanted(source.as_ref(), scope, own)
-            .into_iter()
-            .map(|want| {
-                let value = proc_sys.read(&want.key);
-                (want.key, value)
-            })
-            .collect()
+        let value = |want: &Wanted| (want.key.clone(), proc_sys.read(&want.key));
+        wanted.iter().map(value).collect()
     });
     let drop_in = drop_in(root);
-    sysctl::Facts { source, drop_in, live, scope, own: own.clone() }
+    (sysctl::Facts { source, drop_in, live, scope, own: own.clone() }, wanted)
 }
 
 /// RKE2's own file of kernel parameters, with its path; `None` where it has none.

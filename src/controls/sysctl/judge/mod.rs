@@ -19,14 +19,18 @@ pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Wanted, is_fixed, wan
 
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
-    let wanted = wanted(facts.source.as_ref(), facts.scope, &facts.own);
+    judge_wanted(facts, &wanted(facts.source.as_ref(), facts.scope, &facts.own))
+}
+
+/// As [`judge`], where it is known already what is wanted.
+pub(crate) fn judge_wanted(facts: &Facts, wanted: &[Wanted]) -> Vec<Planned> {
     let (held, left): (Vec<Wanted>, Vec<Wanted>) =
         wanted.iter().cloned().partition(Wanted::is_held);
     let mut out: Vec<Planned> =
         drop_in::judge(&facts.drop_in, facts.source.as_ref(), &held, &left).into_iter().collect();
     out.extend(facts.source.as_ref().and_then(|(path, text)| too_many(path, text)));
     if let Some(live) = &facts.live {
-        for want in &wanted {
+        for want in wanted {
             let actual = live.get(&want.key).unwrap_or(&Live::Missing);
             out.extend(judge_live(want, actual, facts.scope));
         }
