@@ -102,3 +102,37 @@ impl Finding {
             && self.control.known().is_some_and(|control| code.controls().contains(&control))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_as_its_code_says_until_it_has_a_weight_or_a_control_that_the_code_does_not_list()
+     {
+        for code in Code::ALL {
+            let finding = Finding::new(*code, "x");
+            assert!(finding.is_as_its_code_says(), "{code}");
+            for severity in [Severity::Note, Severity::Warning, Severity::Drift, Severity::Fatal] {
+                let listed = code.severities().contains(&severity);
+                let weighed = Finding { severity, ..finding.clone() };
+                assert_eq!(weighed.is_as_its_code_says(), listed, "{code} {severity}");
+            }
+            for id in ControlId::ALL {
+                let listed = code.controls().contains(&id);
+                let moved = Finding { control: id.into(), ..finding.clone() };
+                assert_eq!(moved.is_as_its_code_says(), listed, "{code} {id}");
+            }
+        }
+        let unknown = Named::Unknown("port-open".into());
+        let finding = Finding { code: unknown, ..Finding::new(Code::EtcdOwner, "x") };
+        assert!(!finding.is_as_its_code_says());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "etcd-owner")]
+    fn a_severity_that_the_code_does_not_list_ends_a_debug_build() {
+        let _ = Finding::new(Code::EtcdOwner, "etcd-owner").severity(Severity::Note);
+    }
+}
