@@ -30,7 +30,7 @@ use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::Settings;
 use crate::engine::{Engine, Mode, Pass, Watch, bounds};
 use crate::gate::{self, Ask};
-use crate::journal::{Entry, Journal, Priority};
+use crate::journal::{Entry, Journal, PassSpan, Priority};
 use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
@@ -111,13 +111,17 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     let bus_wake = Arc::new(Notify::new());
     let (asks, mut asked) = mpsc::channel(gate::CONNECTIONS);
 
+    // Threads, so not before the code is kept. The log first: the other one may have to tell of what it lost.
+    let journal = Journal::open();
+    let service = Service::from_environment()
+        .map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
         host: Ear::new(),
         tree: Ear::new(),
         watch: Watch::default(),
-        journal: Journal::open(),
-        service: Service::from_environment(),
+        journal,
+        service,
         snapshots,
         notices,
         bus_wake: bus_wake.clone(),
@@ -218,7 +222,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     }
     daemon.service.stopping();
     daemon.write_report();
-    daemon.journal.flush();
     Ok(())
 }
 
@@ -318,7 +321,9 @@ impl Daemon {
         if !checks.is_empty() {
             self.engine.hold(BTreeSet::new());
             let service = &mut self.service;
+            let span = PassSpan::begin("check", "asked");
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
+            span.ended(pass.report.state);
             let recent = self.recent.iter().cloned().collect();
             let report = Arc::new(bounds::corrections(Report { recent, ..pass.report }));
             for reply in checks {
@@ -350,6 +355,13 @@ impl Daemon {
 
     /// A whole pass: watch first, then look, so that nothing falls between.
     fn look(&mut self, why: Why) {
+        let span = PassSpan::begin(
+            "apply",
+            match why {
+                Why::Paced => "paced",
+                Why::Asked => "asked",
+            },
+        );
         let (began, worked) = (Instant::now(), clock::worked());
         let due = self.pacing.due(began.into());
         self.engine.hold(match why {
@@ -391,6 +403,7 @@ impl Daemon {
         let took = self.looked - began;
         if let Some(mut report) = last {
             self.looked_at_all(&mut report, &mut corrections);
+            span.ended(report.state);
             self.log_corrections(&corrections);
             self.publish(Report { corrections: corrections.clone(), ..report });
         }
