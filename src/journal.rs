@@ -286,8 +286,8 @@ mod tests {
         assert_eq!(bytes, expected);
     }
 
-    #[test]
-    fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
+    /// An entry of each kind.
+    pub(super) fn entries() -> Vec<Entry> {
         let finding = Finding {
             control: ControlId::Rke2Config,
             code: "profile-invalid",
@@ -341,7 +341,7 @@ mod tests {
             message: "kernel.panic is contested".into(),
             remedy: "stop one of the two".into(),
         };
-        let entries = [
+        vec![
             Entry::finding(&finding),
             Entry::finding(&contested),
             Entry::corrected(&correction),
@@ -350,8 +350,12 @@ mod tests {
             Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
             Entry::overriding(Priority::Error, "OVERRIDDEN by alice".into(), "alice", "a ticket"),
             Entry::override_withdrawn(Priority::Notice, "it was taken back".into()),
-        ];
-        let text: Vec<_> = entries
+        ]
+    }
+
+    #[test]
+    fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
+        let text: Vec<_> = entries()
             .iter()
             .map(|entry| String::from_utf8_lossy(&entry.native()).into_owned())
             .collect();
@@ -361,6 +365,7 @@ mod tests {
     #[test]
     fn a_huge_value_is_cut_at_a_character() {
         let entry = Entry::new(Priority::Info, "ä".repeat(MESSAGE_LIMIT));
+        assert!(cut(&entry.message).len() <= MESSAGE_LIMIT);
         let bytes = entry.native();
         assert!(bytes.len() < MESSAGE_LIMIT + 200);
         assert!(std::str::from_utf8(&bytes).is_ok());

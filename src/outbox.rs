@@ -26,8 +26,8 @@ pub trait Transport<T>: Send + 'static {
     fn say_lost(&mut self, count: u64) -> io::Result<()>;
 }
 
-/// A queue and the thread that sends what is in it. When it is dropped, it waits a moment for what
-/// has not been sent yet.
+/// A queue and the thread that sends what is in it. The thread ends when this is dropped, with what
+/// has not been sent by then; whoever wants it sent calls [`Outbox::flush`] before.
 #[derive(Debug)]
 pub struct Outbox<T>(Arc<Shared<T>>);
 
@@ -64,11 +64,7 @@ enum Task<T> {
 
 impl<T: Send + 'static> Outbox<T> {
     /// Starts the thread. `limit`: messages kept at most; of more, the oldest is lost and counted.
-    pub fn start(
-        thread: &str,
-        limit: usize,
-        mut transport: impl Transport<T>,
-    ) -> io::Result<Self> {
+    pub fn start(thread: &str, limit: usize, mut transport: impl Transport<T>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             limit,
             queue: Mutex::new(Queue {
@@ -180,5 +176,136 @@ impl<T> Shared<T> {
         queue.failures += u64::from(failed);
         drop(queue);
         self.progress.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::PathBuf;
+
+    impl<T> Outbox<T> {
+        /// Messages that were not sent yet, and how many were lost that nobody was told of.
+        pub fn kept(&self) -> (usize, u64) {
+            let queue = self.0.lock();
+            (queue.kept(), queue.lost)
+        }
+    }
+
+    /// Waits for whoever reads the socket.
+    struct Socket(PathBuf);
+
+    impl Transport<usize> for Socket {
+        fn send(&mut self, message: &usize) -> io::Result<()> {
+            let text = message.to_string();
+            UnixDatagram::unbound()?.send_to(text.as_bytes(), &self.0).map(drop)
+        }
+
+        fn say_lost(&mut self, count: u64) -> io::Result<()> {
+            let text = format!("{count} lost");
+            UnixDatagram::unbound()?.send_to(text.as_bytes(), &self.0).map(drop)
+        }
+    }
+
+    fn received(reader: &UnixDatagram) -> String {
+        let mut buffer = [0; 64];
+        reader.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let read = reader.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..read]).into_owned()
+    }
+
+    fn until(what: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !what() {
+            assert!(Instant::now() < end, "waited in vain");
+            std::thread::yield_now();
+        }
+    }
+
+    const LIMIT: usize = 256;
+
+    #[test]
+    fn while_nobody_is_there_to_read_messages_are_kept_to_a_limit_and_the_rest_is_counted_and_said()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let outbox = Outbox::start("test", LIMIT, Socket(path.clone())).unwrap();
+        outbox.put(0);
+        until(|| outbox.0.lock().retry.is_some());
+        for n in 1..LIMIT + 3 {
+            outbox.put(n);
+        }
+        assert_eq!(outbox.kept(), (LIMIT, 3));
+        // One attempt, and no wait for half a second after it failed.
+        let before = outbox.0.lock().failures;
+        outbox.flush();
+        assert_eq!(outbox.0.lock().failures, before + 1);
+        assert_eq!(outbox.kept(), (LIMIT, 3));
+
+        let reader = UnixDatagram::bind(&path).unwrap();
+        outbox.0.lock().retry = None;
+        outbox.put(LIMIT + 3);
+        assert_eq!(received(&reader), "4", "the oldest are the lost ones");
+        for n in 5..LIMIT + 4 {
+            assert_eq!(received(&reader), n.to_string());
+        }
+        assert_eq!(received(&reader), "4 lost");
+        until(|| outbox.kept() == (0, 0));
+        outbox.put(1);
+        assert_eq!(received(&reader), "1");
+    }
+
+    #[test]
+    fn a_reader_that_stalls_holds_up_neither_who_sends_nor_who_ends_nor_another_outbox() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stalled");
+        let stalled = UnixDatagram::bind(&path).unwrap();
+        let outbox = Outbox::start("test", LIMIT, Socket(path)).unwrap();
+        let begin = Instant::now();
+        for n in 0..100_000 {
+            outbox.put(n);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        let (kept, lost) = outbox.kept();
+        assert_eq!(kept, LIMIT, "the reader's queue is full");
+
+        let path = dir.path().join("other");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let other = Outbox::start("test", LIMIT, Socket(path)).unwrap();
+        other.put(1);
+        assert_eq!(received(&reader), "1");
+
+        let begin = Instant::now();
+        outbox.flush();
+        let waited = begin.elapsed();
+        assert!(waited >= FLUSH && waited < FLUSH * 10, "{waited:?}");
+        // All that are not lost arrive in the end, and how many are lost is said.
+        let mut sent = 0;
+        loop {
+            let text = received(&stalled);
+            if let Some(count) = text.strip_suffix(" lost") {
+                assert_eq!(count.parse::<u64>().unwrap(), lost);
+                break;
+            }
+            sent += 1;
+        }
+        assert_eq!(sent + lost as usize, 100_000);
+    }
+
+    #[test]
+    fn who_ends_waits_until_all_is_sent_and_the_thread_ends_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let outbox = Outbox::start("test", LIMIT, Socket(path)).unwrap();
+        let shared = Arc::downgrade(&outbox.0);
+        outbox.put(1);
+        outbox.put(2);
+        outbox.flush();
+        assert_eq!(outbox.kept(), (0, 0));
+        assert_eq!((received(&reader), received(&reader)), ("1".into(), "2".into()));
+        drop(outbox);
+        until(|| shared.strong_count() == 0);
     }
 }

@@ -143,3 +143,109 @@ impl Drop for Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::{Path, PathBuf};
+
+    /// A service manager at a place of its own: what sd-notify does, which takes the place from the
+    /// environment of the whole process. sd-notify itself has tests/daemon.
+    struct At(PathBuf);
+
+    impl Transport<Message> for At {
+        fn send(&mut self, message: &Message) -> io::Result<()> {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(&self.0)?;
+            socket.send(message.state().to_string().as_bytes()).map(drop)
+        }
+
+        fn say_lost(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn service(path: &Path) -> Service {
+        let outbox = Outbox::start("test", BACKLOG, At(path.to_path_buf())).unwrap();
+        Service::telling(Some(outbox), Some(Duration::from_secs(30)))
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_costs_no_time_and_hears_the_latest_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut service = service(&path);
+        for n in 0..1000 {
+            service.status(&format!("line {n}\nREADY=1"));
+        }
+        let kept = service.outbox.as_ref().unwrap().kept().0;
+        assert_eq!(kept, BACKLOG, "the manager's queue is full");
+        service.ready();
+        let mut last = String::new();
+        let mut buffer = [0; 256];
+        while last != "READY=1" {
+            let n = manager.recv(&mut buffer).unwrap();
+            last = String::from_utf8_lossy(&buffer[..n]).into_owned();
+        }
+        service.outbox.as_ref().unwrap().flush();
+        manager.set_nonblocking(true).unwrap();
+        assert!(manager.recv(&mut buffer).is_err(), "READY=1 was the last one");
+    }
+
+    #[test]
+    fn a_status_is_one_assignment_and_is_sent_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut service = service(&path);
+        let told = |service: &Service| {
+            service.outbox.as_ref().unwrap().flush();
+            let mut got = Vec::new();
+            let mut buffer = [0; 256];
+            while let Ok(n) = manager.recv(&mut buffer) {
+                got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+            }
+            got
+        };
+        service.status("fatal: one\nREADY=1");
+        service.status("fatal: one\nREADY=1");
+        service.turned();
+        service.turned();
+        assert_eq!(
+            told(&service),
+            ["STATUS=fatal: one READY=1", "WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"]
+        );
+        service.ready();
+        service.pinged = None;
+        service.turned();
+        assert_eq!(told(&service), ["READY=1", "WATCHDOG=1"], "it has started");
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_turns_at_a_quarter_of_its_time_and_of_nothing_without_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let mut service = service(&path);
+        service.ready();
+        service.turned();
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        service.pinged = ago(7);
+        service.turned();
+        service.pinged = ago(8);
+        service.turned();
+        service.turned();
+        service.outbox.as_ref().unwrap().flush();
+        manager.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut got = Vec::new();
+        let mut buffer = [0; 256];
+        while let Ok(n) = manager.recv(&mut buffer) {
+            got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+        }
+        assert_eq!(got, ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    }
+}

@@ -113,8 +113,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     // Threads, so not before the code is kept. The log first: the other one may have to tell of what it lost.
     let journal = Journal::open();
-    let service = Service::from_environment()
-        .map_err(set_up("the thread that tells the service manager"))?;
+    let service =
+        Service::from_environment().map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
         host: Ear::new(),

@@ -103,6 +103,16 @@ struct Sent {
     since: Instant,
 }
 
+impl Sent {
+    /// What it has besides its message when it is sent so long after it was logged.
+    fn fields_after(&self, waited: Duration) -> impl Iterator<Item = (&str, &str)> {
+        let stale = move |name: &str| name == OBJECT_PID && waited > FRESH;
+        let fields = self.fields.iter().filter(move |(name, _)| !stale(name));
+        let fields = fields.map(|(name, value)| (*name, value.as_str()));
+        fields.chain(self.pass.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
 /// Takes events, each with the span it is in, and hands them on.
 struct Log {
     to: Box<dyn Fn(Sent) + Send + Sync>,
@@ -188,14 +198,10 @@ impl Transport<Sent> for Journald {
     fn send(&mut self, sent: &Sent) -> io::Result<()> {
         // Asks journald: what it does not take now is kept.
         let journald = tracing_journald::Layer::new()?;
-        let waited = sent.since.elapsed() > FRESH;
-        let fields = sent.fields.iter().filter(|(name, _)| !(waited && **name == OBJECT_PID));
-        let fields = fields.map(|(name, value)| (*name, value.as_str()));
-        let pass = sent.pass.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let journald = journald
             .with_field_prefix(None)
             .with_syslog_identifier("nodeguard".into())
-            .with_custom_fields(fields.chain(pass));
+            .with_custom_fields(sent.fields_after(sent.since.elapsed()));
         let names = sent.metadata.fields();
         if let Some(field) = names.field("message") {
             let message: &dyn tracing::Value = &sent.message;
@@ -221,4 +227,117 @@ fn collected(work: impl FnOnce()) -> Vec<Sent> {
     let log = Log::to(move |sent| theirs.lock().unwrap_or_else(PoisonError::into_inner).push(sent));
     tracing::subscriber::with_default(Registry::default().with(log), work);
     std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::entries;
+    use super::super::{MESSAGE_LIMIT, PassSpan};
+    use super::*;
+    use crate::model::State;
+
+    #[test]
+    fn an_event_has_what_its_entry_has_and_nothing_else() {
+        for entry in entries() {
+            let sent = collected(|| entry.emit());
+            let [sent] = &sent[..] else { panic!("{sent:?}") };
+            assert_eq!(sent.message, entry.message);
+            let fields: BTreeMap<&str, String> = entry.fields.iter().cloned().collect();
+            assert_eq!(sent.fields, fields);
+            assert_eq!(fields.len(), entry.fields.len(), "each is there once");
+            assert_eq!(sent.pass, []);
+            let priority = match *sent.metadata.level() {
+                tracing::Level::ERROR => 3,
+                tracing::Level::WARN => 4,
+                tracing::Level::INFO => 5,
+                tracing::Level::DEBUG => 6,
+                tracing::Level::TRACE => 7,
+            };
+            assert_eq!(priority, entry.priority as u8, "as tracing-journald has them");
+        }
+    }
+
+    #[test]
+    fn every_field_that_the_source_names_is_a_field_of_the_event() {
+        let source = include_str!("../journal.rs");
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let names = code.split(".field(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let mut seen = 0;
+        for name in names {
+            let name: &'static str = name;
+            let sent = collected(|| Entry::new(Priority::Info, "x").field(name, "y").emit());
+            assert_eq!(sent[0].fields.get(name).map(String::as_str), Some("y"), "{name}");
+            seen += 1;
+        }
+        assert!(seen > 15, "{seen}");
+    }
+
+    #[test]
+    fn whoever_logs_has_its_control_characters_escaped_and_is_cut() {
+        let sent = collected(|| {
+            tracing::warn!("a\u{1b}b\nc");
+            tracing::warn!(NODEGUARD_ACTUAL = "a\u{1b}b", "{}", "ä".repeat(MESSAGE_LIMIT));
+        });
+        assert_eq!(sent[0].message, "a\\u{1b}b\nc");
+        assert_eq!(sent[1].fields["NODEGUARD_ACTUAL"], "a\u{1b}b", "fields have the data as it is");
+        assert!(sent[1].message.len() <= MESSAGE_LIMIT);
+    }
+
+    #[test]
+    fn an_entry_that_has_to_wait_makes_journald_look_at_no_process_that_may_be_another_by_then() {
+        let entry =
+            Entry::new(Priority::Info, "x").field(OBJECT_PID, "1").field("OBJECT_COMM", "y");
+        let sent = collected(|| entry.emit());
+        let after = |waited| sent[0].fields_after(waited).collect::<Vec<_>>();
+        assert_eq!(after(FRESH), [("OBJECT_COMM", "y"), (OBJECT_PID, "1")]);
+        assert_eq!(after(FRESH + Duration::from_millis(1)), [("OBJECT_COMM", "y")]);
+    }
+
+    #[test]
+    fn what_is_logged_during_a_pass_tells_which_and_its_end_tells_how_long_it_took() {
+        let sent = collected(|| {
+            let outer = PassSpan::begin("narrow", "event");
+            {
+                let inner = PassSpan::begin("apply", "paced");
+                Entry::new(Priority::Info, "within").emit();
+                inner.ended(State::Ready);
+            }
+            drop(outer);
+            Entry::new(Priority::Info, "after").emit();
+        });
+        let pass = |n: usize| {
+            let pass: Vec<_> = sent[n].pass.iter().map(|(n, v)| format!("{n}={v}")).collect();
+            pass.join(" ")
+        };
+        assert_eq!(sent[0].message, "within");
+        assert_eq!(pass(0), "NODEGUARD_PASS_MODE=apply NODEGUARD_PASS_WHY=paced");
+        assert!(sent[1].message.starts_with("a pass took "), "{:?}", sent[1]);
+        assert_eq!(
+            pass(1),
+            "NODEGUARD_PASS_MODE=apply NODEGUARD_PASS_STATE=ready NODEGUARD_PASS_WHY=paced"
+        );
+        assert_eq!(pass(2), "NODEGUARD_PASS_MODE=narrow NODEGUARD_PASS_WHY=event");
+        assert_eq!((sent[3].message.as_str(), pass(3)), ("after", String::new()));
+    }
+
+    #[test]
+    fn levels_have_the_names_that_journalctl_has() {
+        for (word, entries) in [("err", 1), ("warning", 2), ("notice", 3), ("info", 4)] {
+            let all = Arc::new(Mutex::new(0));
+            let theirs = all.clone();
+            let log = Log::to(move |_| *theirs.lock().unwrap() += 1);
+            let log = Registry::default().with(level(word).unwrap()).with(log);
+            tracing::subscriber::with_default(log, || {
+                for priority in
+                    [Priority::Error, Priority::Warning, Priority::Notice, Priority::Info]
+                {
+                    Entry::new(priority, "x").emit();
+                }
+                PassSpan::begin("apply", "paced").ended(State::Ready);
+            });
+            assert_eq!(*all.lock().unwrap(), entries, "{word}");
+        }
+        assert_eq!(level("debug"), Some(LevelFilter::TRACE));
+        assert_eq!(level("verbose"), None);
+    }
 }
