@@ -102,12 +102,16 @@ fn guards(host: &mut Host) {
     let etcd = host.etcd();
     host.chown(&db, (0, 0));
     host.until("db is etcd's again", |host| host.owner(&db) == etcd);
+    answers_a_gate(host);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+fn answers_a_gate(host: &Host) {
     let gate = host.run_in_a_unit(&["gate", "--role", "server"]);
     let words = String::from_utf8_lossy(&gate.stderr).into_owned();
     assert_eq!(gate.status.code(), Some(0), "{words}");
     assert!(!words.contains("by itself"), "the daemon answers: {words}");
-    let took = begin.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 fn stops_on_sigterm(host: &mut Host) {
@@ -129,7 +133,7 @@ fn guarded() -> (Host, Journald) {
 
 #[test]
 fn an_entry_has_the_golden_fields_and_those_of_the_library() {
-    let (mut host, mut journald) = guarded();
+    let (host, mut journald) = guarded();
     host.set_sysctl("kernel/panic", "0");
     let is_it = |message: &str| message == "kernel.panic corrected: 0 -> 10";
     journald.entries.clear();
@@ -218,11 +222,12 @@ fn a_service_manager_that_stalls_holds_up_nothing_and_hears_the_latest_later() {
     host.stalled = true;
     fill(&host, "run/notify");
     guards(&mut host);
-    // More than are kept.
-    for _ in 0..40 {
+    // More messages than are kept: each reload has two.
+    for _ in 0..20 {
         host.signal("HUP");
-        guards(&mut host);
+        answers_a_gate(&host);
     }
+    guards(&mut host);
     // A gate that tells the service manager why it is shut.
     host.write("/etc/rancher/rke2/config.yaml", "profile: wrong\n");
     let begin = Instant::now();
