@@ -76,10 +76,22 @@ impl Service {
     /// and its thread cannot be started.
     pub fn from_environment() -> io::Result<Self> {
         let outbox = match std::env::var_os("NOTIFY_SOCKET") {
-            Some(_) => Some(Outbox::start("nodeguard-notify", BACKLOG, Manager)?),
+            Some(path) if path.as_encoded_bytes().starts_with(b"/") => {
+                Some(Outbox::start("nodeguard-notify", BACKLOG, Manager)?)
+            }
+            Some(other) => {
+                // An abstract name, say.
+                tracing::warn!(
+                    "NOTIFY_SOCKET is {other:?}: the service manager is told nothing; expected is \
+                     an absolute path, as systemd has it"
+                );
+                None
+            }
             None => None,
         };
-        Ok(Self::telling(outbox, sd_notify::watchdog_enabled()))
+        // None is what systemd itself makes of zero.
+        let watchdog = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+        Ok(Self::telling(outbox, watchdog))
     }
 
     fn telling(outbox: Option<Outbox<Message>>, watchdog: Option<Duration>) -> Self {

@@ -291,9 +291,13 @@ impl Host {
 
     /// The same as a unit's process, with a service manager to be told.
     pub fn run_in_a_unit(&self, arguments: &[&str]) -> Output {
+        self.spawn_in_a_unit(arguments).wait_with_output().unwrap()
+    }
+
+    pub fn spawn_in_a_unit(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap().wait_with_output().unwrap()
+        command.spawn().unwrap()
     }
 
     /// Without waiting for its end; the process id is the program's.

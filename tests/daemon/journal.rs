@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::host::{ETCD, Host, PATIENCE, proc_file};
@@ -139,7 +140,7 @@ fn an_entry_has_the_golden_fields_and_those_of_the_library() {
     journald.entries.clear();
     // The first pass corrected it too.
     let mut entry = journald.until("of the correction", is_it);
-    if entry.get("OLDVALUE").is_none() {
+    if !entry.contains_key("OLDVALUE") {
         journald.entries.clear();
         entry = journald.until("of the second correction", is_it);
     }
@@ -286,6 +287,21 @@ fn the_level_of_the_log_is_the_operators_and_a_wrong_word_is_said() {
     );
     assert!(wrong.contains("kernel.panic corrected: 0 -> 10\n"), "{wrong}");
     assert!(!wrong.contains("a pass took"), "{wrong}");
+}
+
+#[test]
+fn a_service_manager_with_an_abstract_name_is_told_nothing_and_that_is_said() {
+    let mut host = Host::server();
+    host.environment.push(("NOTIFY_SOCKET", "@nodeguard-test"));
+    let daemon = host.spawn_in_a_unit(&["run"]);
+    host.until("kernel.panic is 10", |host| host.sysctl("kernel/panic") == "10");
+    host.until("it has a report", |host| host.read("run/nodeguard/report.json").contains("ready"));
+    let pid = daemon.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    let ended = daemon.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(0), "{words}");
+    assert!(words.contains("NOTIFY_SOCKET is \"@nodeguard-test\": the service manager"), "{words}");
 }
 
 /// The names of a process's threads as the kernel has them: it keeps fifteen characters.
