@@ -17,6 +17,10 @@ const BACKLOG: usize = 16;
 /// Pings in the watchdog's time. A loop that turns more seldom pings whenever it turns.
 const PINGS: u32 = 4;
 
+/// A whole pass begins with a ping that is no older: what a pass may wait for takes most of the
+/// watchdog's time.
+const PING_BEFORE_A_PASS: Duration = Duration::from_secs(1);
+
 /// The service manager, if there is one.
 #[derive(Debug)]
 pub struct Service {
@@ -124,8 +128,20 @@ impl Service {
     /// Called on every turn of the main loop, and between the steps of a pass: only a loop that
     /// turns feeds the watchdog. The thread that sends never does so by itself.
     pub fn turned(&mut self) {
-        let Some(limit) = self.watchdog else { return };
-        if self.pinged.is_none_or(|at| at.elapsed() >= limit / PINGS) {
+        if let Some(limit) = self.watchdog {
+            self.ping(limit, limit / PINGS);
+        }
+    }
+
+    /// Called where the loop begins a whole pass.
+    pub fn pass_begins(&mut self) {
+        if let Some(limit) = self.watchdog {
+            self.ping(limit, PING_BEFORE_A_PASS.min(limit / PINGS));
+        }
+    }
+
+    fn ping(&mut self, limit: Duration, every: Duration) {
+        if self.pinged.is_none_or(|at| at.elapsed() >= every) {
             self.pinged = Some(Instant::now());
             self.send(Message::Watchdog);
             if !self.started {
@@ -251,6 +267,9 @@ mod tests {
         service.pinged = ago(8);
         service.turned();
         service.turned();
+        service.pass_begins();
+        service.pinged = ago(2);
+        service.pass_begins();
         service.outbox.as_ref().unwrap().flush();
         manager.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut got = Vec::new();
@@ -258,6 +277,6 @@ mod tests {
         while let Ok(n) = manager.recv(&mut buffer) {
             got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
         }
-        assert_eq!(got, ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+        assert_eq!(got, ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]);
     }
 }

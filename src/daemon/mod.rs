@@ -321,6 +321,7 @@ impl Daemon {
         if !checks.is_empty() {
             self.engine.hold(BTreeSet::new());
             let service = &mut self.service;
+            service.pass_begins();
             let span = PassSpan::begin("check", "asked");
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
             span.ended(pass.report.state);
@@ -378,7 +379,7 @@ impl Daemon {
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
         for _ in 0..3 {
-            self.service.turned();
+            self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
             self.way = self.way();
             let pass = self.watched_pass();
