@@ -23,7 +23,8 @@ pub mod controls;
 pub mod rke2;
 pub mod sysctl_d;
 
-pub mod host;
+pub mod system;
+pub mod systemd;
 
 pub mod engine;
 

@@ -4,8 +4,9 @@
 
 mod rke2;
 
-use nodeguard::controls::rke2_config::{Facts, UnitFacts, Units, judge};
+use nodeguard::controls::rke2_config::{Facts, Units, judge};
 use nodeguard::model::{ControlId, Finding, Role, Severity};
+use nodeguard::rke2::unit::UnitFacts;
 use nodeguard::rke2::{FileContent, parse_version, resolve};
 use rke2::Node;
 

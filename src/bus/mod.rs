@@ -31,6 +31,9 @@ use crate::model::{ControlId, Correction, Finding, Report, Writer};
 pub use aside::serve_aside;
 pub use serve::serve;
 
+/// The name of the bus itself.
+const BUS: &str = "org.freedesktop.DBus";
+
 /// The well-known name, and the name of the interface of the node's object.
 pub const NAME: &str = "org.nodeguard.NodeGuard1";
 /// The interface of one control's object.

@@ -3,7 +3,6 @@
 
 use super::{CliError, Exit, ExplainArgs, engine, explain_rke2, need_root, out};
 use crate::controls::sysctl;
-use crate::host;
 use crate::render::explain::{self, Answer, KeyAnswer, Live, Unread, Wanted};
 use crate::sysctl_d::{Explainer, Key};
 
@@ -24,7 +23,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
     } else {
         asked
     };
-    let sources = host::sysctl_d::observe(engine.root());
+    let sources = sysctl::sources::observe(engine.root());
     let explainer = Explainer::new(&sources);
     let answers = keys
         .iter()

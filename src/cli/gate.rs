@@ -11,18 +11,18 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
-use crate::controls::overrides::{CODES, Used, Word};
-use crate::gate;
-use crate::host::command::CommandError;
-use crate::host::gate_socket::SOCKET;
-use crate::host::observed::{Difference, Observed};
-use crate::host::root::Root;
-use crate::host::runtime::{gate_role, write_gate_role, write_hidden};
-use crate::host::{gate_look, overrides};
+use crate::controls::rke2_config::judge::overrides::{CODES, Used, Word};
+use crate::controls::rke2_config::overrides;
+use crate::gate::socket::SOCKET;
+use crate::gate::{self, look};
 use crate::journal::{Entry, Priority, Record};
 use crate::model::{Role, State, shown};
 use crate::render::{self, View};
 use crate::service::Service;
+use crate::system::command::CommandError;
+use crate::system::root::Root;
+use crate::system::root::observed::{Difference, Observed};
+use crate::system::runtime::{gate_role, write_gate_role, write_hidden};
 
 /// The daemon's pass may have to make an account first; what takes longer hangs. Less where the
 /// whole gate has less: the look by itself needs its share.
@@ -170,7 +170,7 @@ enum LookError {
     #[error(
         "another gate's look at this node has not ended for {0} s (fuser -v {lock} tells whose); \
          RKE2 is not started now, systemd tries again by itself",
-        lock = gate_look::LOCK
+        lock = look::LOCK
     )]
     Busy(u64),
     #[error("{0}; RKE2 is not started now, systemd tries again by itself")]
@@ -182,9 +182,9 @@ enum LookError {
 /// A pass of our own, in another process: what hangs in the kernel cannot be ended, only left.
 fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
     let left = end.saturating_duration_since(Instant::now());
-    let ended = gate_look::run(root, role, left).map_err(|e| match e {
-        gate_look::LookError::Busy => LookError::Busy(left.as_secs()),
-        gate_look::LookError::Command(CommandError::Deadline { errors, .. }) => {
+    let ended = look::run(root, role, left).map_err(|e| match e {
+        look::LookError::Busy => LookError::Busy(left.as_secs()),
+        look::LookError::Command(CommandError::Deadline { errors, .. }) => {
             eprint!("{errors}");
             LookError::Hangs(left.as_secs())
         }

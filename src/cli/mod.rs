@@ -17,12 +17,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::controls::overrides::REASON_LIMIT;
+use crate::controls::rke2_config::judge::overrides::REASON_LIMIT;
 use crate::engine::Engine;
-use crate::host::HostError;
-use crate::host::root::Root;
 use crate::model::{Role, State};
 use crate::render::View;
+use crate::system::HostError;
+use crate::system::root::Root;
 
 /// Makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
 #[derive(Debug, Parser)]

@@ -8,10 +8,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Daemon, LOOK_EVERY};
 use crate::config;
+use crate::controls::rke2_config::overrides;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
-use crate::host::{overrides, runtime};
 use crate::model::{ControlId, Finding, Object, Role, Severity};
 use crate::sysctl_d::{self, Place};
+use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
 
 /// The subject of the finding that events may be missed.

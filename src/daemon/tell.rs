@@ -8,10 +8,10 @@ use super::Daemon;
 use super::listen::{Source, source_of};
 use crate::bus::{self, BusStatus, Notice};
 use crate::engine::{bounds, now};
-use crate::host::runtime;
 use crate::journal::{Entry, Priority};
 use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::render;
+use crate::system::runtime;
 
 /// Corrections of one turn that are logged one by one; the rest is one line.
 const LOGGED_ONE_BY_ONE: usize = 8;

@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_field_that_the_source_names_is_a_field_of_the_event() {
-        let source = include_str!("../journal.rs");
+        let source = include_str!("mod.rs");
         let code = source.split("#[cfg(test)]").next().unwrap();
         let names = code.split(".field(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
         let mut seen = 0;

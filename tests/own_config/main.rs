@@ -265,8 +265,12 @@ fn a_broken_configuration_is_a_warning_for_each_error_that_says_which_one_stays(
     let problems = resolve(&[file("f", "a = 1\nb = 2\n")]).unwrap_err();
     for (kept, stays) in [(true, "the last whole"), (false, "the built-in")] {
         let settings = Settings::default();
-        let facts =
-            own_config::Facts { problems: &problems, kept, settings: &settings, wanted: &[] };
+        let facts = own_config::Facts {
+            problems: &problems,
+            kept,
+            settings: &settings,
+            wanted: Vec::new(),
+        };
         let planned = own_config::judge(&facts);
         let lines: Vec<_> = planned.iter().map(|p| p.finding.origin.clone()).collect();
         assert_eq!(lines, [Some(Origin::at("f", 1)), Some(Origin::at("f", 2))]);
@@ -284,7 +288,8 @@ fn a_policy_for_a_parameter_that_is_not_held_is_a_warning_with_the_one_that_was_
     let settings =
         one("[sysctl.policy]\nkernel.panik = 'warn'\nvm.other = 'warn'\nkernel.panic = 'warn'\n\
          kernel.keys.root_maxkeys = 'ignore'\n");
-    let facts = own_config::Facts { problems: &[], kept: true, settings: &settings, wanted: &[] };
+    let facts =
+        own_config::Facts { problems: &[], kept: true, settings: &settings, wanted: Vec::new() };
     let planned = own_config::judge(&facts);
     let got: Vec<_> = planned
         .iter()

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control `sysctl`: the kernel parameters that RKE2 and its kubelet insist on.
+
+pub mod facts;
+pub mod judge;
+pub mod mend;
+pub mod observe;
+pub mod proc_sys;
+pub mod sources;
+
+pub use facts::*;
+pub use judge::*;
+
+use crate::controls::{Control, Host, NodeContext, Observation};
+use crate::model::{ControlId, Planned};
+use crate::sysctl_d::Sources;
+
+/// The control.
+#[derive(Debug)]
+pub struct Sysctl;
+
+/// What it observes.
+#[derive(Debug)]
+pub struct Observed {
+    facts: Facts,
+    sources: Sources,
+    /// The kernel parameters that are written.
+    held: Vec<Wanted>,
+}
+
+impl Control for Sysctl {
+    type Facts<'n> = Observed;
+
+    const ID: ControlId = ControlId::Sysctl;
+
+    fn observe(
+        &mut self,
+        host: &mut Host<'_>,
+        node: &NodeContext,
+        _observation: Observation,
+    ) -> Observed {
+        let own = &node.settings.sysctl;
+        let facts = observe::observe(host.root, host.proc_sys, node.scope, own);
+        host.watch.sysctls = wanted(facts.source.as_ref(), node.scope, own);
+        // What is left alone at runtime may be set by whoever wants to at boot.
+        let held = host.watch.sysctls.iter().filter(|w| w.is_held()).cloned().collect();
+        Observed { facts, sources: sources::observe(host.root), held }
+    }
+
+    fn judge(observed: &Observed) -> Vec<Planned> {
+        let mut planned = judge::judge(&observed.facts);
+        planned.extend(overridden::judge(&observed.sources, &observed.held));
+        planned
+    }
+}
