@@ -247,14 +247,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::State;
+    use crate::model::{Code, State};
 
     fn report(state: State, corrected: &[ControlId]) -> Arc<Report> {
         let corrections = corrected
             .iter()
             .map(|control| Correction {
-                control: *control,
-                code: "sysctl-value",
+                control: (*control).into(),
+                code: Code::SysctlLive.into(),
                 subject: "vm.panic_on_oom".into(),
                 from: "1".into(),
                 to: "0".into(),

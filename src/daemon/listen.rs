@@ -10,7 +10,7 @@ use super::{Daemon, LOOK_EVERY};
 use crate::config;
 use crate::controls::rke2_config::overrides;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
-use crate::model::{ControlId, Finding, Object, Role, Severity};
+use crate::model::{Code, Finding, Object, Role};
 use crate::sysctl_d::{self, Place};
 use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
@@ -107,20 +107,16 @@ impl Daemon {
             return;
         }
         match &blind {
-            Some(reason) => self.engine.raise(Finding {
-                control: ControlId::Sysctl,
-                code: "events-missed",
-                severity: Severity::Warning,
-                subject: BLIND.into(),
-                expected: "every change is seen at once".into(),
-                actual: reason.clone(),
-                origin: None,
-                message: format!(
-                    "{reason}: drift is looked for every {} s instead",
-                    LOOK_EVERY.as_secs() / 10
-                ),
-                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
-            }),
+            Some(reason) => self.engine.raise(
+                Finding::new(Code::EventsMissed, BLIND)
+                    .expected("every change is seen at once")
+                    .actual(reason.clone())
+                    .message(format!(
+                        "{reason}: drift is looked for every {} s instead",
+                        LOOK_EVERY.as_secs() / 10
+                    ))
+                    .remedy("see the limits in /proc/sys/fs/inotify, and who uses them up"),
+            ),
             None => self.engine.withdraw(BLIND),
         }
         self.blind = blind;

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time;
 
-use super::contest::CONTESTED;
 use super::listen::Source;
 use super::{Daemon, LOOK_EVERY, Why, clock};
-use crate::controls::sysctl::{self, Wanted};
+use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
 use crate::journal::PassSpan;
-use crate::model::{Correction, Finding, Object, Severity, State, join};
+use crate::model::{Code, Correction, Finding, Object, Severity, State, join};
 use crate::pacing::{Change, Cost, Verdict};
 use crate::watch::Hints;
 
@@ -107,7 +106,7 @@ impl Daemon {
 
     /// Whether something is wrong that the tree's owner or an operator may be about to mend.
     fn hopes_for_a_mend(&self) -> bool {
-        self.report().findings().any(|f| f.severity > Severity::Note && f.code != CONTESTED)
+        self.report().findings().any(|f| f.severity > Severity::Note && f.code != Code::Contested)
     }
 
     /// Whether all is well now, as far as one kernel parameter goes.
@@ -141,7 +140,7 @@ impl Daemon {
         // Before a pass sees it as well.
         let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
-        let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
+        let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
             self.look_soon(Source::Host, STANDING_PAUSE);
         }

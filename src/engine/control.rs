@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::executor::{self, Executor};
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
-    Outcome, Planned, State,
+    Outcome, Planned,
 };
 use crate::system::walk::OnDirectory;
 
@@ -118,13 +118,8 @@ impl Engine {
         let standing = self.standing.iter().chain(self.contests.values());
         findings.extend(standing.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
-        ControlReport {
-            id,
-            title: id.title(),
-            cis_ids: id.cis_ids(),
-            state: State::of(&findings),
-            findings,
-        }
+        debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
+        ControlReport::new(id, findings)
     }
 
     /// What is still wrong after everything was tried. Its remedy comes from what failed and not
@@ -227,8 +222,8 @@ pub(super) fn corrected(
         .iter()
         .filter(|p| p.actions.iter().any(applied) && !still(p))
         .map(|p| Correction {
-            control: p.finding.control,
-            code: p.finding.code,
+            control: p.finding.control.clone(),
+            code: p.finding.code.clone(),
             subject: p.finding.subject.clone(),
             from: p.finding.actual.clone(),
             to: p.finding.expected.clone(),

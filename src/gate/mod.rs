@@ -14,7 +14,6 @@ pub mod socket;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Report;
-use crate::render::View;
 use crate::system::root::observed::Observed;
 use crate::system::runtime;
 
@@ -59,7 +58,7 @@ impl Program {
 /// What the daemon answers, behind who it is.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
-    pub report: View,
+    pub report: Report,
     /// What the report goes by.
     pub observed: Observed,
 }

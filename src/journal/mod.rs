@@ -9,7 +9,9 @@ mod log;
 mod pass;
 mod record;
 
-use crate::model::{ControlId, Correction, Finding, Severity, State, Writer, escaped, sysctl_path};
+use crate::model::{
+    Code, ControlId, Correction, Finding, Named, Severity, State, Writer, escaped, sysctl_path,
+};
 
 pub use log::Journal;
 pub use pass::PassSpan;
@@ -72,23 +74,20 @@ impl Entry {
 
     /// A change that was made.
     pub fn corrected(correction: &Correction) -> Self {
-        let word = match correction.code {
-            "etcd-owner" | "etcd-tls-owner" => " owner",
-            "etcd-mode" | "etcd-tls-mode" => " mode",
-            _ => "",
-        };
+        let aspect = correction.code.known().map_or("", Code::aspect);
+        let space = if aspect.is_empty() { "" } else { " " };
         let Correction { control, code, subject, from, to, object: _, before, writer } = correction;
-        let mut text = format!("{subject}{word} corrected: {from} -> {to}");
+        let mut text = format!("{subject}{space}{aspect} corrected: {from} -> {to}");
         if let Some(writer) = writer {
             text += &format!("; {writer}");
         }
         // One line, whatever lines the value has.
         let mut entry = Self::new(Priority::Notice, escaped(&text))
             .field("MESSAGE_ID", message_id::CORRECTED)
-            .about(*control, code, subject)
+            .about(control, code, subject)
             .field("NODEGUARD_ACTUAL", from)
             .field("NODEGUARD_EXPECTED", to);
-        if *code == "sysctl-live" {
+        if *code == Code::SysctlLive {
             entry = entry.values(subject, before.as_deref(), from, to);
         }
         match writer {
@@ -132,11 +131,11 @@ impl Entry {
         };
         let origin = finding.origin.as_ref().map(|o| format!(" [{o}]")).unwrap_or_default();
         let text = format!("{}: {}{origin}; {}", finding.severity, finding.message, finding.remedy);
-        let contested = finding.code == "contested";
+        let contested = finding.code == Code::Contested;
         let kind = if contested { message_id::CONTESTED } else { message_id::FINDING };
         let mut entry = Self::new(priority, text)
             .field("MESSAGE_ID", kind)
-            .about(finding.control, finding.code, &finding.subject)
+            .about(&finding.control, &finding.code, &finding.subject)
             .field("NODEGUARD_SEVERITY", finding.severity.as_str())
             .field("NODEGUARD_ACTUAL", &finding.actual)
             .field("NODEGUARD_EXPECTED", &finding.expected)
@@ -179,9 +178,9 @@ impl Entry {
             .field("NODEGUARD_STATE_BEFORE", from.as_str())
     }
 
-    fn about(self, control: ControlId, code: &str, subject: &str) -> Self {
+    fn about(self, control: &Named<ControlId>, code: &Named<Code>, subject: &str) -> Self {
         self.field("NODEGUARD_CONTROL", control.as_str())
-            .field("NODEGUARD_CODE", code)
+            .field("NODEGUARD_CODE", code.as_str())
             .field("NODEGUARD_SUBJECT", subject)
     }
 
@@ -288,20 +287,15 @@ mod tests {
 
     /// An entry of each kind.
     pub(super) fn entries() -> Vec<Entry> {
-        let finding = Finding {
-            control: ControlId::Rke2Config,
-            code: "profile-invalid",
-            severity: Severity::Fatal,
-            subject: "profile".into(),
-            expected: "cis".into(),
-            actual: "cis-1.6".into(),
-            origin: Some(crate::model::Origin::at("/etc/rancher/rke2/config.yaml", 1)),
-            message: "invalid value provided for --profile flag".into(),
-            remedy: "set profile: cis".into(),
-        };
+        let finding = Finding::new(Code::ProfileInvalid, "profile")
+            .expected("cis")
+            .actual("cis-1.6")
+            .origin(crate::model::Origin::at("/etc/rancher/rke2/config.yaml", 1))
+            .message("invalid value provided for --profile flag")
+            .remedy("set profile: cis");
         let correction = Correction {
-            control: ControlId::EtcdDataDir,
-            code: "etcd-owner",
+            control: ControlId::EtcdDataDir.into(),
+            code: Code::EtcdOwner.into(),
             subject: "/d/member/snap/db".into(),
             from: "0:0".into(),
             to: "997:997".into(),
@@ -316,8 +310,8 @@ mod tests {
             unit: Some("rogue.service".into()),
         };
         let written = Correction {
-            control: ControlId::Sysctl,
-            code: "sysctl-live",
+            control: ControlId::Sysctl.into(),
+            code: Code::SysctlLive.into(),
             subject: "kernel.panic".into(),
             from: "0".into(),
             to: "10".into(),
@@ -330,17 +324,11 @@ mod tests {
             writer: Some(Writer::unknown("it ended before it could be looked at (pid 812)")),
             ..written.clone()
         };
-        let contested = Finding {
-            control: ControlId::Sysctl,
-            code: "contested",
-            severity: Severity::Warning,
-            subject: "kernel.panic".into(),
-            expected: "10".into(),
-            actual: "0".into(),
-            origin: None,
-            message: "kernel.panic is contested".into(),
-            remedy: "stop one of the two".into(),
-        };
+        let contested = Finding::new(Code::Contested, "kernel.panic")
+            .expected("10")
+            .actual("0")
+            .message("kernel.panic is contested")
+            .remedy("stop one of the two");
         vec![
             Entry::finding(&finding),
             Entry::finding(&contested),

@@ -3,17 +3,25 @@
 //! node's state. No IO, and no import of any other module of ours.
 
 mod action;
+mod code;
+mod finding;
 pub mod limits;
+mod name;
 mod obstacle;
+mod report;
 mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Depth, ModeRule, Object, Outcome, Owner, join};
+pub use code::{Code, Contest};
+pub use finding::Finding;
+pub use name::{Name, Named};
 pub use obstacle::{LockState, NumberRange, Obstacle, ParameterObstacle, ReadOnly};
+pub use report::{ControlReport, Recent, Report};
 pub use writer::{Process, Writer};
 
 /// One requirement on the host, as CIS uses the word.
@@ -139,8 +147,9 @@ pub fn sysctl_path(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key.chars().map(swapped).collect::<String>())
 }
 
-/// How much a finding weighs. The order is meant: a later variant weighs more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// How much a finding weighs. The order is meant: a later variant weighs more. One that another
+/// version wrote and this one does not know is read as fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; the node is as it should be.
@@ -150,6 +159,7 @@ pub enum Severity {
     /// Wrong, and we can mend it.
     Drift,
     /// RKE2 would refuse to start, or would start unhardened, and we cannot mend it.
+    #[serde(other)]
     Fatal,
 }
 
@@ -171,7 +181,7 @@ impl fmt::Display for Severity {
 }
 
 /// Where a value was set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
     /// A file's path, or what else set the value (`environment RKE2_CIS_PROFILE`).
     pub file: String,
@@ -199,25 +209,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing wrong, or worth knowing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub control: ControlId,
-    /// Stable, kebab-case; what scripts match on.
-    pub code: &'static str,
-    pub severity: Severity,
-    /// The object: a sysctl key, a path, a configuration key.
-    pub subject: String,
-    pub expected: String,
-    pub actual: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-    /// One line for a person; where RKE2 would refuse to start it begins with RKE2's own words.
-    pub message: String,
-    /// What an operator can do; one command or edit a line.
-    pub remedy: String,
-}
-
 /// What a judgement asks for: a finding, and the actions that would mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -237,10 +228,11 @@ impl Planned {
 }
 
 /// A change that was made, as it is reported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Correction {
-    pub control: ControlId,
-    pub code: &'static str,
+    #[serde(default)]
+    pub control: Named<ControlId>,
+    pub code: Named<Code>,
     pub subject: String,
     /// What was found.
     pub from: String,
@@ -257,8 +249,9 @@ pub struct Correction {
     pub writer: Option<Writer>,
 }
 
-/// Of the node, or of one control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// Of the node, or of one control. What we do not know must not open a gate: one that another version
+/// wrote and this one does not know is read as fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// No pass has ended yet.
@@ -267,6 +260,7 @@ pub enum State {
     /// RKE2 may run, something wants attention.
     Degraded,
     /// RKE2 would refuse to start, or would start unhardened.
+    #[serde(other)]
     Fatal,
 }
 
@@ -297,12 +291,13 @@ impl fmt::Display for State {
 }
 
 /// What RKE2 runs as on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Server,
     Agent,
     /// No unit is enabled and no gate has asked yet.
+    #[serde(other)]
     Unknown,
 }
 
@@ -319,87 +314,6 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// One control's part of a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ControlReport {
-    pub id: ControlId,
-    pub title: &'static str,
-    pub cis_ids: &'static [&'static str],
-    pub state: State,
-    pub findings: Vec<Finding>,
-}
-
-/// The result of one pass over the controls; immutable. Every surface prints this and nothing of
-/// its own making.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Of this format; raised when a field changes its meaning or goes.
-    pub schema: u32,
-    /// nodeguard's own.
-    pub version: &'static str,
-    /// Seconds since the epoch, when the pass ended.
-    pub time: u64,
-    /// The directory the pass worked on; `/` for the running host.
-    pub root: String,
-    pub state: State,
-    pub role: Role,
-    /// RKE2's `profile`; empty where none is set.
-    pub profile: String,
-    /// Without the leading `v`; empty where no RKE2 was found.
-    pub rke2_version: String,
-    /// In the order of [`ControlId::ALL`].
-    pub controls: Vec<ControlReport>,
-    /// What this pass changed.
-    pub corrections: Vec<Correction>,
-    /// How many more it changed, which would make the report too long.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub corrections_left_out: usize,
-    /// What the daemon changed lately, this pass's changes among it, the latest last; a few.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recent: Vec<Recent>,
-}
-
-// By reference, since serde asks like this.
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
-/// A correction and when it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Recent {
-    /// Seconds since the epoch.
-    pub time: u64,
-    #[serde(flatten)]
-    pub correction: Correction,
-}
-
-impl Report {
-    pub const SCHEMA: u32 = 1;
-
-    /// The report of a daemon that has not ended a pass.
-    pub fn starting() -> Self {
-        Self {
-            schema: Self::SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
-            time: 0,
-            root: "/".into(),
-            state: State::Starting,
-            role: Role::Unknown,
-            profile: String::new(),
-            rke2_version: String::new(),
-            controls: Vec::new(),
-            corrections: Vec::new(),
-            corrections_left_out: 0,
-            recent: Vec::new(),
-        }
-    }
-
-    /// All findings, in the order of the controls.
-    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.controls.iter().flat_map(|c| &c.findings)
     }
 }
 

@@ -247,7 +247,7 @@ fn rke2_config(input: &[u8]) -> u64 {
         for planned in judge(&facts) {
             let finding = planned.finding;
             assert!(!finding.message.is_empty() && !finding.remedy.is_empty(), "{finding:?}");
-            kinds.push(shape((finding.code, finding.severity.as_str())));
+            kinds.push(shape((finding.code.as_str(), finding.severity.as_str())));
         }
         // Whatever comes before it, the last drop-in that can be read wins.
         inputs.drop_ins.push(file(&format!("{DEFAULT_CONFIG}.d/z.yaml"), b"profile: won\n"));

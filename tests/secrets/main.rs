@@ -197,7 +197,7 @@ impl Image {
 fn told(json: &[u8]) -> Vec<(String, String)> {
     let view = render::parse(std::str::from_utf8(json).unwrap()).unwrap();
     let mut said = vec![("check".into(), render::text(&view))];
-    for (_, finding) in view.findings() {
+    for finding in view.findings() {
         said.push(("gate".into(), render::finding_text(finding, "nodeguard: ")));
         said.push(("status".into(), render::finding_line(finding)));
     }

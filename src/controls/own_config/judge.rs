@@ -5,7 +5,7 @@
 use super::facts::Facts;
 use crate::config::{Problem, nearest};
 use crate::controls::sysctl::judge::wanted::FIXED;
-use crate::model::{ControlId, Finding, Planned, Severity};
+use crate::model::{Code, Finding, Planned};
 
 /// Facts → findings.
 pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
@@ -18,17 +18,14 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
 fn broken(problem: &Problem, kept: bool) -> Planned {
     let stays = if kept { "the last whole" } else { "the built-in" };
     let Problem { origin, subject, expected, actual, message, remedy } = problem.clone();
-    Planned::only(Finding {
-        control: ControlId::NodeguardConfig,
-        code: "own-config",
-        severity: Severity::Warning,
-        subject,
-        expected,
-        actual,
-        origin: Some(origin),
-        message: format!("{message}; {stays} configuration stays in force"),
-        remedy,
-    })
+    Planned::only(
+        Finding::new(Code::OwnConfig, subject)
+            .expected(expected)
+            .actual(actual)
+            .origin(origin)
+            .message(format!("{message}; {stays} configuration stays in force"))
+            .remedy(remedy),
+    )
 }
 
 /// A policy for a parameter that is not held does nothing, which its author may not know. No
@@ -42,19 +39,16 @@ fn unused_policies<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = Planned> + 
         let keys = facts.wanted.iter().map(|w| w.key.as_str());
         let meant = nearest(key, FIXED.iter().map(|(fixed, _)| *fixed).chain(keys));
         let hint = meant.map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
-        Planned::only(Finding {
-            control: ControlId::NodeguardConfig,
-            code: "own-config-unused",
-            severity: Severity::Warning,
-            subject: key.clone(),
-            expected: meant.unwrap_or("a kernel parameter that is held").into(),
-            actual: key.clone(),
-            origin: Some(policy.origin.clone()),
-            message: format!(
-                "the policy \"{}\" for {key} has no effect: nodeguard does not hold it{hint}",
-                policy.value.as_str()
-            ),
-            remedy: format!("correct {}, or declare {key} in [sysctl.extra]", policy.origin),
-        })
+        Planned::only(
+            Finding::new(Code::OwnConfigUnused, key.clone())
+                .expected(meant.unwrap_or("a kernel parameter that is held"))
+                .actual(key.clone())
+                .origin(policy.origin.clone())
+                .message(format!(
+                    "the policy \"{}\" for {key} has no effect: nodeguard does not hold it{hint}",
+                    policy.value.as_str()
+                ))
+                .remedy(format!("correct {}, or declare {key} in [sysctl.extra]", policy.origin)),
+        )
     })
 }

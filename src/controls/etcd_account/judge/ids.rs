@@ -5,14 +5,14 @@
 //! before, else whatever the tools choose. A number that somebody else has is never given, and no
 //! other one in its place; an account that exists is never renumbered.
 
-use super::{Facts, GroupFacts, Holder, Kind, finding};
+use super::{Facts, GroupFacts, Holder, Kind};
 use crate::config::Setting;
-use crate::model::{Finding, Origin, Planned, Severity};
+use crate::model::{Code, Finding, Origin, Planned};
 
 /// Why the user or the group is not made.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub code: &'static str,
+    pub code: Code,
     pub expected: String,
     pub actual: String,
     pub origin: Option<Origin>,
@@ -48,7 +48,7 @@ pub(crate) fn fit_for_a_primary_group(group: &GroupFacts) -> Result<(), Box<Refu
         return Ok(());
     }
     Err(Box::new(Refusal {
-        code: "etcd-user-missing",
+        code: Code::EtcdUserMissing,
         expected: "a group etcd with an unprivileged gid".into(),
         actual: "gid 0".into(),
         origin: Some(Origin::at("/etc/group", group.line)),
@@ -68,7 +68,7 @@ fn wanted(
     let word = word(kind);
     match (pinned, known) {
         (Some(pin), Some((id, source))) if pin.value != id => Err(Box::new(Refusal {
-            code: "etcd-elsewhere",
+            code: Code::EtcdElsewhere,
             expected: pin.value.to_string(),
             actual: id.to_string(),
             origin: Some(pin.origin.clone()),
@@ -83,7 +83,7 @@ fn wanted(
         (Some(pin), _) => match holder(facts, kind, pin.value) {
             None => Ok(Some(pin.value)),
             Some(holder) => Err(Box::new(Refusal {
-                code: "etcd-pinned-id-taken",
+                code: Code::EtcdPinnedIdTaken,
                 expected: format!("{word} {} free", pin.value),
                 actual: format!("{word} {} of {}", pin.value, holder.name),
                 origin: Some(pin.origin.clone()),
@@ -95,7 +95,7 @@ fn wanted(
             })),
         },
         (None, Some((0, source))) => Err(Box::new(Refusal {
-            code: "etcd-elsewhere",
+            code: Code::EtcdElsewhere,
             expected: format!("an unprivileged {word}"),
             actual: "0".into(),
             origin: file(source),
@@ -105,7 +105,7 @@ fn wanted(
         (None, Some((id, source))) => match holder(facts, kind, id) {
             None => Ok(Some(id)),
             Some(holder) => Err(Box::new(Refusal {
-                code: "etcd-elsewhere",
+                code: Code::EtcdElsewhere,
                 expected: format!("{word} {id} free"),
                 actual: format!("{word} {id} of {}", holder.name),
                 origin: file(source),
@@ -157,21 +157,21 @@ pub(crate) fn differing(facts: &Facts) -> Vec<Planned> {
                 return None;
             }
             let (subject, word) = (kind.subject(), word(kind));
-            Some(Planned::only(Finding {
-                origin: Some(Origin::at(file, line)),
-                ..finding(
-                    "etcd-pinned-id-differs",
-                    Severity::Warning,
-                    subject,
-                    (&pin.value.to_string(), &id.to_string()),
-                    format!(
+            Some(Planned::only(
+                Finding::new(Code::EtcdPinnedIdDiffers, subject)
+                    .expected(pin.value.to_string())
+                    .actual(id.to_string())
+                    .message(format!(
                         "{subject} has {word} {id}, expected {} ({}); an account that exists is \
                          not renumbered",
                         pin.value, pin.origin
-                    ),
-                    format!("rke2-killall.sh, then {command} {} etcd, then start RKE2", pin.value),
-                )
-            }))
+                    ))
+                    .remedy(format!(
+                        "rke2-killall.sh, then {command} {} etcd, then start RKE2",
+                        pin.value
+                    ))
+                    .origin(Origin::at(file, line)),
+            ))
         })
         .collect()
 }

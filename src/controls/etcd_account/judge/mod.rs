@@ -14,7 +14,7 @@ mod oddity;
 use super::facts::{Broken, Facts, GroupFacts, Holder, Kind, UserFacts};
 use ids::Refusal;
 
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
 /// Of the user and of its group.
 pub const NAME: &str = "etcd";
@@ -44,15 +44,14 @@ pub(crate) fn unmended(facts: &Facts) -> Severity {
 }
 
 fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
-    let finding = finding(
-        "account-database-unreadable",
-        unmended(facts),
-        path,
-        ("readable", reason),
-        format!("the account etcd cannot be looked for: {reason}"),
-        format!("make {path} a regular file that root can read"),
-    );
-    Planned::only(Finding { origin: Some(Origin::file(path)), ..finding })
+    let finding = Finding::new(Code::AccountDatabaseUnreadable, path.as_str())
+        .severity(unmended(facts))
+        .expected("readable")
+        .actual(reason)
+        .origin(Origin::file(path.as_str()))
+        .message(format!("the account etcd cannot be looked for: {reason}"))
+        .remedy(format!("make {path} a regular file that root can read"));
+    Planned::only(finding)
 }
 
 fn missing_user(facts: &Facts) -> Vec<Planned> {
@@ -132,8 +131,8 @@ fn missing(
         None => kind.rke2s_words().to_owned(),
     };
     let (code, file, editor) = match kind {
-        Kind::User => ("etcd-user-missing", "/etc/passwd", "vipw"),
-        Kind::Group => ("etcd-group-missing", "/etc/group", "vigr"),
+        Kind::User => (Code::EtcdUserMissing, "/etc/passwd", "vipw"),
+        Kind::Group => (Code::EtcdGroupMissing, "/etc/group", "vigr"),
     };
     // Some tools take such a line for the entry, and make no other.
     let broken = facts.malformed.iter().find(|line| line.ours && line.file == file);
@@ -146,61 +145,46 @@ fn missing(
         // NSS has no file to show.
         (None, source) => source.filter(|source| source.starts_with('/')).map(Origin::file),
     };
-    let expected = (kind.file(), "missing");
-    let finding = finding(code, Severity::Drift, kind.subject(), expected, message, remedy);
-    Planned { finding: Finding { origin, ..finding }, actions, unmended: unmended(facts) }
+    let finding = Finding::new(code, kind.subject())
+        .severity(Severity::Drift)
+        .expected(kind.file())
+        .actual("missing")
+        .origin(origin)
+        .message(message)
+        .remedy(remedy);
+    Planned { finding, actions, unmended: unmended(facts) }
 }
 
 /// It is missing, and there is a reason not to make it.
 fn refused(facts: &Facts, kind: Kind, refusal: Refusal) -> Planned {
     let Refusal { code, expected, actual, origin, reason, remedy } = refusal;
     let message = format!("{}: it is not made, since {reason}", kind.rke2s_words());
-    Planned::only(Finding {
-        origin,
-        ..finding(code, unmended(facts), kind.subject(), (&expected, &actual), message, remedy)
-    })
+    Planned::only(
+        Finding::new(code, kind.subject())
+            .severity(unmended(facts))
+            .expected(expected)
+            .actual(actual)
+            .message(message)
+            .remedy(remedy)
+            .origin(origin),
+    )
 }
 
 fn wrong_primary_group(user: &UserFacts, group: &GroupFacts) -> Planned {
     Planned {
-        finding: Finding {
-            origin: Some(Origin::at("/etc/passwd", user.line)),
-            ..finding(
-                "etcd-primary-group",
-                Severity::Drift,
-                "user etcd",
-                (&group.gid.to_string(), &user.gid.to_string()),
-                format!(
-                    "the primary group of user etcd is {}, expected {} (etcd): RKE2 would give etcd's files to group {}",
-                    user.gid, group.gid, user.gid
-                ),
-                "usermod -g etcd etcd".into(),
-            )
-        },
+        finding: Finding::new(Code::EtcdPrimaryGroup, "user etcd")
+            .expected(group.gid.to_string())
+            .actual(user.gid.to_string())
+            .message(format!(
+                "the primary group of user etcd is {}, expected {} (etcd): RKE2 would give \
+                 etcd's files to group {}",
+                user.gid, group.gid, user.gid
+            ))
+            .remedy("usermod -g etcd etcd")
+            .origin(Origin::at("/etc/passwd", user.line)),
         actions: vec![Action::SetPrimaryGroup { name: NAME, gid: group.gid, expect_gid: user.gid }],
         // RKE2 starts all the same; CIS 1.1.12 fails.
         unmended: Severity::Warning,
-    }
-}
-
-pub(crate) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: &str,
-    (expected, actual): (&str, &str),
-    message: String,
-    remedy: String,
-) -> Finding {
-    Finding {
-        control: ControlId::EtcdAccount,
-        code,
-        severity,
-        subject: subject.into(),
-        expected: expected.into(),
-        actual: actual.into(),
-        origin: None,
-        message,
-        remedy,
     }
 }
 
@@ -298,7 +282,7 @@ mod tests {
         };
         let planned = judge(&facts);
         assert_eq!(planned.len(), 1);
-        assert_eq!(planned[0].finding.code, "account-database-unreadable");
+        assert_eq!(planned[0].finding.code, Code::AccountDatabaseUnreadable);
         assert!(planned[0].actions.is_empty());
     }
 }

@@ -2,9 +2,9 @@
 //! What is odd about an account `etcd` that is there: RKE2 starts with all of it, and none of it is
 //! ours to change.
 
-use super::{Broken, Facts, GroupFacts, UserFacts, finding, unmended};
+use super::{Broken, Facts, GroupFacts, UserFacts, unmended};
 use crate::controls::etcd_account::facts::Password;
-use crate::model::{Finding, Origin, Planned, Severity};
+use crate::model::{Code, Finding, Origin, Planned, Severity};
 
 /// Names that are listed; further ones are counted.
 const NAMES: usize = 3;
@@ -33,23 +33,21 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Planned> {
 }
 
 fn at(file: &str, line: u32, finding: Finding) -> Planned {
-    Planned::only(Finding { origin: Some(Origin::at(file, line)), ..finding })
+    Planned::only(finding.origin(Origin::at(file, line)))
 }
 
 /// RKE2 would start, and etcd would run as root: unhardened.
 fn privileged(facts: &Facts, user: &UserFacts) -> Option<Planned> {
-    let finding = finding(
-        "etcd-user-is-root",
-        unmended(facts),
-        "user etcd",
-        ("an unprivileged uid", "0"),
-        "user etcd has uid 0: etcd would run as root".into(),
-        format!(
+    let finding = Finding::new(Code::EtcdUserIsRoot, "user etcd")
+        .severity(unmended(facts))
+        .expected("an unprivileged uid")
+        .actual("0")
+        .message("user etcd has uid 0: etcd would run as root")
+        .remedy(format!(
             "vipw: take line {} away; nodeguard makes the user again (userdel would not: it finds \
              root's processes)",
             user.line
-        ),
-    );
+        ));
     (user.uid == 0).then(|| at(PASSWD, user.line, finding))
 }
 
@@ -57,14 +55,14 @@ fn login(user: &UserFacts) -> Vec<Planned> {
     let mut out = Vec::new();
     let shell = user.shell.rsplit('/').next().unwrap_or_default();
     if shell != "nologin" && shell != "false" {
-        let finding = finding(
-            "etcd-login-shell",
-            Severity::Warning,
-            "user etcd",
-            ("/sbin/nologin", &user.shell),
-            format!("user etcd can log in: its shell is {:?}, expected /sbin/nologin", user.shell),
-            "usermod -s /sbin/nologin etcd".into(),
-        );
+        let finding = Finding::new(Code::EtcdLoginShell, "user etcd")
+            .expected("/sbin/nologin")
+            .actual(&user.shell)
+            .message(format!(
+                "user etcd can log in: its shell is {:?}, expected /sbin/nologin",
+                user.shell
+            ))
+            .remedy("usermod -s /sbin/nologin etcd");
         out.push(at(PASSWD, user.line, finding));
     }
     let (actual, words) = match user.password {
@@ -72,70 +70,58 @@ fn login(user: &UserFacts) -> Vec<Planned> {
         Password::Usable => ("usable", "has a password"),
         Password::Empty => ("empty", "needs no password"),
     };
-    let finding = finding(
-        "etcd-password",
-        Severity::Warning,
-        "user etcd",
-        ("locked", actual),
-        format!("user etcd {words}, expected a locked one"),
+    let finding = Finding::new(Code::EtcdPassword, "user etcd")
+        .expected("locked")
+        .actual(actual)
+        .message(format!("user etcd {words}, expected a locked one"))
         // An empty one is not locked by -L, only made impossible to set.
-        "usermod -p '!' etcd".into(),
-    );
+        .remedy("usermod -p '!' etcd");
     out.push(at(PASSWD, user.line, finding));
     out
 }
 
 fn home(user: &UserFacts) -> Option<Planned> {
-    let finding = finding(
-        "etcd-home",
-        Severity::Note,
-        "user etcd",
-        ("no home", &user.home),
-        format!("the home of user etcd, {}, exists; it needs none", user.home),
-        format!("look what is in {}", user.home),
-    );
+    let finding = Finding::new(Code::EtcdHome, "user etcd")
+        .expected("no home")
+        .actual(&user.home)
+        .message(format!("the home of user etcd, {}, exists; it needs none", user.home))
+        .remedy(format!("look what is in {}", user.home));
     user.home_exists.then(|| at(PASSWD, user.line, finding))
 }
 
 fn root_group(group: &GroupFacts) -> Option<Planned> {
-    let finding = finding(
-        "etcd-group-is-root",
-        Severity::Warning,
-        "group etcd",
-        ("an unprivileged gid", "0"),
-        "group etcd has gid 0: etcd's files would be root's group's".into(),
-        format!("vigr: take line {} away; nodeguard makes the group again", group.line),
-    );
+    let finding = Finding::new(Code::EtcdGroupIsRoot, "group etcd")
+        .expected("an unprivileged gid")
+        .actual("0")
+        .message("group etcd has gid 0: etcd's files would be root's group's")
+        .remedy(format!("vigr: take line {} away; nodeguard makes the group again", group.line));
     (group.gid == 0).then(|| at(GROUP, group.line, finding))
 }
 
 fn members(group: &GroupFacts) -> Option<Planned> {
     let names = listed(&group.members);
-    let finding = finding(
-        "etcd-group-members",
-        Severity::Warning,
-        "group etcd",
-        ("etcd alone", &names),
-        format!("the group etcd has other members: {names}; expected etcd alone"),
-        "gpasswd -d USER etcd, or for a primary group usermod -g GROUP USER".into(),
-    );
+    let finding = Finding::new(Code::EtcdGroupMembers, "group etcd")
+        .expected("etcd alone")
+        .actual(&names)
+        .message(format!("the group etcd has other members: {names}; expected etcd alone"))
+        .remedy("gpasswd -d USER etcd, or for a primary group usermod -g GROUP USER");
     // Of root's own group everybody is a member who is root; that it is root's is said already.
     (group.gid != 0 && !group.members.is_empty()).then(|| at(GROUP, group.line, finding))
 }
 
 fn again(file: &'static str, subject: &str, first: u32, lines: &[u32]) -> Option<Planned> {
     let line = *lines.first()?;
-    let finding = finding(
-        "etcd-duplicate-name",
-        Severity::Warning,
-        subject,
-        ("one line", &format!("{} lines", lines.len() + 1)),
-        format!(
+    let finding = Finding::new(Code::EtcdDuplicateName, subject)
+        .expected("one line")
+        .actual(format!("{} lines", lines.len() + 1))
+        .message(format!(
             "{file} has {subject} in line {line} again: RKE2 takes line {first}, others may take \
              another, and usermod takes none"
-        ),
-        format!("{}: leave one line of etcd", if file == PASSWD { "vipw" } else { "vigr" }),
-    );
+        ))
+        .remedy(format!(
+            "{}: leave one line of etcd",
+            if file == PASSWD { "vipw" } else { "vigr" }
+        ));
     Some(at(file, line, finding))
 }
 
@@ -147,14 +133,13 @@ fn shared(
     names: &[String],
 ) -> Option<Planned> {
     let names = (!names.is_empty()).then(|| listed(names))?;
-    let finding = finding(
-        "etcd-shared-id",
-        Severity::Warning,
-        subject,
-        (&format!("a {word} of its own"), &names),
-        format!("{word} {id} is not {subject}'s alone: {names} can use etcd's files as well"),
-        format!("give the other one a free {word}"),
-    );
+    let finding = Finding::new(Code::EtcdSharedId, subject)
+        .expected(format!("a {word} of its own"))
+        .actual(&names)
+        .message(format!(
+            "{word} {id} is not {subject}'s alone: {names} can use etcd's files as well"
+        ))
+        .remedy(format!("give the other one a free {word}"));
     // uid 0 and gid 0 are root's: said already.
     (id != 0).then(|| at(file, line, finding))
 }
@@ -167,14 +152,15 @@ fn malformed(lines: &[Broken]) -> Vec<Planned> {
     let planned = |line: &Broken, severity, subject: &str, more: usize| {
         let more = if more > 0 { format!(" (and {more} more lines)") } else { String::new() };
         let tool = if line.file == PASSWD { "vipw" } else { "vigr" };
-        let finding = finding(
-            "account-line-malformed",
-            severity,
-            subject,
-            ("a line that RKE2 can read", line.reason),
-            format!("{}:{} counts for nothing: {}{more}", line.file, line.line, line.reason),
-            format!("{tool}: correct line {} or take it away", line.line),
-        );
+        let finding = Finding::new(Code::AccountLineMalformed, subject)
+            .severity(severity)
+            .expected("a line that RKE2 can read")
+            .actual(line.reason)
+            .message(format!(
+                "{}:{} counts for nothing: {}{more}",
+                line.file, line.line, line.reason
+            ))
+            .remedy(format!("{tool}: correct line {} or take it away", line.line));
         at(line.file, line.line, finding)
     };
     let mut out: Vec<_> =

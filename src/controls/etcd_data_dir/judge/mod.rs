@@ -11,38 +11,35 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{EntryFacts, Facts, Tally, TreeFacts, Wrong};
 use crate::model::{
-    Action, ControlId, Depth, Finding, ModeRule, Origin, Planned, Severity, join, quoted, shown,
+    Action, Code, Depth, Finding, ModeRule, Origin, Planned, Severity, join, quoted, shown,
 };
 
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
         // Whoever can change the way to the tree can make any tree "the data dir".
-        return vec![Planned::only(finding(
-            "etcd-path-unsafe",
-            Severity::Fatal,
-            path,
-            "only root can change it",
-            why,
-            format!(
-                "{} is on the way to etcd's data directory and {why}: nothing below it is safe to own",
-                shown(path)
-            ),
-            format!("chown root:root {0}; chmod go-w {0}", quoted(path)),
-        ))];
+        return vec![Planned::only(
+            Finding::at_path(Code::EtcdPathUnsafe, path)
+                .expected("only root can change it")
+                .actual(why)
+                .message(format!(
+                    "{} is on the way to etcd's data directory and {why}: nothing below it is \
+                     safe to own",
+                    shown(path)
+                ))
+                .remedy(format!("chown root:root {0}; chmod go-w {0}", quoted(path))),
+        )];
     }
     let mut out = Vec::new();
     out.extend(facts.link.as_ref().map(|(target, leads)| linked(&facts.dir, target, *leads)));
     for (path, reason) in &facts.unreadable {
-        out.push(Planned::only(finding(
-            "etcd-dir-unreadable",
-            Severity::Fatal,
-            path,
-            "a directory",
-            reason,
-            format!("{} cannot be looked at: {reason}", shown(path)),
-            format!("check {} and the file system it is on", shown(path)),
-        )));
+        out.push(Planned::only(
+            Finding::at_path(Code::EtcdDirUnreadable, path)
+                .expected("a directory")
+                .actual(reason)
+                .message(format!("{} cannot be looked at: {reason}", shown(path)))
+                .remedy(format!("check {} and the file system it is on", shown(path))),
+        ));
     }
     let running = facts.running.as_ref();
     out.extend(running.and_then(|it| running::judge(facts.account, it, &facts.manifest)));
@@ -72,24 +69,20 @@ fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
     } else {
         (", where no directory is", "mount the disk there".to_owned())
     };
-    let mut planned = Planned::only(finding(
-        "etcd-dir-link",
-        Severity::Fatal,
-        dir,
-        "a directory",
-        &format!("link to {}", shown(target)),
-        format!(
-            "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so that etcd \
-             could not read its configuration, and nodeguard follows no link",
-            shown(target)
-        ),
-        format!(
-            "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line in /etc/fstab); \
-             or move all of RKE2's data to that disk and set data-dir"
-        ),
-    ));
-    planned.finding.origin = Some(Origin::file(path));
-    planned
+    Planned::only(
+        Finding::at_path(Code::EtcdDirLink, dir)
+            .expected("a directory")
+            .actual(format!("link to {}", shown(target)))
+            .message(format!(
+                "{path} is a link to {}{behind}: RKE2's own chown does not go through it, so \
+                 that etcd could not read its configuration, and nodeguard follows no link",
+                shown(target)
+            ))
+            .remedy(format!(
+                "rke2-killall.sh; rm {word} && mkdir -m 700 {word} && {mount} (with a line \
+                 in /etc/fstab); or move all of RKE2's data to that disk and set data-dir"
+            )),
+    )
 }
 
 /// What a walk (of the whole tree, or of one entry) found; `own` is the action that mends it.
@@ -103,40 +96,35 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
             n => (shown(dir), format!(" and {} more below {}", n - 1, shown(dir))),
         };
         out.push(Planned {
-            finding: Finding {
-                control: ControlId::EtcdDataDir,
-                code,
-                severity: Severity::Drift,
-                subject,
-                expected: expected.clone(),
-                actual: actual.clone(),
-                origin: Some(Origin::file(shown(&path))),
-                message: format!(
+            finding: Finding::new(code, subject)
+                .severity(Severity::Drift)
+                .expected(expected.clone())
+                .actual(actual.clone())
+                .origin(Origin::file(shown(&path)))
+                .message(format!(
                     "{} has {word} {actual}, expected {expected}{more}: {why}",
                     shown(&path)
-                ),
-                remedy: "nodeguard apply mends it".into(),
-            },
+                ))
+                .remedy("nodeguard apply mends it"),
             actions: vec![own.clone()],
             unmended: Severity::Fatal,
         });
     };
-    drift("etcd-owner", "owner", &tree.wrong_owner);
-    drift("etcd-mode", "mode", &tree.wrong_mode);
-    drift("etcd-acl", "an access control list,", &tree.acls);
+    drift(Code::EtcdOwner, "owner", &tree.wrong_owner);
+    drift(Code::EtcdMode, "mode", &tree.wrong_mode);
+    drift(Code::EtcdAcl, "an access control list,", &tree.acls);
     for (below, oddity) in &tree.odd {
         out.push(oddity::judge(&join(dir, below), oddity));
     }
     if let Some(worst) = tree.odd_worst {
-        out.push(Planned::only(finding(
-            "etcd-odd-entries",
-            worst.max(Severity::Warning),
-            dir,
-            "directories and regular files",
-            &format!("{} more", tree.odd_more),
-            format!("{} has {} more odd entries", shown(dir), tree.odd_more),
-            format!("find {} ! -type d ! -type f -o -type f -links +1", quoted(dir)),
-        )));
+        out.push(Planned::only(
+            Finding::at_path(Code::EtcdOddEntries, dir)
+                .severity(worst.max(Severity::Warning))
+                .expected("directories and regular files")
+                .actual(format!("{} more", tree.odd_more))
+                .message(format!("{} has {} more odd entries", shown(dir), tree.odd_more))
+                .remedy(format!("find {} ! -type d ! -type f -o -type f -links +1", quoted(dir))),
+        ));
     }
     out
 }
@@ -144,28 +132,6 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
 /// Permission bits as operators write them.
 pub fn octal(mode: u32) -> String {
     format!("{mode:04o}")
-}
-
-pub(crate) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: &Path,
-    expected: &str,
-    actual: &str,
-    message: String,
-    remedy: String,
-) -> Finding {
-    Finding {
-        control: ControlId::EtcdDataDir,
-        code,
-        severity,
-        subject: shown(subject),
-        expected: expected.to_owned(),
-        actual: actual.to_owned(),
-        origin: Some(Origin::file(shown(subject))),
-        message,
-        remedy,
-    }
 }
 
 #[cfg(test)]
@@ -281,7 +247,7 @@ mod tests {
         }
         let last = judge(&facts(tree)).pop().unwrap();
         assert_eq!(
-            (last.finding.code, last.finding.severity),
+            (last.finding.code.as_str(), last.finding.severity),
             ("etcd-odd-entries", Severity::Fatal)
         );
     }
@@ -294,7 +260,7 @@ mod tests {
             judge(&facts(tree)).remove(0).finding
         };
         let wal = told("member/wal", "/fast disk/wal", false);
-        assert_eq!((wal.code, wal.severity), ("etcd-link-outside", Severity::Fatal));
+        assert_eq!((wal.code.as_str(), wal.severity), ("etcd-link-outside", Severity::Fatal));
         assert!(wal.message.contains("etcd starts without its log"), "{}", wal.message);
         assert!(
             wal.remedy.contains(
@@ -324,7 +290,7 @@ mod tests {
             planned.into_iter().next().unwrap().finding
         };
         let finding = linked("/fast/etcd", true);
-        assert_eq!((finding.code, finding.severity), ("etcd-dir-link", Severity::Fatal));
+        assert_eq!((finding.code.as_str(), finding.severity), ("etcd-dir-link", Severity::Fatal));
         assert_eq!(finding.actual, "link to /fast/etcd");
         assert!(finding.remedy.contains("mount --bind /fast/etcd /d/server/db/etcd"));
         assert!(finding.remedy.contains("data-dir"));
@@ -351,7 +317,7 @@ mod tests {
         facts.unsafe_path = Some(("/d".into(), "is owned by uid 1000".into()));
         let planned = judge(&facts);
         assert_eq!(planned.len(), 1);
-        assert_eq!(planned[0].finding.code, "etcd-path-unsafe");
+        assert_eq!(planned[0].finding.code, Code::EtcdPathUnsafe);
         assert!(planned[0].actions.is_empty());
     }
 }

@@ -6,8 +6,7 @@
 use crate::controls::etcd_data_dir::facts::Oddity;
 use std::path::Path;
 
-use super::finding;
-use crate::model::{Planned, Severity, quoted, shown};
+use crate::model::{Code, Finding, Planned, Severity, quoted, shown};
 
 impl Oddity {
     pub fn severity(&self) -> Severity {
@@ -44,14 +43,14 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
     let (shown, word) = (shown(path), quoted(path));
     let (code, expected, actual, message, remedy) = match oddity {
         Oddity::RootLink { target, dangling: false } => (
-            "etcd-link",
+            Code::EtcdLink,
             "no link",
             format!("link of root's to {target}"),
             format!("{shown} is a link of root's to {target}: not followed"),
             "nothing, if you made it; its target must be etcd's".to_owned(),
         ),
         Oddity::RootLink { target, dangling: true } => (
-            "etcd-link-dangling",
+            Code::EtcdLinkDangling,
             "an existing target",
             format!("dangling link to {target}"),
             format!("{shown} links to {target}, which does not exist: RKE2's own chown would fail"),
@@ -60,7 +59,7 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
         Oddity::RootLinkOut { target, dangling } => {
             let there = path.parent().unwrap_or(path).join(target);
             (
-                "etcd-link-outside",
+                Code::EtcdLinkOutside,
                 "no link out of etcd's data directory",
                 format!("link of root's to {target}"),
                 format!(
@@ -81,7 +80,7 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             )
         }
         Oddity::ForeignLink { uid, target } => (
-            "etcd-link-foreign",
+            Code::EtcdLinkForeign,
             "no link",
             format!("link of uid {uid} to {target}"),
             format!(
@@ -90,42 +89,42 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!("find out who made it, then rm {word}"),
         ),
         Oddity::Hardlinked { links } => (
-            "etcd-hardlink",
+            Code::EtcdHardlink,
             "1 link",
             format!("{links} links"),
             format!("{shown} has {links} hard links"),
             "nothing, if it is a backup of yours".into(),
         ),
         Oddity::HardlinkedWrong { links, owner } => (
-            "etcd-hardlink-foreign",
+            Code::EtcdHardlinkForeign,
             "1 link",
             format!("{links} links, owner {owner}"),
             format!("{shown} belongs to {owner} and has {links} hard links: never changed"),
             format!("find its other name (find / -xdev -samefile {word}), then rm one of them"),
         ),
         Oddity::Special { kind } => (
-            "etcd-special-file",
+            Code::EtcdSpecialFile,
             "a regular file",
             (*kind).to_owned(),
             format!("{shown} is a {kind}: left as it is"),
             format!("rm {word}, unless you know what it is for"),
         ),
         Oddity::Device => (
-            "etcd-device",
+            Code::EtcdDevice,
             "a regular file",
             "device".into(),
             format!("{shown} is a device node, never made by etcd"),
             format!("find out who made it, then rm {word}"),
         ),
         Oddity::Mount => (
-            "etcd-mount",
+            Code::EtcdMount,
             "no bind mount below the data dir",
             "bind mount".into(),
             format!("{shown} is a bind mount: left alone, since what it shows belongs elsewhere"),
             format!("umount {word}, or mount a file system of its own there"),
         ),
         Oddity::TooDeep => (
-            "etcd-too-deep",
+            Code::EtcdTooDeep,
             "a shallow tree",
             "too deep".into(),
             format!(
@@ -134,12 +133,19 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!("find out who made it, then rm -r {word}"),
         ),
         Oddity::Unreadable { reason } => (
-            "etcd-dir-unreadable",
+            Code::EtcdDirUnreadable,
             "readable",
             reason.clone(),
             format!("{shown} cannot be looked at: {reason}"),
             format!("check {shown} and the file system it is on"),
         ),
     };
-    Planned::only(finding(code, oddity.severity(), path, expected, &actual, message, remedy))
+    Planned::only(
+        Finding::at_path(code, path)
+            .severity(oddity.severity())
+            .expected(expected)
+            .actual(actual)
+            .message(message)
+            .remedy(remedy),
+    )
 }

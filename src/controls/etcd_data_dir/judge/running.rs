@@ -12,8 +12,7 @@
 use crate::controls::etcd_data_dir::facts::{Lock, RunningEtcd};
 use std::path::Path;
 
-use super::finding;
-use crate::model::{Origin, Owner, Planned, Severity, shown};
+use crate::model::{Code, Finding, Origin, Owner, Planned, Severity, shown};
 
 /// As whom etcd runs, and by what that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +119,15 @@ pub(crate) fn judge(account: Owner, facts: &RunningEtcd, manifest: &Path) -> Opt
     // Nobody has to do anything about the others soon: etcd works, and its files are right.
     let works = who.uid == 0 || who.uid == account.uid;
     let severity = if works { Severity::Note } else { Severity::Warning };
-    let mut planned = Planned::only(finding(
-        "etcd-process-user",
-        severity,
-        Path::new("etcd process"),
-        &account.to_string(),
-        &who.to_string(),
-        format!("{runs}, and the account etcd is {account}: {then}"),
-        "systemctl restart rke2-server".into(),
-    ));
-    planned.finding.origin = Some(Origin::file("/etc/passwd"));
-    Some(planned)
+    Some(Planned::only(
+        Finding::new(Code::EtcdProcessUser, "etcd process")
+            .severity(severity)
+            .expected(account.to_string())
+            .actual(who.to_string())
+            .message(format!("{runs}, and the account etcd is {account}: {then}"))
+            .origin(Origin::file("/etc/passwd"))
+            .remedy("systemctl restart rke2-server"),
+    ))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use super::{EntryFacts, finding, octal};
+use super::{EntryFacts, octal};
 use super::{access, oddity};
-use crate::model::{Action, Depth, ModeRule, Owner, Planned, Severity, shown};
+use crate::model::{Action, Code, Depth, Finding, ModeRule, Owner, Planned, Severity, shown};
 
 /// What etcd's process reads: etcd's under a profile.
 const READ_BY_ETCD: [(&str, ModeRule); 6] = [
@@ -64,9 +64,9 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     }
     let mode = wanted.rule.wanted(false, entry.mode);
     let (code, actual, expected, word) = if entry.owner != wanted.owner {
-        ("etcd-tls-owner", entry.owner.to_string(), wanted.owner.to_string(), "owner")
+        (Code::EtcdTlsOwner, entry.owner.to_string(), wanted.owner.to_string(), "owner")
     } else if entry.mode != mode {
-        ("etcd-tls-mode", octal(entry.mode), octal(mode), "mode")
+        (Code::EtcdTlsMode, octal(entry.mode), octal(mode), "mode")
     } else {
         return None;
     };
@@ -74,15 +74,12 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     let why = meaning(wanted, entry, mode);
     let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
-        finding: finding(
-            code,
-            Severity::Drift,
-            &path,
-            &expected,
-            &actual,
-            message,
-            "nodeguard apply mends it".into(),
-        ),
+        finding: Finding::at_path(code, &path)
+            .severity(Severity::Drift)
+            .expected(expected)
+            .actual(actual)
+            .message(message)
+            .remedy("nodeguard apply mends it"),
         actions: vec![Action::Own {
             base: dir.to_path_buf(),
             below: PathBuf::from(wanted.name),
@@ -133,12 +130,15 @@ mod tests {
             let file = tls_files(None, ETCD).into_iter().find(|file| file.name == name).unwrap();
             let owner = Owner { uid, gid: uid };
             let planned = judge(Path::new("/tls"), file, &EntryFacts { owner, mode, oddity: None });
-            planned.map(|p| (p.finding.code, p.finding.expected))
+            planned.map(|p| (p.finding.code.known(), p.finding.expected))
         })
         .collect();
         assert_eq!(
             got,
-            [("etcd-tls-owner", "997:997".into()), ("etcd-tls-mode", "0644".to_owned())]
+            [
+                (Some(Code::EtcdTlsOwner), "997:997".into()),
+                (Some(Code::EtcdTlsMode), "0644".to_owned())
+            ]
         );
     }
 

@@ -4,8 +4,7 @@
 
 use std::path::Path;
 
-use super::finding;
-use crate::model::{Finding, Severity, quoted, shown};
+use crate::model::{Code, Finding, quoted, shown};
 
 /// Settings of the service's unit that hide a directory, with what takes them back.
 const SETTINGS: [(&str, &str); 6] = [
@@ -32,21 +31,20 @@ pub fn judge(path: &Path) -> Finding {
              InaccessiblePaths=, BindPaths= and the like)"
         ),
     };
-    Finding {
-        expected: format!("the service sees the host's {name}"),
-        actual: "another one".into(),
-        message: format!(
+    Finding::new(Code::HiddenFromService, name.as_str())
+        .expected(format!("the service sees the host's {name}"))
+        .actual("another one")
+        .message(format!(
             "the service sees another {name} than RKE2: what RKE2 uses there is neither judged nor \
              guarded by the service; the gate looks by itself at each start of RKE2"
-        ),
-        remedy,
-        ..finding("hidden-from-service", Severity::Warning, &name)
-    }
+        ))
+        .remedy(remedy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Severity;
 
     #[test]
     fn the_remedy_is_the_setting_that_hides_it_or_where_to_look_for_one() {

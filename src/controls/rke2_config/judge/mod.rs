@@ -9,7 +9,7 @@ pub mod overrides;
 pub mod place;
 
 use super::facts::{Facts, Units};
-use crate::model::{ControlId, Finding, Origin, Planned, Role, Severity};
+use crate::model::{Code, Finding, Origin, Planned, Role, Severity};
 use crate::rke2::profile::{self, Verdict};
 use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database, shown};
 
@@ -38,24 +38,6 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     findings.into_iter().map(Planned::only).collect()
 }
 
-pub(crate) fn finding(
-    code: &'static str,
-    severity: Severity,
-    subject: impl Into<String>,
-) -> Finding {
-    Finding {
-        control: ControlId::Rke2Config,
-        code,
-        severity,
-        subject: subject.into(),
-        expected: String::new(),
-        actual: String::new(),
-        origin: None,
-        message: String::new(),
-        remedy: String::new(),
-    }
-}
-
 /// ` at FILE:LINE`, or nothing where the value is a default.
 pub(crate) fn at(origin: Option<&Origin>) -> String {
     origin.map(|origin| format!(" at {origin}")).unwrap_or_default()
@@ -80,48 +62,48 @@ fn problem(problem: &Problem) -> Finding {
     let edit = edit(Some(origin));
     let (code, severity, remedy) = match kind {
         ProblemKind::InvalidYaml => {
-            ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigInvalid, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::InvalidValue | ProblemKind::TooLong => {
-            ("config-invalid", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigInvalid, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable if key.is_some() => {
-            ("environment-file-missing", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::EnvironmentFileMissing, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable => (
-            "config-invalid",
+            Code::ConfigInvalid,
             Severity::Fatal,
             format!("make {} {expected}, or remove it", origin.file),
         ),
         ProblemKind::Ignored if key.is_some() => {
-            ("config-ignored", Severity::Fatal, format!("{edit}: expected {expected}"))
+            (Code::ConfigIgnored, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Ignored => (
-            "config-ignored",
+            Code::ConfigIgnored,
             Severity::Fatal,
             format!("remove {}, or create what it links to", origin.file),
         ),
         ProblemKind::BeyondLimits => {
-            ("config-unread", Severity::Warning, format!("{edit}: expected {expected}"))
+            (Code::ConfigUnread, Severity::Warning, format!("{edit}: expected {expected}"))
         }
         ProblemKind::EnvironmentUnknown if key.is_some() => {
-            ("environment-unread", Severity::Warning, format!("{edit}: expected {expected}"))
+            (Code::EnvironmentUnread, Severity::Warning, format!("{edit}: expected {expected}"))
         }
         ProblemKind::EnvironmentUnknown => (
-            "environment-unread",
+            Code::EnvironmentUnread,
             Severity::Warning,
             format!("see that `systemctl show-environment` answers: expected {expected}"),
         ),
         ProblemKind::Remote => (
-            "config-remote",
+            Code::ConfigRemote,
             Severity::Warning,
             format!("write the settings to /etc/rancher/rke2/config.yaml and {edit}: no address"),
         ),
         ProblemKind::Misspelt => {
-            ("config-key-ignored", Severity::Warning, format!("{edit}: write {expected}"))
+            (Code::ConfigKeyIgnored, Severity::Warning, format!("{edit}: write {expected}"))
         }
         ProblemKind::UnknownKey => (
-            "config-key-ignored",
+            Code::ConfigKeyIgnored,
             Severity::Note,
             format!("{edit}: remove the key if this RKE2 does not know it"),
         ),
@@ -149,41 +131,42 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::Misspelt => format!("{words} ({origin}): probably {expected} is meant"),
         ProblemKind::UnknownKey => format!("{words} ({origin})"),
     };
-    Finding {
-        expected: expected.clone(),
-        actual: words.clone(),
-        origin: Some(origin.clone()),
-        message: consequence,
-        remedy,
-        ..finding(code, severity, subject)
-    }
+    Finding::new(code, subject)
+        .severity(severity)
+        .expected(expected.clone())
+        .actual(words.clone())
+        .origin(origin.clone())
+        .message(consequence)
+        .remedy(remedy)
 }
 
 fn role(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let Units { server, agent } = facts.units;
     if server.counts() && agent.counts() {
-        findings.push(Finding {
-            expected: "one of rke2-server.service and rke2-agent.service".into(),
-            actual: "both enabled or active".into(),
-            message: "rke2-server.service and rke2-agent.service are both enabled or active: a \
-                      node is one or the other, and each keeps the other from starting"
-                .into(),
-            remedy: "systemctl disable --now rke2-agent.service\nor, on an agent: systemctl \
-                     disable --now rke2-server.service"
-                .into(),
-            ..finding("role-both", Severity::Fatal, "role")
-        });
+        findings.push(
+            Finding::new(Code::RoleBoth, "role")
+                .expected("one of rke2-server.service and rke2-agent.service")
+                .actual("both enabled or active")
+                .message(
+                    "rke2-server.service and rke2-agent.service are both enabled or active: a \
+                     node is one or the other, and each keeps the other from starting",
+                )
+                .remedy(
+                    "systemctl disable --now rke2-agent.service\nor, on an agent: systemctl \
+                     disable --now rke2-server.service",
+                ),
+        );
     } else if facts.role == Role::Unknown {
-        findings.push(Finding {
-            expected: "rke2-server.service or rke2-agent.service enabled".into(),
-            actual: "neither".into(),
-            message: "no RKE2 unit is enabled or active: only the kernel parameters are kept"
-                .into(),
-            remedy: "systemctl enable rke2-server.service\nor, on an agent: systemctl enable \
-                     rke2-agent.service"
-                .into(),
-            ..finding("role-unknown", Severity::Note, "role")
-        });
+        findings.push(
+            Finding::new(Code::RoleUnknown, "role")
+                .expected("rke2-server.service or rke2-agent.service enabled")
+                .actual("neither")
+                .message("no RKE2 unit is enabled or active: only the kernel parameters are kept")
+                .remedy(
+                    "systemctl enable rke2-server.service\nor, on an agent: systemctl enable \
+                     rke2-agent.service",
+                ),
+        );
     }
 }
 
@@ -203,26 +186,26 @@ fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let value = shown::value("profile", value);
     match profile::judge(facts.version, &profile.value) {
         Verdict::Accepted => {}
-        Verdict::Deprecated { words, instead } => findings.push(Finding {
-            expected: instead.into(),
-            actual: value.clone(),
-            origin: origin.cloned(),
-            message: format!("{words} ({key} is `{value}`{})", at(origin)),
-            remedy: format!("{}: profile: {instead}", edit(origin)),
-            ..finding("profile-deprecated", Severity::Note, "profile")
-        }),
-        Verdict::Invalid { words, known } => findings.push(Finding {
-            expected: known.join(", "),
-            actual: value.clone(),
-            origin: origin.cloned(),
-            message: format!(
-                "{words}: {key} is `{value}`{}, {rke2} knows {}",
-                at(origin),
-                either(known)
-            ),
-            remedy: format!("{}: profile: {}", edit(origin), known[0]),
-            ..finding("profile-invalid", Severity::Fatal, "profile")
-        }),
+        Verdict::Deprecated { words, instead } => findings.push(
+            Finding::new(Code::ProfileDeprecated, "profile")
+                .expected(instead)
+                .actual(value.clone())
+                .origin(origin.cloned())
+                .message(format!("{words} ({key} is `{value}`{})", at(origin)))
+                .remedy(format!("{}: profile: {instead}", edit(origin))),
+        ),
+        Verdict::Invalid { words, known } => findings.push(
+            Finding::new(Code::ProfileInvalid, "profile")
+                .expected(known.join(", "))
+                .actual(value.clone())
+                .origin(origin.cloned())
+                .message(format!(
+                    "{words}: {key} is `{value}`{}, {rke2} knows {}",
+                    at(origin),
+                    either(known)
+                ))
+                .remedy(format!("{}: profile: {}", edit(origin), known[0])),
+        ),
     }
 }
 
@@ -246,17 +229,18 @@ fn profile_missing(facts: &Facts<'_>, known: &[&str]) -> Option<Finding> {
         (false, true) => " in the files that could be read",
         (false, false) => "",
     };
-    Some(Finding {
-        expected: known.join(", "),
-        actual: if set.is_some() { "empty" } else { "not set" }.into(),
-        origin: set.cloned(),
-        message: format!(
-            "not running in CIS mode: no profile is set{caveat}{}, RKE2 starts unhardened",
-            at(set)
-        ),
-        remedy: format!("{}: profile: {}", edit(set), known[0]),
-        ..finding("profile-missing", severity, "profile")
-    })
+    Some(
+        Finding::new(Code::ProfileMissing, "profile")
+            .severity(severity)
+            .expected(known.join(", "))
+            .actual(if set.is_some() { "empty" } else { "not set" })
+            .origin(set.cloned())
+            .message(format!(
+                "not running in CIS mode: no profile is set{caveat}{}, RKE2 starts unhardened",
+                at(set)
+            ))
+            .remedy(format!("{}: profile: {}", edit(set), known[0])),
+    )
 }
 
 fn protect_kernel_defaults(config: &Config) -> Option<Finding> {
@@ -264,23 +248,23 @@ fn protect_kernel_defaults(config: &Config) -> Option<Finding> {
     let setting = config.protect_kernel_defaults.as_ref().filter(|setting| !setting.value)?;
     let origin = setting.origin.as_ref();
     let value = shown::value("profile", &profile.value);
-    Some(Finding {
-        expected: "true".into(),
-        actual: "false".into(),
-        origin: origin.cloned(),
-        message: format!(
-            "--protect-kernel-defaults must be true when using --profile={value}: \
-             {} is false{}, the profile is set{}",
-            setting.key,
-            at(origin),
-            at(profile.origin.as_ref())
-        ),
-        remedy: format!(
-            "{}: protect-kernel-defaults: true\nor remove the key: the profile sets it",
-            edit(origin)
-        ),
-        ..finding("protect-kernel-defaults-conflict", Severity::Fatal, "protect-kernel-defaults")
-    })
+    Some(
+        Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
+            .expected("true")
+            .actual("false")
+            .origin(origin.cloned())
+            .message(format!(
+                "--protect-kernel-defaults must be true when using --profile={value}: \
+                 {} is false{}, the profile is set{}",
+                setting.key,
+                at(origin),
+                at(profile.origin.as_ref())
+            ))
+            .remedy(format!(
+                "{}: protect-kernel-defaults: true\nor remove the key: the profile sets it",
+                edit(origin)
+            )),
+    )
 }
 
 fn data_dir(config: &Config) -> Option<Finding> {
@@ -290,21 +274,19 @@ fn data_dir(config: &Config) -> Option<Finding> {
     }
     let origin = origin.as_ref();
     let dir = shown::value("data-dir", &value.to_string_lossy());
-    let common = |code, severity| Finding {
-        expected: "an absolute path".into(),
-        actual: dir.clone(),
-        origin: origin.cloned(),
-        remedy: format!("{}: data-dir: {}", edit(origin), crate::rke2::DEFAULT_DATA_DIR),
-        ..finding(code, severity, "data-dir")
+    let common = |code, severity| {
+        Finding::new(code, "data-dir")
+            .severity(severity)
+            .expected("an absolute path")
+            .actual(dir.clone())
+            .origin(origin.cloned())
+            .remedy(format!("{}: data-dir: {}", edit(origin), crate::rke2::DEFAULT_DATA_DIR))
     };
     if value.as_os_str().is_empty() {
-        return Some(Finding {
-            message: format!(
-                "mkdir : no such file or directory: {key} is empty{}, RKE2 cannot make it",
-                at(origin)
-            ),
-            ..common("data-dir-invalid", Severity::Fatal)
-        });
+        return Some(common(Code::DataDirInvalid, Severity::Fatal).message(format!(
+            "mkdir : no such file or directory: {key} is empty{}, RKE2 cannot make it",
+            at(origin)
+        )));
     }
     // RKE2 writes the path as it is into the manifests of its static pods, where only an absolute
     // one can be mounted. An agent runs none of them.
@@ -312,14 +294,11 @@ fn data_dir(config: &Config) -> Option<Finding> {
         Role::Agent => Severity::Warning,
         Role::Server | Role::Unknown => Severity::Fatal,
     };
-    Some(Finding {
-        message: format!(
-            "mount destination {dir}/server not absolute: {key} is the relative path `{dir}`{}: \
-             what RKE2 starts in containers does not find it",
-            at(origin)
-        ),
-        ..common("data-dir-relative", severity)
-    })
+    Some(common(Code::DataDirRelative, severity).message(format!(
+        "mount destination {dir}/server not absolute: {key} is the relative path `{dir}`{}: \
+         what RKE2 starts in containers does not find it",
+        at(origin)
+    )))
 }
 
 /// RKE2 hands `etcd-arg` on as it is; with another directory etcd's data is outside of what RKE2
@@ -336,22 +315,23 @@ fn etcd_arg(argument: &Setting<String>, guarded: bool) -> Option<Finding> {
     let origin = argument.origin.as_ref();
     let value = shown::argument(&argument.value);
     let severity = if guarded { Severity::Fatal } else { Severity::Warning };
-    Some(Finding {
-        expected: format!("no `{name}`"),
-        actual: value.clone(),
-        origin: origin.cloned(),
-        message: format!(
-            "etcd-arg `{value}`{} is not supported by RKE2: snapshots are restored elsewhere, \
-             and nobody gives that directory to the user etcd",
-            at(origin)
-        ),
-        remedy: format!(
-            "{}: remove `{name}`; to move etcd's data, set RKE2's own data-dir before the first \
-             start",
-            edit(origin)
-        ),
-        ..finding("etcd-arg-unsupported", severity, "etcd-arg")
-    })
+    Some(
+        Finding::new(Code::EtcdArgUnsupported, "etcd-arg")
+            .severity(severity)
+            .expected(format!("no `{name}`"))
+            .actual(value.clone())
+            .origin(origin.cloned())
+            .message(format!(
+                "etcd-arg `{value}`{} is not supported by RKE2: snapshots are restored \
+                 elsewhere, and nobody gives that directory to the user etcd",
+                at(origin)
+            ))
+            .remedy(format!(
+                "{}: remove `{name}`; to move etcd's data, set RKE2's own data-dir before \
+                 the first start",
+                edit(origin)
+            )),
+    )
 }
 
 /// `disable-etcd` alone means a database of RKE2's own, and with `server` the etcd of another
@@ -372,32 +352,32 @@ fn disable_etcd(facts: &Facts<'_>) -> Option<Finding> {
         _ => return None,
     };
     let origin = disable_etcd.origin.as_ref();
-    Some(Finding {
-        expected: "the address of a server with an etcd".into(),
-        actual: cause.clone(),
-        origin: origin.cloned(),
-        message: format!(
-            "invalid flag use; --server is required with --disable-etcd: {} is true{}, {cause}",
-            disable_etcd.key,
-            at(origin)
-        ),
-        remedy: format!("{}: server: https://ADDRESS:9345\nor remove both keys", edit(origin)),
-        ..finding("disable-etcd-without-server", Severity::Fatal, "disable-etcd")
-    })
+    Some(
+        Finding::new(Code::DisableEtcdWithoutServer, "disable-etcd")
+            .expected("the address of a server with an etcd")
+            .actual(cause.clone())
+            .origin(origin.cloned())
+            .message(format!(
+                "invalid flag use; --server is required with --disable-etcd: {} is true{}, {cause}",
+                disable_etcd.key,
+                at(origin)
+            ))
+            .remedy(format!("{}: server: https://ADDRESS:9345\nor remove both keys", edit(origin))),
+    )
 }
 
 /// What is judged by rules that may be too old.
 fn version(facts: &Facts<'_>) -> Option<Finding> {
     let version = facts.version.filter(|version| profile::is_newer_than_known(version))?;
     let newest = profile::NEWEST_MINOR;
-    Some(Finding {
-        expected: format!("RKE2 v1.{newest} or older"),
-        actual: format!("v{version}"),
-        message: format!(
-            "RKE2 v{version} is newer than what nodeguard knows (v1.{newest}): the rules of \
-             v1.{newest} are used"
-        ),
-        remedy: "update nodeguard".into(),
-        ..finding("version-newer", Severity::Note, "version")
-    })
+    Some(
+        Finding::new(Code::VersionNewer, "version")
+            .expected(format!("RKE2 v1.{newest} or older"))
+            .actual(format!("v{version}"))
+            .message(format!(
+                "RKE2 v{version} is newer than what nodeguard knows (v1.{newest}): the rules of \
+                 v1.{newest} are used"
+            ))
+            .remedy("update nodeguard"),
+    )
 }

@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::finding;
-use crate::model::{Finding, Planned, Role, Severity, shown};
+use crate::model::{Code, Finding, Planned, Role, shown};
 
 /// How long the word counts for, in seconds.
 pub const LASTS: u64 = 600;
@@ -61,28 +60,28 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     let said = |word: &Word| {
         format!("{} at {}: {}", shown(word.by.as_ref()), word.at, shown(word.reason.as_ref()))
     };
-    let pending = facts.pending.as_ref().map(|word| Finding {
-        expected: "RKE2 starts when the node is fit for it".into(),
-        actual: "the next start is let through".into(),
-        message: format!(
-            "RKE2's next start as {role} is let through once, whatever is wrong ({})",
-            said(word)
-        ),
-        remedy: format!("nodeguard override --role {role} --withdraw takes it back"),
-        ..finding("override-pending", Severity::Warning, "override")
+    let pending = facts.pending.as_ref().map(|word| {
+        Finding::new(Code::OverridePending, "override")
+            .expected("RKE2 starts when the node is fit for it")
+            .actual("the next start is let through")
+            .message(format!(
+                "RKE2's next start as {role} is let through once, whatever is wrong ({})",
+                said(word)
+            ))
+            .remedy(format!("nodeguard override --role {role} --withdraw takes it back"))
     });
-    let used = facts.used.as_ref().map(|used| Finding {
-        expected: "RKE2 runs from a start on a fit node".into(),
-        actual: format!("let through, although {}", used.codes.join(", ")),
-        message: format!(
-            "RKE2 was started by an override at {}, although the node was fatal: {} (asked for by \
-             {})",
-            used.at,
-            used.codes.join(", "),
-            said(&used.word)
-        ),
-        remedy: format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}"),
-        ..finding("override-used", Severity::Warning, "override")
+    let used = facts.used.as_ref().map(|used| {
+        Finding::new(Code::OverrideUsed, "override")
+            .expected("RKE2 runs from a start on a fit node")
+            .actual(format!("let through, although {}", used.codes.join(", ")))
+            .message(format!(
+                "RKE2 was started by an override at {}, although the node was fatal: {} (asked for \
+                 by {})",
+                used.at,
+                used.codes.join(", "),
+                said(&used.word)
+            ))
+            .remedy(format!("mend what `nodeguard check` says, then systemctl restart rke2-{role}"))
     });
     pending.into_iter().chain(used).map(Planned::only).collect()
 }
@@ -90,6 +89,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Severity;
 
     fn word() -> Word {
         Word {

@@ -4,8 +4,8 @@
 
 use crate::controls::rke2_config::facts::{FileSystem, Labels, Place};
 
-use super::{at, edit, finding};
-use crate::model::{Finding, Severity, quoted, shown};
+use super::{at, edit};
+use crate::model::{Code, Finding, Severity, quoted, shown};
 use crate::rke2::{Config, DEFAULT_DATA_DIR, Setting};
 
 impl Labels {
@@ -85,48 +85,43 @@ fn file_system(config: &Config, fs: &FileSystem, guarded: bool) -> Option<Findin
     let (path, kind) = (shown(&fs.path), fs.kind.as_str());
     let elsewhere = format!("{}: data-dir: a directory on ext4 or xfs", edit(origin));
     if fs.read_only {
-        return Some(Finding {
-            expected: "a file system that can be written".into(),
-            actual: format!("{kind}, read-only"),
-            origin: origin.cloned(),
-            message: format!(
-                "mkdir {data_dir}: read-only file system: {path} is on a {kind} that is \
-                 read-only, RKE2 cannot work there{}",
-                at(origin)
-            ),
-            remedy: format!(
-                "mount -o remount,rw $(findmnt -no TARGET -T {})\nif it turned read-only by \
-                 itself, its disk has errors: journalctl -k",
-                quoted(&fs.path)
-            ),
-            ..finding("data-dir-read-only", Severity::Fatal, path)
-        });
+        return Some(
+            Finding::new(Code::DataDirReadOnly, path.as_str())
+                .expected("a file system that can be written")
+                .actual(format!("{kind}, read-only"))
+                .origin(origin.cloned())
+                .message(format!(
+                    "mkdir {data_dir}: read-only file system: {path} is on a {kind} that is \
+                     read-only, RKE2 cannot work there{}",
+                    at(origin)
+                ))
+                .remedy(format!(
+                    "mount -o remount,rw $(findmnt -no TARGET -T {})\nif it turned read-only by \
+                     itself, its disk has errors: journalctl -k",
+                    quoted(&fs.path)
+                )),
+        );
     }
-    let common = |severity| Finding {
-        expected: "a file system with owners and links, such as ext4 or xfs".into(),
-        actual: kind.into(),
-        origin: origin.cloned(),
-        remedy: elsewhere.clone(),
-        ..finding("data-dir-file-system", severity, path.clone())
+    let common = |severity| {
+        Finding::new(Code::DataDirFileSystem, path.as_str())
+            .severity(severity)
+            .expected("a file system with owners and links, such as ext4 or xfs")
+            .actual(kind)
+            .origin(origin.cloned())
+            .remedy(elsewhere.clone())
     };
     match fitness(kind) {
-        Fitness::Unfit => Some(Finding {
-            message: format!(
-                "chown {data_dir}/server/db/etcd: operation not permitted: {path} is on {kind}, \
-                 where files have neither owners nor links{}",
-                at(origin)
-            ),
-            ..common(Severity::Fatal)
-        }),
-        Fitness::Doubtful if guarded => Some(Finding {
-            message: format!(
-                "{path} is on {kind}: whether etcd's files can be given to the user etcd there \
-                 depends on its server or its mount options, and etcd is not supported on \
-                 it{}",
-                at(origin)
-            ),
-            ..common(Severity::Warning)
-        }),
+        Fitness::Unfit => Some(common(Severity::Fatal).message(format!(
+            "chown {data_dir}/server/db/etcd: operation not permitted: {path} is on {kind}, \
+             where files have neither owners nor links{}",
+            at(origin)
+        ))),
+        Fitness::Doubtful if guarded => Some(common(Severity::Warning).message(format!(
+            "{path} is on {kind}: whether etcd's files can be given to the user etcd there \
+             depends on its server or its mount options, and etcd is not supported on \
+             it{}",
+            at(origin)
+        ))),
         Fitness::Doubtful | Fitness::Fit => None,
     }
 }
@@ -142,20 +137,23 @@ fn unlabelled(config: &Config, labels: &Labels, guarded: bool) -> Option<Finding
     let severity =
         if guarded && config.selinux.value { Severity::Fatal } else { Severity::Warning };
     let dir = quoted(value);
-    Some(Finding {
-        expected: format!("the labels of {DEFAULT_DATA_DIR}"),
-        actual: "no equivalence in file_contexts.subs".into(),
-        origin: origin.cloned(),
-        message: format!(
-            "cannot access data directory: open {}/server/db/etcd/.touch: permission denied: \
-             SELinux enforces, and {key} is {}{} without the labels of {DEFAULT_DATA_DIR}",
-            shown(value),
-            shown(value),
-            at(origin)
-        ),
-        remedy: format!("semanage fcontext -a -e {DEFAULT_DATA_DIR} {dir}\nrestorecon -R {dir}"),
-        ..finding("data-dir-unlabelled", severity, "data-dir")
-    })
+    Some(
+        Finding::new(Code::DataDirUnlabelled, "data-dir")
+            .severity(severity)
+            .expected(format!("the labels of {DEFAULT_DATA_DIR}"))
+            .actual("no equivalence in file_contexts.subs")
+            .origin(origin.cloned())
+            .message(format!(
+                "cannot access data directory: open {}/server/db/etcd/.touch: permission denied: \
+                 SELinux enforces, and {key} is {}{} without the labels of {DEFAULT_DATA_DIR}",
+                shown(value),
+                shown(value),
+                at(origin)
+            ))
+            .remedy(format!(
+                "semanage fcontext -a -e {DEFAULT_DATA_DIR} {dir}\nrestorecon -R {dir}"
+            )),
+    )
 }
 
 #[cfg(test)]
@@ -196,7 +194,7 @@ mod tests {
             ("9p", false, false, "", None),
         ] {
             let found = judge(&config("/srv/rke2", false), &on(kind, read_only), guarded);
-            let got = found.first().map(|f| (f.code, f.severity));
+            let got = found.first().map(|f| (f.code.as_str(), f.severity));
             assert_eq!(got, severity.map(|severity| (code, severity)), "{kind}");
         }
     }
@@ -236,7 +234,10 @@ mod tests {
         let place = Place { file_systems: Vec::new(), labels: Some(labels("", "")) };
         let found = judge(&config("/opt/rke2", true), &place, true);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].code, found[0].severity), ("data-dir-unlabelled", Severity::Fatal));
+        assert_eq!(
+            (found[0].code.as_str(), found[0].severity),
+            ("data-dir-unlabelled", Severity::Fatal)
+        );
         assert_eq!(
             found[0].remedy,
             "semanage fcontext -a -e /var/lib/rancher/rke2 /opt/rke2\nrestorecon -R /opt/rke2"

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::conf::{self, same_value};
 use super::wanted::{BASELINE, Wanted};
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
 /// Where the hardening guide tells operators to put RKE2's file.
 pub const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
@@ -24,16 +24,14 @@ pub(crate) fn judge(
     if wanted.is_empty() {
         return None;
     }
-    let finding = |severity, actual: String, message: String, remedy: String| Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-dropin",
-        severity,
-        subject: DROP_IN.into(),
-        expected: listed(wanted.iter()),
-        actual,
-        origin: Some(Origin::file(DROP_IN)),
-        message,
-        remedy,
+    let finding = |severity, actual: String, message: String, remedy: String| {
+        Finding::new(Code::SysctlDropIn, DROP_IN)
+            .severity(severity)
+            .expected(listed(wanted.iter()))
+            .actual(actual)
+            .origin(Origin::file(DROP_IN))
+            .message(message)
+            .remedy(remedy)
     };
     let write = |expect: Option<&[u8]>, content: String, actual: String, message: String| Planned {
         finding: finding(

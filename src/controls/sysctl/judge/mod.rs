@@ -11,17 +11,11 @@ use std::path::Path;
 
 use super::facts::{Facts, Live, Scope};
 use crate::config::Policy;
-use crate::model::{Action, ControlId, Finding, Origin, Planned, Severity, shown};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity, shown};
 use conf::same_value;
 
 pub use drop_in::DROP_IN;
 pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Wanted, is_fixed, wanted};
-
-/// The code of a live value that is not the wanted one.
-pub const LIVE: &str = "sysctl-live";
-
-/// The code of a file that cannot be used, so that what it says is not known.
-pub const UNREAD: &str = "sysctl-unread";
 
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
@@ -48,19 +42,17 @@ fn too_many(path: &str, text: &str) -> Option<Planned> {
     let left_out = wanted::left_out(text);
     let limit = wanted::FROM_FILE;
     (left_out > 0).then(|| {
-        Planned::only(Finding {
-            control: ControlId::Sysctl,
-            code: UNREAD,
-            severity: Severity::Warning,
-            subject: path.to_owned(),
-            expected: format!("at most {limit} kernel parameters"),
-            actual: format!("{left_out} more"),
-            origin: Some(Origin::file(path)),
-            message: format!(
-                "{path} sets {left_out} kernel parameters more than are held, expected at most {limit}"
-            ),
-            remedy: "put what is yours into [sysctl.extra], see nodeguard.toml(5)".into(),
-        })
+        Planned::only(
+            Finding::new(Code::SysctlUnread, path)
+                .expected(format!("at most {limit} kernel parameters"))
+                .actual(format!("{left_out} more"))
+                .origin(Origin::file(path))
+                .message(format!(
+                    "{path} sets {left_out} kernel parameters more than are held, expected at most \
+                     {limit}"
+                ))
+                .remedy("put what is yours into [sysctl.extra], see nodeguard.toml(5)"),
+        )
     })
 }
 
@@ -72,17 +64,13 @@ pub fn judge_live(want: &Wanted, actual: &Live, scope: Scope) -> Option<Planned>
     if want.policy.value == Policy::Ignore && !fatal {
         return None;
     }
-    let finding = |severity, actual: &str, message: String, remedy: String| Finding {
-        control: ControlId::Sysctl,
-        code: LIVE,
-        severity,
-        subject: want.key.clone(),
-        expected: want.value.clone(),
-        actual: actual.to_owned(),
-        // Who wrote the wrong value is not known from the value.
-        origin: None,
-        message,
-        remedy,
+    let finding = |severity, actual: &str, message: String, remedy: String| {
+        Finding::new(Code::SysctlLive, want.key.clone())
+            .severity(severity)
+            .expected(want.value.clone())
+            .actual(actual)
+            .message(message)
+            .remedy(remedy)
     };
     match actual {
         Live::Value(value) if same_value(value, &want.value) => None,
@@ -161,10 +149,10 @@ mod tests {
         }
     }
 
-    fn codes(facts: &Facts) -> Vec<(&'static str, Severity, String)> {
+    fn codes(facts: &Facts) -> Vec<(Code, Severity, String)> {
         judge(facts)
             .into_iter()
-            .map(|p| (p.finding.code, p.finding.severity, p.finding.subject))
+            .filter_map(|p| Some((p.finding.code.known()?, p.finding.severity, p.finding.subject)))
             .collect()
     }
 
@@ -249,7 +237,7 @@ mod tests {
         assert_eq!(codes(&facts), [], "elsewhere it is none of our keys");
         facts.scope.guarding = true;
         let planned = judge(&facts);
-        let live = planned.iter().find(|p| p.finding.code == "sysctl-live").unwrap();
+        let live = planned.iter().find(|p| p.finding.code == Code::SysctlLive).unwrap();
         assert_eq!(
             (live.finding.subject.as_str(), live.unmended),
             (PROTECTED_HARDLINKS, Severity::Fatal)
@@ -263,7 +251,7 @@ mod tests {
         let text: String = (0..300).map(|n| format!("vm.k{n}=1\n")).collect();
         facts.source = Some(("/usr/share/rke2/x.conf".into(), text));
         let planned = judge(&facts);
-        let unread = planned.iter().find(|p| p.finding.code == UNREAD).unwrap();
+        let unread = planned.iter().find(|p| p.finding.code == Code::SysctlUnread).unwrap();
         assert_eq!(unread.finding.severity, Severity::Warning);
         let said = "/usr/share/rke2/x.conf sets 44 kernel parameters more than are held, expected \
                     at most 256";
@@ -276,6 +264,10 @@ mod tests {
         facts.live.as_mut().unwrap().insert("kernel.panic".into(), Live::Missing);
         assert_eq!(codes(&facts)[0].1, Severity::Warning);
         facts.scope.kernel_defaults_in_force = true;
-        assert!(codes(&facts).contains(&("sysctl-live", Severity::Fatal, "kernel.panic".into())));
+        assert!(codes(&facts).contains(&(
+            Code::SysctlLive,
+            Severity::Fatal,
+            "kernel.panic".into()
+        )));
     }
 }

@@ -5,8 +5,8 @@
 use super::conf::same_value;
 use std::path::Path;
 
-use super::{DROP_IN, UNREAD, Wanted};
-use crate::model::{ControlId, Finding, Origin, Planned, Severity, shown};
+use super::{DROP_IN, Wanted};
+use crate::model::{Code, Finding, Origin, Planned, shown};
 use crate::sysctl_d::{
     Assigned, Body, File, Key, Loader, Moment, Place, Resolution, Resolver, SetBy, Sources, Verdict,
 };
@@ -42,20 +42,17 @@ pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
 /// What could not be read may defeat our drop-in as well.
 fn unread(files: &[(String, String)]) -> Vec<Planned> {
     let finding = |subject: &str, actual: String, message: String| {
-        Planned::only(Finding {
-            control: ControlId::Sysctl,
-            code: UNREAD,
-            severity: Severity::Warning,
-            subject: subject.to_owned(),
-            expected: "a file that can be read".into(),
-            actual,
-            origin: Some(Origin::file(subject)),
-            message: format!(
-                "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
-                 sets the live values back"
-            ),
-            remedy: format!("correct {subject}, or take it away"),
-        })
+        Planned::only(
+            Finding::new(Code::SysctlUnread, subject)
+                .expected("a file that can be read")
+                .actual(actual)
+                .origin(Origin::file(subject))
+                .message(format!(
+                    "{message}; whether it sets a kernel parameter at boot is not known, nodeguard \
+                     sets the live values back"
+                ))
+                .remedy(format!("correct {subject}, or take it away")),
+        )
     };
     let told = files.iter().take(UNREAD_TOLD).map(|(path, reason)| {
         let path = shown(Path::new(path));
@@ -121,17 +118,14 @@ fn by_tuned(verdict: &Verdict, want: &Wanted) -> Option<Planned> {
 }
 
 fn planned(want: &Wanted, by: &Assigned, actual: String, message: String) -> Planned {
-    Planned::only(Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-overridden",
-        severity: Severity::Warning,
-        subject: want.key.clone(),
-        expected: want.value.clone(),
-        actual,
-        origin: Some(by.origin.clone()),
-        message: format!("{message}; nodeguard sets the live value back"),
-        remedy: remedy(want, by),
-    })
+    Planned::only(
+        Finding::new(Code::SysctlOverridden, want.key.clone())
+            .expected(want.value.clone())
+            .actual(actual)
+            .origin(by.origin.clone())
+            .message(format!("{message}; nodeguard sets the live value back"))
+            .remedy(remedy(want, by)),
+    )
 }
 
 fn remedy(want: &Wanted, by: &Assigned) -> String {
@@ -176,6 +170,7 @@ fn name_of(path: &str) -> &str {
 mod tests {
     use super::*;
     use crate::config::{Policy, Setting};
+    use crate::model::Severity;
     use crate::sysctl_d::TunedSources;
     use crate::sysctl_d::fixture::{file, sources};
 
@@ -201,7 +196,10 @@ mod tests {
         let got = found(&[("/etc/sysctl.d/99-stig.conf", "# STIG\nkernel.panic = 0\n")]);
         assert_eq!(got.len(), 1, "{got:?}");
         let finding = &got[0];
-        assert_eq!((finding.code, finding.severity), ("sysctl-overridden", Severity::Warning));
+        assert_eq!(
+            (finding.code.as_str(), finding.severity),
+            ("sysctl-overridden", Severity::Warning)
+        );
         assert_eq!((finding.subject.as_str(), finding.actual.as_str()), ("kernel.panic", "0"));
         assert_eq!(finding.origin, Some(Origin::at("/etc/sysctl.d/99-stig.conf", 2)));
         assert_eq!(
@@ -291,7 +289,7 @@ mod tests {
         let got = judge(&all, &wanted());
         assert_eq!(got.len(), UNREAD_TOLD);
         let first = &got[0].finding;
-        assert_eq!((first.code, first.severity), (UNREAD, Severity::Warning));
+        assert_eq!((first.code.as_str(), first.severity), ("sysctl-unread", Severity::Warning));
         assert_eq!(first.origin, Some(Origin::file("/etc/sysctl.d/0.conf")));
         let said =
             "/etc/sysctl.d/0.conf cannot be used: is odd; whether it sets a kernel parameter";
