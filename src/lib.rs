@@ -33,6 +33,7 @@ pub mod bus;
 pub mod gate;
 pub mod journal;
 pub mod mounts;
+pub mod outbox;
 pub mod pacing;
 pub mod render;
 pub mod service;

@@ -335,6 +335,14 @@ fn only_the_daemon_and_the_commands_log() {
         .map(|(file, _)| file.clone())
         .collect();
     assert_eq!(found, Vec::<String>::new());
+    // What the service manager was not told is logged in the thread that did not tell it.
+    let found: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, code)| code.contains("tracing::"))
+        .map(|(file, _)| file)
+        .filter(|file| !in_layer(file, "journal") && file != "service.rs")
+        .collect();
+    assert_eq!(found, Vec::<String>::new(), "they log through the journal's entries");
 }
 
 #[test]

@@ -242,7 +242,10 @@ fn answer(root: &Root, role: Role, report: &Report) -> Exit {
 /// RKE2's unit lets us: its log lines are not shown while it waits for the next try.
 fn shut(message: &str) {
     let message = render::joined(message);
-    Service::from_environment().status(&format!("nodeguard: {message}"));
+    // It says so on stderr as well, where there is no thread for this.
+    if let Ok(mut service) = Service::from_environment() {
+        service.status(&format!("nodeguard: {message}"));
+    }
 }
 
 /// Says each finding that is overridden, and gives their codes.

@@ -10,6 +10,7 @@ use super::listen::Source;
 use super::{Daemon, LOOK_EVERY, Why, clock};
 use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
+use crate::journal::PassSpan;
 use crate::model::{Code, Correction, Finding, Object, Severity, State, join};
 use crate::pacing::{Change, Cost, Verdict};
 use crate::watch::Hints;
@@ -41,6 +42,7 @@ impl Daemon {
         if hints.bus {
             self.bus_wake.notify_one();
         }
+        let _span = PassSpan::begin("narrow", "event");
         let (began, worked) = (Instant::now(), clock::worked());
         let mut look = hints.look;
         let mut came = false;
@@ -192,6 +194,7 @@ impl Daemon {
     }
 
     pub(super) fn tick(&mut self) {
+        let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
         let mut look = false;
         self.engine.hold(self.pacing.held(Instant::now()));
@@ -214,6 +217,5 @@ impl Daemon {
         }
         self.log_the_rest();
         self.write_report();
-        self.journal.flush();
     }
 }

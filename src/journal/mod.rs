@@ -1,27 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The log: journald's native protocol with structured fields, or plain text on stderr.
 //!
-//! Our own few lines and no library, because a stalled journald must not stall the guard: every
-//! send is non-blocking, what journald does not take is kept up to a limit, and what exceeds
-//! that is counted and said when it is back.
+//! An [`Entry`] is logged as an event of `tracing`, which has a field for each of journald's. Where
+//! the events go is in `log.rs`; entries that have to be on record do not go there but wait for
+//! journald themselves (`record.rs`).
 
+mod log;
+mod pass;
 mod record;
-
-use std::collections::VecDeque;
-use std::io::Write;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 
 use crate::model::{
     Code, ControlId, Correction, Finding, Named, Severity, State, Writer, escaped, sysctl_path,
 };
 
+pub use log::Journal;
+pub use pass::PassSpan;
 pub use record::{Record, Unrecorded};
-
-const SOCKET: &str = "/run/systemd/journal/socket";
-
-/// Entries kept while journald does not take any.
-const BACKLOG: usize = 256;
 
 /// Of one entry; a longer message is cut. Far below what a datagram may hold.
 const MESSAGE_LIMIT: usize = 8 * 1024;
@@ -64,8 +58,7 @@ impl Entry {
     /// The message is for people: journalctl hides one with control characters, and stderr may be
     /// a terminal, so they are escaped; line breaks stay. Fields have the data as it is.
     pub fn new(priority: Priority, message: impl AsRef<str>) -> Self {
-        let lines: Vec<_> = message.as_ref().split('\n').map(escaped).collect();
-        Self { priority, message: lines.join("\n"), fields: Vec::new() }
+        Self { priority, message: printable(message.as_ref()), fields: Vec::new() }
     }
 
     /// What a person reads of it.
@@ -206,11 +199,7 @@ impl Entry {
 }
 
 fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
-    let mut end = value.len().min(MESSAGE_LIMIT);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
-    let value = &value[..end];
+    let value = cut(value);
     out.extend(name.as_bytes());
     if value.contains('\n') {
         out.push(b'\n');
@@ -222,70 +211,62 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'\n');
 }
 
-/// Where the log goes.
-#[derive(Debug)]
-pub struct Journal {
-    /// `None`: stderr.
-    socket: Option<UnixDatagram>,
-    path: PathBuf,
-    backlog: VecDeque<Entry>,
-    lost: u64,
+/// Every field that an entry may have. An event of `tracing` has all its fields from the beginning;
+/// those without a value are not there for whoever takes it.
+macro_rules! event {
+    ($level:ident, $entry:expr, $($field:ident)+) => {
+        tracing::event!(
+            tracing::Level::$level,
+            message = $entry.message.as_str(),
+            $($field = $entry.value(stringify!($field))),+
+        )
+    };
 }
 
-impl Journal {
-    /// journald if stderr is connected to it, as it is for a service, else stderr.
-    pub fn open() -> Self {
-        let journald = std::env::var_os("JOURNAL_STREAM").and_then(|_| Self::to(SOCKET).ok());
-        journald.unwrap_or(Self {
-            socket: None,
-            path: PathBuf::new(),
-            backlog: VecDeque::new(),
-            lost: 0,
-        })
+/// One for each level, since the level of an event is known when the program is built.
+macro_rules! event_of_level {
+    ($entry:expr, $($field:ident)+) => {
+        match $entry.priority {
+            Priority::Error => event!(ERROR, $entry, $($field)+),
+            Priority::Warning => event!(WARN, $entry, $($field)+),
+            Priority::Notice => event!(INFO, $entry, $($field)+),
+            Priority::Info => event!(DEBUG, $entry, $($field)+),
+        }
+    };
+}
+
+impl Entry {
+    /// Logs it: see [`Journal`].
+    fn emit(&self) {
+        event_of_level!(self,
+            MESSAGE_ID
+            NODEGUARD_CONTROL NODEGUARD_CODE NODEGUARD_SUBJECT NODEGUARD_SEVERITY
+            NODEGUARD_ACTUAL NODEGUARD_EXPECTED NODEGUARD_REMEDY NODEGUARD_ORIGIN
+            NODEGUARD_STATE NODEGUARD_STATE_BEFORE
+            NODEGUARD_OVERRIDE_BY NODEGUARD_OVERRIDE_REASON
+            NODEGUARD_WRITER OBJECT_PID OBJECT_COMM OBJECT_EXE OBJECT_SYSTEMD_UNIT
+            SYSCTL OLDVALUE NEWVALUE OURVALUE
+        );
     }
 
-    fn to(path: impl Into<PathBuf>) -> std::io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket: Some(socket), path: path.into(), backlog: VecDeque::new(), lost: 0 })
+    fn value(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
     }
+}
 
-    /// Logs, or keeps the entry for later. Never blocks on journald.
-    pub fn log(&mut self, entry: Entry) {
-        if self.socket.is_none() {
-            // Nobody to tell if even this fails.
-            let _ = writeln!(std::io::stderr().lock(), "nodeguard: {}", entry.message);
-            return;
-        }
-        if self.backlog.len() == BACKLOG {
-            self.backlog.pop_front();
-            self.lost += 1;
-        }
-        self.backlog.push_back(entry);
-        self.flush();
-        if let Some(kept) = self.backlog.back_mut() {
-            // By the time journald takes it the number may be somebody else's.
-            kept.fields.retain(|(name, _)| *name != OBJECT_PID);
-        }
+/// A value as it is sent: what is too long is cut, at a character.
+fn cut(value: &str) -> &str {
+    let mut end = value.len().min(MESSAGE_LIMIT);
+    while !value.is_char_boundary(end) {
+        end -= 1;
     }
+    &value[..end]
+}
 
-    /// Sends what is kept, as far as journald takes it.
-    pub fn flush(&mut self) {
-        let Some(socket) = &self.socket else { return };
-        while let Some(entry) = self.backlog.front() {
-            if socket.send_to(&entry.native(), &self.path).is_err() {
-                return;
-            }
-            self.backlog.pop_front();
-        }
-        if self.lost > 0 {
-            let text = format!("{} log entries were lost while journald was away", self.lost);
-            let entry = Entry::new(Priority::Warning, text);
-            if socket.send_to(&entry.native(), &self.path).is_ok() {
-                self.lost = 0;
-            }
-        }
-    }
+/// A message with its control characters escaped; line breaks stay.
+fn printable(message: &str) -> String {
+    let lines: Vec<_> = message.split('\n').map(escaped).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -304,8 +285,8 @@ mod tests {
         assert_eq!(bytes, expected);
     }
 
-    #[test]
-    fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
+    /// An entry of each kind.
+    pub(super) fn entries() -> Vec<Entry> {
         let finding = Finding::new(Code::ProfileInvalid, "profile")
             .expected("cis")
             .actual("cis-1.6")
@@ -348,7 +329,7 @@ mod tests {
             .actual("0")
             .message("kernel.panic is contested")
             .remedy("stop one of the two");
-        let entries = [
+        vec![
             Entry::finding(&finding),
             Entry::finding(&contested),
             Entry::corrected(&correction),
@@ -357,8 +338,12 @@ mod tests {
             Entry::state(State::Ready, State::Fatal, "fatal: invalid value"),
             Entry::overriding(Priority::Error, "OVERRIDDEN by alice".into(), "alice", "a ticket"),
             Entry::override_withdrawn(Priority::Notice, "it was taken back".into()),
-        ];
-        let text: Vec<_> = entries
+        ]
+    }
+
+    #[test]
+    fn the_fields_of_each_kind_of_entry_are_the_golden_ones() {
+        let text: Vec<_> = entries()
             .iter()
             .map(|entry| String::from_utf8_lossy(&entry.native()).into_owned())
             .collect();
@@ -366,46 +351,11 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_has_to_wait_makes_journald_look_at_no_process_that_may_be_another_by_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::to(dir.path().join("socket")).unwrap();
-        let entry =
-            Entry::new(Priority::Info, "x").field(OBJECT_PID, "1").field("OBJECT_COMM", "y");
-        journal.log(entry);
-        let kept = String::from_utf8_lossy(&journal.backlog[0].native()).into_owned();
-        assert!(kept.contains("OBJECT_COMM=y\n") && !kept.contains("OBJECT_PID"), "{kept}");
-    }
-
-    #[test]
     fn a_huge_value_is_cut_at_a_character() {
         let entry = Entry::new(Priority::Info, "ä".repeat(MESSAGE_LIMIT));
+        assert!(cut(&entry.message).len() <= MESSAGE_LIMIT);
         let bytes = entry.native();
         assert!(bytes.len() < MESSAGE_LIMIT + 200);
         assert!(std::str::from_utf8(&bytes).is_ok());
-    }
-
-    #[test]
-    fn while_journald_is_away_entries_are_kept_to_a_limit_and_the_rest_is_counted_and_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let mut journal = Journal::to(path.clone()).unwrap();
-        for n in 0..BACKLOG + 3 {
-            journal.log(Entry::new(Priority::Info, n.to_string()));
-        }
-        assert_eq!((journal.backlog.len(), journal.lost), (BACKLOG, 3));
-        let journald = UnixDatagram::bind(&path).unwrap();
-        journald.set_nonblocking(true).unwrap();
-        let mut received = Vec::new();
-        let mut buffer = [0; 4096];
-        // A datagram socket takes few entries before it is read.
-        while !journal.backlog.is_empty() || journal.lost > 0 {
-            journal.flush();
-            while let Ok(n) = journald.recv(&mut buffer) {
-                received.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
-            }
-        }
-        assert_eq!(received.len(), BACKLOG + 1);
-        assert!(received[0].starts_with("MESSAGE=3\n"), "the oldest three are the lost ones");
-        assert!(received[BACKLOG].starts_with("MESSAGE=3 log entries were lost"));
     }
 }
