@@ -160,7 +160,7 @@ pub enum Observation {
 /// What a daemon watches, as a pass saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    /// Configuration files and directories of RKE2's.
+    /// Files, and directories (`*.d`), whose change asks for a pass. A control adds its own.
     pub config: Vec<PathBuf>,
     /// The kernel parameters to hold, and why.
     pub sysctls: Vec<Wanted>,

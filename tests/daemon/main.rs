@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real daemon on a host of its own: real inotify, real useradd, real D-Bus.
 
+mod add_control;
 mod bounds;
 mod contest;
 mod gate;
