@@ -35,7 +35,7 @@ use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
-use crate::watch::Hints;
+use crate::watch::{Hints, Watcher};
 use writers::Standing;
 
 /// How often everything is looked at although no event came.
@@ -113,8 +113,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
 
     let mut daemon = Daemon {
         engine,
-        host: Ear::new(),
-        tree: Ear::new(),
+        host: Ear::new(Watcher::of_the_host()),
+        tree: Ear::new(Watcher::of_others()),
         watch: Watch::default(),
         journal: Journal::open(),
         service: Service::from_environment(),
