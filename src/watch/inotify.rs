@@ -269,7 +269,9 @@ impl Inotify {
 
     fn listen(&mut self) -> std::io::Result<()> {
         self.instance = match self.instance.take() {
-            Some(Instance::Resting(descriptor)) => Some(Instance::Listening(listening(descriptor)?)),
+            Some(Instance::Resting(descriptor)) => {
+                Some(Instance::Listening(listening(descriptor)?))
+            }
             other => other,
         };
         Ok(())

@@ -3,6 +3,9 @@
 //! else may write there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::host::Host;
 
@@ -66,14 +69,26 @@ fn what_another_user_may_write_is_watched_as_well_and_however_much_he_writes_not
     write(&mut host, GOOD);
 
     // Four of them are what it took to hold up a call of the library for good.
-    let flood = "cd /etc/rancher/rke2; for n in 1 2 3 4; do (while :; do : >$n; chmod 600 $n; \
-                 chmod 640 $n; done) & echo $!; done";
-    let flooders = host.inside(&format!("{{ {flood}; }} </dev/null 2>/dev/null | head -n 4"));
-    for _ in 0..5 {
+    let over = Arc::new(AtomicBool::new(false));
+    let flooders: Vec<_> = ["1", "2", "3", "4"]
+        .map(|name| (host.at(RKE2).join(name), over.clone()))
+        .map(|(file, over)| {
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    fs::write(&file, "").unwrap();
+                    for mode in [0o600, 0o640] {
+                        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+                    }
+                }
+            })
+        })
+        .into();
+    for _ in 0..3 {
         host.set_sysctl("kernel/panic", "0");
         host.until("kernel.panic is 10 again", |host| host.sysctl("kernel/panic") == "10");
         write(&mut host, BROKEN);
         write(&mut host, GOOD);
     }
-    host.inside(&format!("kill {}", flooders.replace('\n', " ")));
+    over.store(true, Ordering::Relaxed);
+    flooders.into_iter().for_each(|flooder| flooder.join().unwrap());
 }
