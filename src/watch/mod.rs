@@ -11,6 +11,7 @@
 
 mod inotify;
 mod rights;
+mod thread;
 mod ways;
 
 use std::collections::{BTreeMap, HashSet};

@@ -7,19 +7,15 @@
 //! waits for its thread. Where one of its directories is gone, another one, no longer wanted or open
 //! to others, the whole watcher is dropped, which waits for nobody, and a new one is made.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{
-    Config, ErrorKind, Event, EventHandler, EventKind, EventKindMask, INotifyWatcher,
-    RecursiveMode, Watcher,
-};
-use tokio::sync::Notify;
+use notify::{Config, ErrorKind, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::rights::{Identity, Way, follow, holds_only_roots};
+use super::thread::{Dir, Handler, Shared};
 use super::{Hints, Names};
 
 /// What the kernel is asked for: no reading, no opening and no data, but the end of writing, since a
@@ -29,151 +25,6 @@ const KINDS: EventKindMask = EventKindMask::CREATE
     .union(EventKindMask::MODIFY_NAME)
     .union(EventKindMask::MODIFY_META)
     .union(EventKindMask::ACCESS_CLOSE);
-
-/// Events between two armings, after which the library's thread waits for the next one. What comes
-/// meanwhile the kernel keeps to its own limit.
-const EVENTS: usize = 4096;
-
-/// How often it is tried to watch what somebody changes meanwhile.
-const TRIES: usize = 3;
-
-/// A directory that the library watches.
-#[derive(Debug)]
-struct Dir {
-    names: Names,
-    /// Something came into it or got other rights: whether all of it is root's is not known.
-    changed: bool,
-}
-
-/// What the loop and the library's thread share.
-#[derive(Debug, Default)]
-struct State {
-    /// Of the present watcher.
-    generation: u64,
-    /// By the path that the library has.
-    dirs: HashMap<PathBuf, Dir>,
-    look: bool,
-    bus: bool,
-    /// The library may have lost a watch.
-    stale: bool,
-    /// The thread is not held up, since the loop waits for it.
-    arming: bool,
-    /// Since the last arming.
-    events: usize,
-    /// A thread of a watcher that is gone waits for ever, since events do not end.
-    parked: bool,
-}
-
-impl State {
-    fn note(&mut self, event: &notify::Result<Event>) {
-        let event = match event {
-            Ok(event) if !event.need_rescan() => event,
-            // Events were lost, and with them perhaps what the library goes by.
-            _ => {
-                (self.look, self.bus, self.stale) = (true, true, true);
-                return;
-            }
-        };
-        let [path] = &event.paths[..] else { return };
-        let (gone, rights) = match event.kind {
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                (true, false)
-            }
-            EventKind::Modify(ModifyKind::Metadata(_)) => (false, true),
-            EventKind::Create(_)
-            | EventKind::Modify(ModifyKind::Name(RenameMode::To))
-            | EventKind::Access(AccessKind::Close(AccessMode::Write)) => (false, false),
-            _ => return,
-        };
-        // A directory itself.
-        if let Some(dir) = self.dirs.get_mut(path) {
-            if gone {
-                (self.look, self.stale) = (true, true);
-            }
-            self.look |= rights && dir.names.any;
-        }
-        // An entry of one.
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
-        let Some(dir) = self.dirs.get_mut(parent) else { return };
-        dir.changed |= !gone;
-        if rights && !dir.names.any {
-            return;
-        }
-        match dir.names.names.get(name) {
-            Some(true) => self.bus = true,
-            Some(false) => self.look = true,
-            None => self.look |= dir.names.any,
-        }
-    }
-
-    fn hints(&mut self) -> Option<Hints> {
-        let hints = Hints { look: self.look, bus: self.bus, ..Hints::default() };
-        (self.look, self.bus) = (false, false);
-        (hints.look || hints.bus).then_some(hints)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// There are hints.
-    wake: Notify,
-    /// The thread may go on.
-    go_on: Condvar,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.go_on.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn arming(&self, arming: bool) {
-        let mut state = self.state();
-        state.arming = arming;
-        state.events = 0;
-        self.go_on.notify_all();
-    }
-}
-
-/// What the library's thread calls. It keeps no event: flags are set, and the loop is woken.
-struct Handler {
-    shared: Arc<Shared>,
-    /// Of its watcher.
-    generation: u64,
-    /// Events since that watcher is gone.
-    late: usize,
-}
-
-impl EventHandler for Handler {
-    fn handle_event(&mut self, event: notify::Result<Event>) {
-        let mut state = self.shared.state();
-        if state.generation == self.generation {
-            let told = state.look || state.bus;
-            state.note(&event);
-            state.events += 1;
-            state.look |= state.events > EVENTS;
-            if !told && (state.look || state.bus) {
-                self.shared.wake.notify_one();
-            }
-            // Reading on would cost a processor for as long as somebody likes.
-            while state.events > EVENTS && !state.arming && state.generation == self.generation {
-                state = self.shared.wait(state);
-            }
-        } else {
-            // It ends when it has read everything. Who sees to it that this is never so has it wait
-            // for ever instead.
-            self.late += 1;
-            while self.late > EVENTS {
-                state.parked = true;
-                state = self.shared.wait(state);
-            }
-        }
-    }
-}
 
 /// The library's watcher, and what it watches.
 pub(super) struct Ways {
@@ -205,7 +56,8 @@ impl Ways {
     /// and gives back the others, and what cannot be watched.
     pub(super) fn arm(&mut self, ways: BTreeMap<PathBuf, Names>) -> BTreeMap<PathBuf, Names> {
         self.shared.arming(true);
-        let own = (0..TRIES).find_map(|_| self.try_to_arm(&ways));
+        // Once more where something is changed meanwhile, and then no more.
+        let own = self.try_to_arm(&ways).or_else(|| self.try_to_arm(&ways));
         self.shared.arming(false);
         own.unwrap_or_else(|| {
             self.leave();
@@ -291,11 +143,7 @@ impl Ways {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => {
-                let handler = Handler {
-                    shared: self.shared.clone(),
-                    generation: self.shared.state().generation,
-                    late: 0,
-                };
+                let handler = Handler::new(&self.shared);
                 let config = Config::default().with_event_kinds(KINDS);
                 let watcher = INotifyWatcher::new(handler, config).map_err(|_| Failure::Other)?;
                 none.insert(ManuallyDrop::new(watcher))
@@ -355,6 +203,7 @@ enum Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::thread::EVENTS;
     use crate::watch::{Interest, ways};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown};
@@ -644,20 +493,9 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_flooded_after_its_end_is_given_up_and_the_library_with_it() {
+    fn where_a_thread_was_lost_to_a_flood_the_library_is_given_up() {
         let mut host = Host::with(config);
-        let shared = host.ways.shared.clone();
-        let mut old = Handler { shared: shared.clone(), generation: u64::MAX, late: 0 };
-        for _ in 0..EVENTS {
-            old.handle_event(Err(notify::Error::generic("late")));
-        }
-        assert!(!shared.state().parked && !shared.state().look, "what is late tells nothing");
-        std::thread::spawn(move || old.handle_event(Err(notify::Error::generic("late"))));
-        let end = std::time::Instant::now() + PATIENCE;
-        while !shared.state().parked {
-            assert!(std::time::Instant::now() < end, "it goes on reading");
-            std::thread::yield_now();
-        }
+        host.ways.shared.state().parked = true;
         assert_eq!(host.arm(), ["", "etc", "etc/rke2"].map(Path::new));
         assert_eq!(host.watched(), [""; 0].map(Path::new));
     }
