@@ -4,7 +4,6 @@
 //! another directory into its place.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, openat, statat};
@@ -58,12 +57,10 @@ pub(super) fn follow(top: &Path, path: &Path) -> Way {
             FileType::Directory => (here, stat) = (next, found),
             FileType::Symlink => {
                 links += 1;
-                let target = rustix::fs::readlinkat(CWD, &next, Vec::new());
-                let Ok(target) = target else { return Way::Missing };
+                let Ok(target) = std::fs::read_link(&next) else { return Way::Missing };
                 if found.st_uid != 0 || links > LINKS {
                     return Way::Others;
                 }
-                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
                 if target.is_absolute() {
                     let Ok(at_top) = statat(CWD, top, AtFlags::empty()) else {
                         return Way::Missing;
