@@ -24,6 +24,16 @@ pub(super) struct Dir {
     pub(super) changed: bool,
 }
 
+/// What happened to a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Came,
+    Went,
+    /// Its owner, mode or times, which others may have set.
+    Rights,
+    Content,
+}
+
 /// What the loop and the library's thread share.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -54,28 +64,29 @@ impl State {
             }
         };
         let [path] = &event.paths[..] else { return };
-        let (gone, rights) = match event.kind {
+        let what = match event.kind {
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                (true, false)
+                What::Went
             }
-            EventKind::Modify(ModifyKind::Metadata(_)) => (false, true),
-            EventKind::Create(_)
-            | EventKind::Modify(ModifyKind::Name(RenameMode::To))
-            | EventKind::Access(AccessKind::Close(AccessMode::Write)) => (false, false),
+            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+                What::Came
+            }
+            EventKind::Modify(ModifyKind::Metadata(_)) => What::Rights,
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => What::Content,
             _ => return,
         };
         // A directory itself.
-        if let Some(dir) = self.dirs.get_mut(path) {
-            if gone {
+        if let Some(dir) = self.dirs.get(path) {
+            if what == What::Went {
                 (self.look, self.stale) = (true, true);
             }
-            self.look |= rights && dir.names.any;
+            self.look |= what == What::Rights && dir.names.any;
         }
         // An entry of one.
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
         let Some(dir) = self.dirs.get_mut(parent) else { return };
-        dir.changed |= !gone;
-        if rights && !dir.names.any {
+        dir.changed |= matches!(what, What::Came | What::Rights);
+        if what == What::Rights && !dir.names.any {
             return;
         }
         match dir.names.names.get(name) {

@@ -86,8 +86,12 @@ fn what_another_user_may_write_is_watched_as_well_and_however_much_he_writes_not
     for _ in 0..3 {
         host.set_sysctl("kernel/panic", "0");
         host.until("kernel.panic is 10 again", |host| host.sysctl("kernel/panic") == "10");
-        write(&mut host, BROKEN);
-        write(&mut host, GOOD);
+        // Another directory to watch.
+        fs::create_dir(host.at("/etc/rancher/rke2/config.yaml.d")).unwrap();
+        host.write("/etc/rancher/rke2/config.yaml.d/x.yaml", BROKEN);
+        judged(&mut host, BROKEN);
+        fs::remove_dir_all(host.at("/etc/rancher/rke2/config.yaml.d")).unwrap();
+        judged(&mut host, GOOD);
     }
     over.store(true, Ordering::Relaxed);
     flooders.into_iter().for_each(|flooder| flooder.join().unwrap());
