@@ -20,7 +20,7 @@ impl MountEvents {
     pub fn new() -> Self {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(c"/proc/self/mountinfo", flags, Mode::empty()).ok();
-        // See `watch::open` for why the deprecated way is sound here.
+        // See `watch::inotify::listening` for why the deprecated way is sound here.
         #[allow(deprecated)]
         let mountinfo = fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::PRIORITY).ok());
         Self { mountinfo }

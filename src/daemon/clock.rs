@@ -28,7 +28,7 @@ impl Clock {
         };
         let spec = Itimerspec { it_interval: every, it_value: every };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &spec)?;
-        // See `watch.rs`: an OwnedFd keeps its descriptor.
+        // See `watch/inotify.rs`: an OwnedFd keeps its descriptor.
         #[allow(deprecated)]
         Ok(Self { timer: AsyncFd::new(timer)? })
     }

@@ -52,8 +52,8 @@ const BUDGET: Duration = Duration::from_millis(500);
 const SHARE: u32 = 10;
 
 impl Ear {
-    pub(super) fn new() -> Self {
-        Self { watcher: Watcher::new(), quiet: None, left: BUDGET, filled: Instant::now() }
+    pub(super) fn new(watcher: Watcher) -> Self {
+        Self { watcher, quiet: None, left: BUDGET, filled: Instant::now() }
     }
 
     /// After a turn that took so much processor time: how long the next one has to wait for it.
@@ -152,7 +152,8 @@ impl Daemon {
             });
         }
         if let Some(guard) = &self.watch.guard {
-            interests.extend([&guard.dir, &guard.tls_dir, &guard.manifest].map(Interest::file));
+            interests.extend([&guard.dir, &guard.tls_dir].map(Interest::given));
+            interests.push(Interest::file(&guard.manifest));
         }
         interests
     }

@@ -36,7 +36,7 @@ use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pacing::Pacing;
 use crate::service::Service;
-use crate::watch::Hints;
+use crate::watch::{Hints, Watcher};
 use writers::Standing;
 
 /// How often everything is looked at although no event came.
@@ -118,8 +118,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         Service::from_environment().map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
-        host: Ear::new(),
-        tree: Ear::new(),
+        host: Ear::new(Watcher::of_the_host()),
+        tree: Ear::new(Watcher::of_others()),
         watch: Watch::default(),
         journal,
         service,

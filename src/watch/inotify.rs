@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! inotify → [`Hints`]: where to look again. A hint is never evidence; whatever is lost, doubled
-//! or reordered here changes how soon a pass looks, never what it finds.
+//! An inotify instance of our own: the guarded tree, kernel parameters, and directories on the way
+//! to something in which somebody besides root can raise events.
 //!
-//! inotify itself and no library above it, because the tree under guard is written by another
-//! user: its directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
+//! The tree's directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::model::shown;
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, WatchDescriptor};
+use rustix::fs::inotify::{ReadFlags, Reader};
 use tokio::io::unix::AsyncFd;
+
+use super::{Entry, Hints, Names, no_instance, not_watched};
+use crate::model::shown;
 
 /// More entries than this in one turn, and looking at the whole tree is cheaper.
 const ENTRY_LIMIT: usize = 512;
@@ -32,130 +34,89 @@ const BUFFER: usize = 8192;
 /// than a path may be; and what the reader may lose to alignment.
 const LARGEST_EVENT: usize = 16 + 4096 + 3;
 
+/// Two flags that nix has no name for: what an inode that is watched already is watched for is added
+/// to and not replaced; and no event tells of what happens to a file after its name is gone.
+const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
+const EXCL_UNLINK: AddWatchFlags = AddWatchFlags::from_bits_retain(0x0400_0000);
+
 /// What is told about a directory on the way to something of interest.
-const WAY: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::CLOSE_WRITE)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::MASK_ADD);
+const WAY: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR)
+    .union(MASK_ADD);
 
 /// What is told about a directory of the guarded tree. No data event is in it: etcd's own writes
 /// cost no wakeup. What goes away matters only to a node that is not ready because of it.
-const TREE: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::EXCL_UNLINK)
-    .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::MASK_ADD);
+const TREE: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(EXCL_UNLINK)
+    .union(AddWatchFlags::IN_ONLYDIR)
+    .union(MASK_ADD);
 
 /// Directories of the guarded tree that are watched, and the bytes of their paths. etcd makes four;
 /// whoever makes thousands must cost neither memory nor the watches of root's other programs.
 const TREE_WATCHES: usize = 4096;
 const TREE_BYTES: usize = 512 * 1024;
 
-/// An entry of the guarded tree.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
-    /// Its path below the top.
-    pub below: PathBuf,
-    /// It is a directory that came: what is in it has raised no event.
-    pub whole: bool,
-    /// It was not there before.
-    pub came: bool,
-}
-
-/// Where to look again.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Hints {
-    /// A whole pass.
-    pub look: bool,
-    /// The bus's socket came or went.
-    pub bus: bool,
-    /// These kernel parameters.
-    pub sysctls: Vec<String>,
-    pub entries: HashSet<Entry>,
-    /// What reading them took.
-    pub took: Duration,
-}
-
-impl Hints {
-    /// Whether they ask for a whole pass and for nothing besides.
-    pub fn is_only_for_a_look(&self) -> bool {
-        self.look && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
-    }
-}
-
-/// Something whose appearance, change or disappearance matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interest {
-    pub path: PathBuf,
-    /// Everything directly in the directory `path` matters, not only `path` itself.
-    pub content: bool,
-    /// It is the bus's socket.
-    pub bus: bool,
-}
-
-impl Interest {
-    pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), content: false, bus: false }
-    }
-
-    pub fn directory(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), content: true, bus: false }
-    }
-
-    pub fn bus(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), content: false, bus: true }
-    }
-}
-
 #[derive(Debug)]
 struct Target {
     what: What,
+    watch: WatchDescriptor,
     /// Of the last arming that still wanted it.
     generation: u64,
 }
 
 #[derive(Debug)]
 enum What {
-    /// A directory on the way to an interest: the names in it that matter, and whether the name
-    /// is the bus's. With `any`, every name does.
-    Way { names: BTreeMap<OsString, bool>, any: bool },
+    /// A directory on the way to an interest.
+    Way(Names),
     /// A directory of the guarded tree, by its path below the top.
     Tree { below: PathBuf },
     /// A kernel parameter.
     Sysctl { key: String },
 }
 
+/// nix's instance, as tokio wants a descriptor.
+#[derive(Debug)]
+struct Descriptor(nix::sys::inotify::Inotify);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
 #[derive(Debug)]
 enum Instance {
-    Listening(AsyncFd<OwnedFd>),
+    Listening(AsyncFd<Descriptor>),
     /// Not looked at: else every event would wake us, only to be left alone.
-    Resting(OwnedFd),
+    Resting(Descriptor),
 }
 
 impl Instance {
-    fn fd(&self) -> &OwnedFd {
+    fn inotify(&self) -> &nix::sys::inotify::Inotify {
         match self {
-            Self::Listening(fd) => fd.get_ref(),
-            Self::Resting(fd) => fd,
+            Self::Listening(descriptor) => &descriptor.get_ref().0,
+            Self::Resting(descriptor) => &descriptor.0,
         }
     }
 }
 
 /// One inotify instance.
 #[derive(Debug)]
-pub struct Watcher {
+pub(super) struct Inotify {
     /// `None`: the kernel has no instance left for us; tried again at each arming.
-    inotify: Option<Instance>,
+    instance: Option<Instance>,
     targets: HashMap<i32, Target>,
     /// Of the guarded tree, in this arming and since.
     tree_watches: usize,
@@ -167,17 +128,10 @@ pub struct Watcher {
     blind: Option<String>,
 }
 
-impl Default for Watcher {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Watcher {
-    /// Needs a running tokio runtime.
-    pub fn new() -> Self {
+impl Inotify {
+    pub(super) fn new() -> Self {
         Self {
-            inotify: None,
+            instance: None,
             targets: HashMap::new(),
             tree_watches: 0,
             tree_bytes: 0,
@@ -188,68 +142,54 @@ impl Watcher {
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.generation += 1;
         self.blind = None;
         self.tree_watches = 0;
         self.tree_bytes = 0;
         self.full = false;
-        if self.inotify.is_none() {
+        if self.instance.is_none() {
             match open() {
-                Ok(inotify) => self.inotify = Some(Instance::Listening(inotify)),
-                Err(e) => {
-                    let hint = "raise fs.inotify.max_user_instances if it is the limit";
-                    self.blind = Some(format!("no inotify: {e}; {hint}"));
-                }
+                Ok(inotify) => self.instance = Some(Instance::Listening(inotify)),
+                Err(e) => self.blind = Some(no_instance(&e)),
             }
         }
     }
 
-    /// Watches the way to each interest as far as it exists.
-    pub fn watch_ways(&mut self, interests: &[Interest]) {
-        let mut ways: BTreeMap<&Path, (BTreeMap<OsString, bool>, bool)> = BTreeMap::new();
-        for interest in interests {
-            let mut path = interest.path.as_path();
-            if interest.content {
-                ways.entry(path).or_default().1 = true;
-            }
-            while let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-                *ways.entry(parent).or_default().0.entry(name.to_owned()).or_default() |=
-                    interest.bus;
-                path = parent;
-            }
-        }
-        for (dir, (names, any)) in ways {
+    /// Watches directories on the way to something as far as they exist.
+    pub(super) fn watch_ways(&mut self, ways: BTreeMap<PathBuf, Names>) {
+        for (dir, names) in ways {
             // What is in a directory matters with its owner and mode as well.
-            let flags = if any { WAY | WatchFlags::ATTRIB } else { WAY };
-            match self.add(dir, flags) {
-                Ok(wd) => self.aim(wd, What::Way { names, any }),
+            let flags = if names.any { WAY | AddWatchFlags::IN_ATTRIB } else { WAY };
+            match self.add(&dir, flags) {
+                Ok(wd) => self.aim(wd, What::Way(names)),
                 // Not there yet: its parent tells when it comes.
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(e) => self.blinded(&shown(dir), e),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(e) => self.blinded(&shown(&dir), e),
             }
         }
     }
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
-    pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
+    pub(super) fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
         if self.full {
             return;
         }
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        let wd = match self.add(Path::new(&link), TREE) {
-            Ok(wd) => wd,
+        let watch = match self.add(Path::new(&link), TREE) {
+            Ok(watch) => watch,
             // Which one is of no use to an operator, and its name is another user's.
             Err(e) => return self.blinded("a directory below the data dir", e),
         };
         // A pass may come by twice.
+        let wd = watch.as_raw();
         let known = self.targets.get(&wd).is_some_and(|t| t.generation == self.generation);
         if !known {
             let bytes = below.as_os_str().len();
             if self.tree_watches >= TREE_WATCHES || self.tree_bytes + bytes > TREE_BYTES {
                 self.full = true;
                 self.targets.remove(&wd);
-                self.remove(wd);
+                self.remove(watch);
                 let text = format!("more than {TREE_WATCHES} directories below the data dir");
                 self.blind.get_or_insert(text);
                 return;
@@ -257,94 +197,92 @@ impl Watcher {
             self.tree_watches += 1;
             self.tree_bytes += bytes;
         }
-        self.aim(wd, What::Tree { below: below.to_path_buf() });
+        self.aim(watch, What::Tree { below: below.to_path_buf() });
     }
 
     /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
-    pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
-        match self.add(path, WatchFlags::MODIFY) {
+    pub(super) fn watch_sysctl(&mut self, key: &str, path: &Path) {
+        match self.add(path, AddWatchFlags::IN_MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
-            Err(Errno::NOENT) => {}
+            Err(Errno::ENOENT) => {}
             Err(e) => self.blinded(&shown(path), e),
         }
     }
 
     /// Ends an arming.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let generation = self.generation;
         let (wanted, old): (HashMap<_, _>, HashMap<_, _>) =
             self.targets.drain().partition(|(_, target)| target.generation == generation);
         self.targets = wanted;
-        for wd in old.into_keys() {
-            self.remove(wd);
+        for target in old.into_values() {
+            self.remove(target.watch);
         }
     }
 
-    fn remove(&self, wd: i32) {
-        if let Some(inotify) = &self.inotify {
+    fn remove(&self, watch: WatchDescriptor) {
+        if let Some(instance) = &self.instance {
             // The kernel may have dropped it with its inode already.
-            let _ = inotify::remove_watch(inotify.fd(), wd);
+            let _ = instance.inotify().rm_watch(watch);
         }
     }
 
     /// Why events may be missed since the last arming began, if they may.
-    pub fn blind(&self) -> Option<&str> {
+    pub(super) fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
     }
 
-    fn add(&self, path: &Path, flags: WatchFlags) -> Result<i32, Errno> {
-        match &self.inotify {
-            Some(inotify) => inotify::add_watch(inotify.fd(), path, flags),
+    fn add(&self, path: &Path, flags: AddWatchFlags) -> Result<WatchDescriptor, Errno> {
+        match &self.instance {
+            Some(instance) => instance.inotify().add_watch(path, flags),
             // Said once, in `begin`.
-            None => Err(Errno::NOENT),
+            None => Err(Errno::ENOENT),
         }
     }
 
-    fn aim(&mut self, wd: i32, what: What) {
+    fn aim(&mut self, watch: WatchDescriptor, what: What) {
         let generation = self.generation;
-        match (self.targets.get_mut(&wd), what) {
-            // Two ways may lead over the same inode (a link): both sets of names count.
-            (
-                Some(Target { what: What::Way { names, any }, generation: old }),
-                What::Way { names: more, any: too },
-            ) if *old == generation => {
-                names.extend(more);
-                *any |= too;
+        match (self.targets.get_mut(&watch.as_raw()), what) {
+            (Some(Target { what: What::Way(names), generation: old, .. }), What::Way(more))
+                if *old == generation =>
+            {
+                names.merge(more);
             }
             (_, what) => {
-                self.targets.insert(wd, Target { what, generation });
+                self.targets.insert(watch.as_raw(), Target { what, watch, generation });
             }
         }
     }
 
     fn blinded(&mut self, what: &str, e: Errno) {
-        let hint = if e == Errno::NOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
         let error = std::io::Error::from(e);
-        self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
+        self.blind.get_or_insert_with(|| not_watched(what, &error, e == Errno::ENOSPC));
     }
 
     /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
-    pub fn rest(&mut self) {
-        self.inotify = self.inotify.take().map(|instance| match instance {
-            Instance::Listening(fd) => Instance::Resting(fd.into_inner()),
+    pub(super) fn rest(&mut self) {
+        self.instance = self.instance.take().map(|instance| match instance {
+            Instance::Listening(descriptor) => Instance::Resting(descriptor.into_inner()),
             resting => resting,
         });
     }
 
     fn listen(&mut self) -> std::io::Result<()> {
-        self.inotify = match self.inotify.take() {
-            Some(Instance::Resting(fd)) => Some(Instance::Listening(listening(fd)?)),
+        self.instance = match self.instance.take() {
+            Some(Instance::Resting(descriptor)) => {
+                Some(Instance::Listening(listening(descriptor)?))
+            }
             other => other,
         };
         Ok(())
     }
 
     /// Waits for events and reads what is there. Cancellation safe.
-    pub async fn hints(&mut self) -> std::io::Result<Hints> {
+    pub(super) async fn hints(&mut self) -> std::io::Result<Hints> {
         self.listen()?;
         let mut hints = Hints::default();
         let mut buffer = [MaybeUninit::<u8>::uninit(); BUFFER];
-        let Some(Instance::Listening(inotify)) = &self.inotify else {
+        let Some(Instance::Listening(inotify)) = &self.instance else {
             return std::future::pending().await;
         };
         let mut guard = inotify.readable().await?;
@@ -352,16 +290,16 @@ impl Watcher {
         let mut gone = Vec::new();
         let mut drained = false;
         for _ in 0..READ_LIMIT {
-            let mut reader = Reader::new(guard.get_inner().as_fd(), &mut buffer);
+            let mut reader = Reader::new(guard.get_inner().0.as_fd(), &mut buffer);
             let mut used = 0;
             loop {
                 let event = match reader.next() {
                     Ok(event) => event,
-                    Err(Errno::AGAIN) => {
+                    Err(rustix::io::Errno::AGAIN) => {
                         drained = true;
                         break;
                     }
-                    Err(Errno::INTR) => break,
+                    Err(rustix::io::Errno::INTR) => break,
                     Err(e) => return Err(e.into()),
                 };
                 let name = event.file_name().map(|n| OsStr::from_bytes(n.to_bytes()));
@@ -393,15 +331,16 @@ impl Watcher {
     }
 }
 
-fn open() -> std::io::Result<AsyncFd<OwnedFd>> {
-    listening(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)
+fn open() -> std::io::Result<AsyncFd<Descriptor>> {
+    let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+    listening(Descriptor(nix::sys::inotify::Inotify::init(flags)?))
 }
 
-fn listening(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+fn listening(descriptor: Descriptor) -> std::io::Result<AsyncFd<Descriptor>> {
     // `register` is the same, unsafe because of types that lend out another descriptor on the next
-    // call or close it early. An OwnedFd does neither.
+    // call or close it early. nix's instance does neither.
     #[allow(deprecated)]
-    AsyncFd::new(fd)
+    AsyncFd::new(descriptor)
 }
 
 /// What an event takes in the buffer: inotify(7) pads its name, with at least one NUL.
@@ -430,8 +369,8 @@ fn note(
     let moved =
         events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
     match &target.what {
-        What::Way { .. } if moved => hints.look = true,
-        What::Way { names, any } => match name.and_then(|name| names.get(name)) {
+        What::Way(_) if moved => hints.look = true,
+        What::Way(Names { names, any }) => match name.and_then(|name| names.get(name)) {
             Some(true) => hints.bus = true,
             Some(false) => hints.look = true,
             None => hints.look |= *any,
