@@ -202,7 +202,7 @@ impl Engine {
         let meant = self.meant.clone().filter(|meant| meant.role == node.role);
         let config = meant.unwrap_or_else(|| node.config.clone());
         let hardened = config.hardened(node.version.as_ref());
-        let guarding = node.role == Role::Server && hardened && config.runs_local_etcd();
+        let guarding = config.guarding(node.role, node.version.as_ref());
         let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };
         Ground { problems, node, config, hardened, scope }
     }

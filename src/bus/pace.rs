@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::processor::worked;
 
 /// Processor time that this thread may take at once, and the share of a processor that it may take
 /// for long. Beyond that it reads more slowly, and the bus makes those wait who send.
@@ -48,11 +48,6 @@ impl Pace {
         self.owed += taken.saturating_sub(left);
         self.owed * SHARE
     }
-}
-
-/// Processor time of this thread.
-fn worked() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]
