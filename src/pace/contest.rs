@@ -140,6 +140,12 @@ impl Contests {
 mod tests {
     use super::*;
 
+    impl Contests {
+        pub fn remembered(&self) -> usize {
+            self.objects.len()
+        }
+    }
+
     fn key(name: &str) -> Object {
         Object::Parameter(name.into())
     }

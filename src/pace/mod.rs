@@ -25,6 +25,7 @@ use source::{Listening, Meanwhile};
 use crate::model::Object;
 
 pub use bucket::Cost;
+pub use budget::Budget;
 pub use contest::{Change, Verdict};
 pub use rest::{Ended, PassFor};
 pub use source::{Source, Turn};

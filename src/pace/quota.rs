@@ -70,6 +70,12 @@ mod tests {
 
     use super::*;
 
+    impl Quota {
+        pub fn remembered(&self) -> usize {
+            self.subjects.len()
+        }
+    }
+
     #[test]
     fn a_subject_gets_a_line_a_second_and_one_for_the_rest() {
         let start = Instant::now();

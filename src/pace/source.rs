@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::limits::{
-    LONGEST_QUIET, LONGEST_QUIET_WHILE_HELD, QUIET_SHARE, QUIET_SHARE_WHILE_HELD,
-    QUIET_WHILE_CONTESTED, QUIET_WHILE_DUE, QUIET_WHILE_HELD, SHORTEST_QUIET,
+    BUDGET, LONGEST_QUIET, LONGEST_QUIET_WHILE_HELD, QUIET_SHARE, QUIET_SHARE_WHILE_HELD,
+    QUIET_WHILE_CONTESTED, QUIET_WHILE_DUE, QUIET_WHILE_HELD, SHARE, SHORTEST_QUIET,
 };
 
 /// Where events come from. Those of the tree are events that another user can raise, as many as he
@@ -53,7 +53,7 @@ pub(super) struct Listening {
 
 impl Listening {
     pub(super) fn new(now: Instant) -> Self {
-        Self { budget: Budget::full(now), until: None }
+        Self { budget: Budget::full(BUDGET, SHARE, now), until: None }
     }
 
     /// Until when no events are taken, if that is not over.
