@@ -100,8 +100,9 @@ pub(super) mod machine {
         tick: Instant,
         gate: Instant,
         pub seconds: Vec<Second>,
-        /// The latest correction of what is not contested: of what has narrow passes, and of the
-        /// rest; and of what is contested.
+        /// The latest correction of what is not contested: of a parameter, of anything that has narrow
+        /// passes, and of the rest; and of what is contested.
+        pub latest_parameter: Duration,
         pub latest_narrow: Duration,
         pub latest: Duration,
         pub latest_contested: Duration,
@@ -138,6 +139,7 @@ pub(super) mod machine {
                 tick: now + TICK,
                 gate: now + Duration::from_secs(60),
                 seconds: Vec::new(),
+                latest_parameter: Duration::ZERO,
                 latest_narrow: Duration::ZERO,
                 latest: Duration::ZERO,
                 latest_contested: Duration::ZERO,
@@ -185,6 +187,12 @@ pub(super) mod machine {
             let (wrong, events) = (BTreeMap::new(), Vec::new());
             let next = self.now;
             self.crowd = Some(Crowd { every, next, left: entries, wrong, events });
+        }
+
+        /// From now on everything is counted anew.
+        pub fn count_anew(&mut self) {
+            self.start = self.now;
+            self.seconds.clear();
         }
 
         pub fn is_right(&self) -> bool {
@@ -348,6 +356,9 @@ pub(super) mod machine {
                 &mut self.latest
             };
             *latest = late.max(*latest);
+            if !contested && matches!(object, Object::Parameter(_)) {
+                self.latest_parameter = late.max(self.latest_parameter);
+            }
             self.corrections += 1;
             let subject = object.subject();
             let file = !matches!(object, Object::Parameter(_));
