@@ -159,14 +159,14 @@ mod tests {
 
     #[test]
     fn events_that_ask_for_whole_passes_get_a_tenth_of_a_processor_at_most() {
-        for rate in [2.0, 10.0, 60.0, 100.0, 1000.0, 10_000.0] {
+        for rate in [2.0, 10.0, 60.0, 10_000.0] {
             for entries in [0, 10_000] {
                 for object in [certificate(), drop_in()] {
                     let what = format!("{object:?} asks {rate} times a second, {entries} entries");
                     let mut machine = Machine::new(SEEDS[0]);
                     machine.entries += entries;
-                    machine.add_harmless(object, at(rate), MINUTE * 5);
-                    machine.run(MINUTE * 5);
+                    machine.add_harmless(object, at(rate), MINUTE * 2);
+                    machine.run(MINUTE * 2);
                     is_over(&mut machine, &what);
                     keeps_its_word(&machine, 0, &what);
                     assert!(machine.share() <= 12.0, "{what}");
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_restore_by_root_of_a_hundred_thousand_entries_is_right_soon_after_it_ends() {
-        for (lasts, load) in [(5, 1), (60, 1), (60, 5), (600, 1)] {
+        for (lasts, load) in [(5, 1), (60, 5), (600, 1)] {
             let what = format!("a restore that takes {lasts} s, load {load}");
             let mut machine = Machine::new(SEEDS[0]);
             machine.load = load;
