@@ -115,3 +115,105 @@ impl Rest {
         now.saturating_duration_since(self.looked) >= every
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A pass that begins now and takes so long.
+    fn pass(began: Instant, took: Duration) -> Ended {
+        Ended { began, looked: began + took, worked: took, settled: true }
+    }
+
+    /// From the end of a pass to the next one that a source asks for.
+    fn pause(rest: &mut Rest, from: Source, wanted: PassFor) -> Duration {
+        assert!(!rest.wanted(from, wanted, rest.looked));
+        let due = rest.due().unwrap();
+        assert!(rest.wanted(from, wanted, due) && !rest.wanted(from, wanted, due - MS));
+        rest.begins();
+        due - rest.looked
+    }
+
+    #[test]
+    fn after_a_pass_that_worked_for_long_the_next_one_waits_and_no_longer_than_its_source_may() {
+        let (long, longer) = (MS * 100, MS * 60_000);
+        for (took, host, tree, pauses) in [
+            (MS, false, false, [MS * 9, MS * 9]),
+            (long, false, false, [long * 9, long * 9]),
+            (longer, false, false, [LONGEST_HOST_REST, LONGEST_TREE_REST]),
+            // For something contested of the one source the other one does not wait.
+            (MS * 10, true, false, [MS * 3990, MS * 90]),
+            (MS * 10, false, true, [MS * 90, MS * 3990]),
+            (longer, true, true, [LONGEST_CONTESTED_REST, LONGEST_CONTESTED_REST]),
+        ] {
+            let now = Instant::now();
+            let mut rest = Rest::new(now);
+            rest.ended(&pass(now + MS * 1000, took), host, tree);
+            let seen =
+                [Source::Host, Source::Tree].map(|from| pause(&mut rest, from, PassFor::Judging));
+            assert_eq!(seen, pauses, "{took:?} {host} {tree}");
+        }
+    }
+
+    #[test]
+    fn a_pass_that_waits_for_others_takes_half_of_the_time_at_most() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        let waited = Ended { worked: MS, ..pass(now + MS * 1000, MS * 700) };
+        rest.ended(&waited, false, false);
+        assert_eq!(pause(&mut rest, Source::Host, PassFor::Judging), MS * 700);
+    }
+
+    #[test]
+    fn where_one_pass_follows_the_other_the_pause_doubles_and_begins_anew_after_a_calm() {
+        let mut now = Instant::now();
+        let mut rest = Rest::new(now);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            rest.ended(&pass(now, Duration::ZERO), false, false);
+            pauses.push(pause(&mut rest, Source::Tree, PassFor::Judging));
+            now = rest.tree;
+        }
+        assert_eq!(pauses, [8, 16, 32, 64, 128, 256, 500, 500, 500].map(|n| MS * n));
+        rest.ended(&pass(now + FIRST_REST, Duration::ZERO), false, false);
+        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Judging), FIRST_REST);
+    }
+
+    #[test]
+    fn what_is_less_urgent_waits_longer_and_what_is_more_urgent_brings_it_forward() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        rest.ended(&pass(now + MS * 1000, MS), false, false);
+        for (wanted, after) in [
+            (PassFor::Judging, MS * 9),
+            (PassFor::Mending, MENDING_REST),
+            (PassFor::Newcomer, MENDING_REST),
+            (PassFor::Telling, STANDING_REST),
+        ] {
+            assert_eq!(pause(&mut rest, Source::Host, wanted), after, "{wanted:?}");
+        }
+        // What came while its object is contested waits as its contest does.
+        rest.ended(&pass(now + MS * 9000, MS * 10), false, false);
+        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Newcomer), MS * 3990);
+        for wanted in [PassFor::Telling, PassFor::Judging, PassFor::Mending] {
+            rest.wanted(Source::Host, wanted, rest.looked);
+        }
+        assert_eq!(rest.due(), Some(rest.looked + MS * 90));
+    }
+
+    #[test]
+    fn the_clock_asks_for_a_pass_sooner_where_something_is_wrong() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        for (well, every) in [(true, REGULAR_PASS), (false, REGULAR_PASS_WHILE_WRONG)] {
+            assert!(!rest.is_regular(well, now + every - MS));
+            assert!(rest.is_regular(well, now + every));
+        }
+        // One that is not the last of its kind is repeated.
+        let again = Ended { settled: false, ..pass(now + MS * 1000, MS) };
+        rest.ended(&again, false, false);
+        assert_eq!(rest.due(), Some(rest.looked + MS * 9));
+    }
+}
