@@ -41,7 +41,7 @@ impl Daemon {
     pub(super) fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
         let (control, subject) = (control_of(object), object.subject());
         match change {
-            Change::None => return,
+            Change::None => {}
             Change::Began => {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.

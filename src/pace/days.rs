@@ -7,7 +7,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::limits::*;
-    use super::super::simulation::machine::{Machine, Random, TICK};
+    use super::super::others::world::Random;
+    use super::super::simulation::machine::{Machine, TICK};
     use crate::model::Object;
 
     const SECOND: Duration = Duration::from_secs(1);

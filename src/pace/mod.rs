@@ -62,16 +62,16 @@ impl Pace {
     /// The object was found wrong, and corrected or not.
     pub fn corrected(&mut self, object: &Object, cost: Cost, now: Instant) -> Change {
         let change = self.contests.corrected(object, cost, now);
-        self.to_be_reported(change)
+        self.noted(change)
     }
 
     /// The object was found right.
     pub fn right(&mut self, object: &Object, now: Instant) -> Change {
         let change = self.contests.right(object, now);
-        self.to_be_reported(change)
+        self.noted(change)
     }
 
-    fn to_be_reported(&mut self, change: Change) -> Change {
+    fn noted(&mut self, change: Change) -> Change {
         self.unreported |= change != Change::None;
         change
     }
@@ -149,5 +149,7 @@ impl Pace {
 
 #[cfg(test)]
 mod days;
+#[cfg(test)]
+mod others;
 #[cfg(test)]
 mod simulation;

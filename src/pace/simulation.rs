@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A machine on which a day passes in a second: rivals and other programs that raise events, and a
+//! A machine on which a day passes in a second: others that raise events (`others.rs`), and a
 //! daemon that does with its [`super::Pace`] what the real one does. What work costs is made up, a
 //! little more than was measured. Everything comes from a seed.
 
@@ -9,6 +9,7 @@ pub(super) mod machine {
     use std::time::{Duration, Instant};
 
     use super::super::limits::{LONGEST_TURN, PERIOD};
+    use super::super::others::world::{Crowd, Random, Second, Thing, most_in};
     use super::super::{Change, Cost, Ended, Pace, PassFor, Source, Turn, Verdict};
     use crate::model::Object;
 
@@ -27,62 +28,6 @@ pub(super) mod machine {
     /// What a whole pass takes, and what each entry of the tree adds to it.
     const PASS: Duration = Duration::from_millis(3);
     const ENTRY: Duration = Duration::from_micros(4);
-
-    /// Numbers that a seed brings back (SplitMix64).
-    pub struct Random(pub u64);
-
-    impl Random {
-        pub fn below(&mut self, limit: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z ^ (z >> 31)) % limit.max(1)
-        }
-
-        pub fn up_to(&mut self, longest: Duration) -> Duration {
-            Duration::from_nanos(self.below(longest.as_nanos() as u64))
-        }
-    }
-
-    /// Something that raises events, and somebody who changes it again and again.
-    pub struct Thing {
-        object: Object,
-        source: Source,
-        /// It has narrow passes; else its events ask for whole ones.
-        followed: bool,
-        /// Changes make it wrong; else they only raise events.
-        spoils: bool,
-        /// From one change to the next, more or less.
-        every: Duration,
-        next: Instant,
-        /// No more changes from then on.
-        end: Instant,
-        /// Events that nobody has taken.
-        events: u64,
-        /// Since when it is wrong.
-        wrong: Option<Instant>,
-    }
-
-    /// Entries that come into the tree, one after the other, each of them wrong.
-    struct Crowd {
-        every: Duration,
-        next: Instant,
-        left: u32,
-        /// Their numbers, and since when they are wrong.
-        wrong: BTreeMap<u32, Instant>,
-        /// Those whose events nobody has taken.
-        events: Vec<u32>,
-    }
-
-    /// What is counted for each second.
-    #[derive(Clone, Copy, Default)]
-    pub struct Second {
-        pub worked: Duration,
-        pub passes: u32,
-        pub lines: u32,
-        pub contested: bool,
-    }
 
     pub struct Machine {
         pub pace: Pace,
@@ -298,29 +243,10 @@ pub(super) mod machine {
             self.now = self.now.max(to);
             let now = self.now;
             for thing in &mut self.things {
-                let last = now.min(thing.end);
-                if thing.next > last {
-                    continue;
-                }
-                let times = 1 + (last - thing.next).as_nanos() / thing.every.as_nanos().max(1);
-                let times = u64::try_from(times).unwrap();
-                thing.events += times;
-                if thing.spoils && thing.wrong.is_none() {
-                    thing.wrong = Some(thing.next);
-                }
-                let jitter = self.random.below(thing.every.as_nanos() as u64 / 2);
-                thing.next += thing.every * u32::try_from(times).unwrap_or(u32::MAX);
-                thing.next += Duration::from_nanos(jitter);
-                thing.next = thing.next.max(now + Duration::from_nanos(1));
+                thing.pass_time(now, &mut self.random);
             }
             if let Some(crowd) = &mut self.crowd {
-                while crowd.left > 0 && crowd.next <= now {
-                    crowd.wrong.insert(self.entries, crowd.next);
-                    crowd.events.push(self.entries);
-                    self.entries += 1;
-                    crowd.left -= 1;
-                    crowd.next += crowd.every;
-                }
+                self.entries = crowd.pass_time(now, self.entries);
             }
         }
 
@@ -564,52 +490,24 @@ pub(super) mod machine {
             }
         }
 
-        /// The most of a number in a window of so many seconds, where `only` holds for all of it.
-        pub fn most_in(
-            &self,
-            window: usize,
-            only: impl Fn(&Second) -> bool,
-            what: impl Fn(&Second) -> f64,
-        ) -> f64 {
-            let (mut sum, mut length, mut most) = (0.0, 0, 0.0_f64);
-            for (number, second) in self.seconds.iter().enumerate() {
-                if !only(second) {
-                    (sum, length) = (0.0, 0);
-                    continue;
-                }
-                sum += what(second);
-                length += 1;
-                if length > window {
-                    sum -= what(&self.seconds[number - window]);
-                }
-                if length >= window {
-                    most = most.max(sum);
-                }
-            }
-            most
-        }
-
         /// Of a processor, in percent, in the worst minute of all that was contested from its begin.
         pub fn share_while_contested(&self) -> f64 {
             let worked = |second: &Second| second.worked.as_secs_f64();
-            self.most_in(60, |second| second.contested, worked) / 60.0 * 100.0
+            most_in(&self.seconds, 60, |second| second.contested, worked) / 60.0 * 100.0
         }
 
         pub fn share(&self) -> f64 {
-            self.most_in(60, |_| true, |second| second.worked.as_secs_f64()) / 60.0 * 100.0
+            most_in(&self.seconds, 60, |_| true, |second| second.worked.as_secs_f64()) / 60.0
+                * 100.0
         }
 
         pub fn passes_a_minute(&self) -> f64 {
-            self.most_in(60, |_| true, |second| f64::from(second.passes))
+            most_in(&self.seconds, 60, |_| true, |second| f64::from(second.passes))
         }
 
         pub fn lines_a_minute(&self) -> f64 {
             let period = PERIOD.as_secs() as usize;
-            self.most_in(period, |_| true, |second| f64::from(second.lines))
-        }
-
-        pub fn worked(&self) -> Duration {
-            self.seconds.iter().map(|second| second.worked).sum()
+            most_in(&self.seconds, period, |_| true, |second| f64::from(second.lines))
         }
     }
 
