@@ -17,9 +17,9 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode as Bits, makedev, mknodat};
 
     use crate::engine::{Engine, Mode};
-    use crate::host::root::{Root, opened};
     use crate::model::{Finding, Role};
     use crate::render;
+    use crate::system::root::{Root, opened};
 
     /// A pass that waits for something would take longer: for a lock ten seconds, for the other end
     /// of a fifo for ever.

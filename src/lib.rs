@@ -23,7 +23,8 @@ pub mod controls;
 pub mod rke2;
 pub mod sysctl_d;
 
-pub mod host;
+pub mod system;
+pub mod systemd;
 
 pub mod engine;
 
@@ -32,6 +33,7 @@ pub mod bus;
 pub mod gate;
 pub mod journal;
 pub mod mounts;
+pub mod outbox;
 pub mod pace;
 pub mod processor;
 pub mod render;

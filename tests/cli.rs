@@ -491,6 +491,28 @@ fn explain_takes_any_spelling_tells_all_held_keys_and_refuses_what_is_no_key() {
 }
 
 #[test]
+fn explain_tells_what_a_code_means_and_names_the_nearest_ones_for_a_word_that_is_none() {
+    let output = nodeguard(&["explain", "etcd-owner", "contested"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.starts_with("etcd-owner\n  control:    etcd-data-dir (etcd data directory)\n"));
+    assert!(said.contains("\n  CIS:        1.1.12\n  severity:   drift, fatal\n"), "{said}");
+    assert!(said.contains("\ncontested\n  control:    sysctl (kernel parameters), "), "{said}");
+    let output = nodeguard(&["explain", "--json", "etcd-owner"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["codes"][0]["code"], "etcd-owner");
+    for (words, said) in [
+        (&["etcd-ovner"][..], "nor is it the code of a finding, did you mean etcd-owner"),
+        (&["nothing-of-ours"], "nor is it the code of a finding; nodeguard(8) lists them"),
+        (&["etcd-owner", "kernel.panic"], "it is the code of a finding, and codes are explained"),
+    ] {
+        let output = nodeguard(&[&["explain"], words].concat());
+        assert_eq!(output.status.code(), Some(64), "{words:?}: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains(said), "{words:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn explain_rke2_names_what_sets_each_value_and_keeps_secrets() {
     let unit = "[Service]\nEnvironmentFile=-/etc/default/%N\n\
                 ExecStart=/usr/local/bin/rke2 server --token K10\n";

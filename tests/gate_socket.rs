@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nodeguard::gate::{self, Ask, AskError, CONNECTIONS};
-use nodeguard::host::observed::Observed;
 use nodeguard::model::{Report, Role, State};
+use nodeguard::system::root::observed::Observed;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

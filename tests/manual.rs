@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! nodeguard(8) names everything that scripts match on: codes of findings, fields of JSON and of
-//! the journal, members of the D-Bus interfaces. Read out of the source and the golden files, so
-//! that nothing can be added and not be told.
+//! the journal, members of the D-Bus interfaces. Taken from the program, its source and the golden
+//! files, so that nothing can be added and not be told.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use nodeguard::model::{Code, ControlId};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -64,39 +66,99 @@ fn literals(code: &str, allowed: impl Fn(char) -> bool) -> BTreeSet<String> {
         .collect()
 }
 
-/// The codes of findings: in the judgements, in passes and in the daemon nothing else is spelled like this,
-/// except the flags of RKE2 that they are about.
-fn codes() -> BTreeSet<String> {
-    const FLAGS: [&str; 5] =
-        ["data-dir", "disable-etcd", "etcd-arg", "protect-kernel-defaults", "wal-dir"];
-    let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
-    let mut found =
-        literals(&(code("src/controls") + &code("src/daemon") + &code("src/engine")), kebab);
-    found.retain(|word| word.contains('-') && !FLAGS.contains(&word.as_str()));
-    // The one code that is one word.
-    assert!(code("src/daemon").contains("CONTESTED: &str = \"contested\""));
-    found.insert("contested".into());
-    found
+/// What the manual has below the title of a control about its codes, or below "Any control".
+fn told_about(title: &str) -> String {
+    let mut out = String::new();
+    for code in Code::ALL {
+        let controls = code.controls();
+        let above = match controls.len() {
+            all if all == ControlId::ALL.len() => "Any control",
+            _ => controls[0].as_str(),
+        };
+        if above != title {
+            continue;
+        }
+        let name = code.as_str().replace('-', "\\-");
+        let severities: Vec<_> = code.severities().iter().map(|s| s.as_str()).collect();
+        out += &format!(".TP\n.BR {name} \" ({})\"\n", severities.join(", "));
+        out += &format!(
+            "{}\n.br\n{}\n",
+            roff(code.cause()),
+            roff(&format!("To do: {}", code.remedy()))
+        );
+    }
+    out
 }
 
+/// A text as the source of a manual page: what stands between backticks in bold, in lines of a length
+/// that one can read.
+fn roff(text: &str) -> String {
+    let literal = |(n, part): (usize, &str)| match n % 2 {
+        0 => part.to_owned(),
+        _ => format!("\\fB{}\\fR", part.replace('-', "\\-").replace('\'', "\\(aq")),
+    };
+    let text: String = text.split('`').enumerate().map(literal).collect();
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().unwrap();
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= 80 {
+            line.push_str(&format!(" {word}"));
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    // Such a line would be a request.
+    let quoted = |line: &String| match line.starts_with(['.', '\'']) {
+        true => format!("\\&{line}"),
+        false => line.clone(),
+    };
+    lines.iter().map(quoted).collect::<Vec<_>>().join("\n")
+}
+
+/// What is said of the codes themselves comes from the program; `NODEGUARD_BLESS=1` writes it anew.
 #[test]
-fn every_code_of_a_finding_is_in_the_manual_and_every_code_in_the_manual_is_one() {
-    let codes = codes();
-    assert!(codes.len() > 50 && codes.contains("sysctl-live"), "they were found: {codes:?}");
-    let told: BTreeSet<String> = section("FINDINGS")
-        .lines()
-        .filter_map(|line| line.strip_prefix(".BR "))
-        .filter(|line| line.ends_with(")\"") && line.contains(" \" ("))
-        .filter_map(|line| line.split(' ').next().map(str::to_owned))
-        .collect();
-    assert_eq!(codes.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not told");
-    assert_eq!(told.difference(&codes).collect::<Vec<_>>(), Vec::<&String>::new(), "no codes");
+fn the_manual_tells_of_each_code_what_the_program_does_and_of_no_other() {
+    const MANUAL: &str = "packaging/man/nodeguard.8";
+    let manual = read(MANUAL);
+    let from = manual.find("\n.SH FINDINGS\n").unwrap() + 1;
+    let to = from + manual[from..].find("\n.SH JOURNAL\n").unwrap() + 1;
+    let mut section = String::new();
+    let mut titles = Vec::new();
+    for (n, part) in manual[from..to].split(".SS ").enumerate() {
+        if n == 0 {
+            section += part;
+            continue;
+        }
+        let title = part.lines().next().unwrap().replace("\\-", "-");
+        // What stands above the codes is the manual's own.
+        let above = part.split(".TP\n").next().unwrap();
+        section += &format!(".SS {above}{}", told_about(&title));
+        titles.push(title);
+    }
+    let mut all: Vec<_> = ControlId::ALL.iter().map(|id| id.as_str()).collect();
+    all.push("Any control");
+    assert_eq!(titles, all, "each control has its codes below its name");
+    for code in Code::ALL {
+        let name = code.as_str().replace('-', "\\-");
+        assert_eq!(section.matches(&format!("\n.BR {name} \" (")).count(), 1, "{code}");
+    }
+    if std::env::var_os("NODEGUARD_BLESS").is_some() {
+        let manual = [&manual[..from], &section, &manual[to..]].concat();
+        fs::write(repository().join(MANUAL), manual).unwrap();
+        return;
+    }
+    for (told, expected) in manual[from..to].lines().zip(section.lines()) {
+        assert_eq!(told, expected, "NODEGUARD_BLESS=1 writes it anew");
+    }
+    assert_eq!(manual[from..to].len(), section.len());
 }
 
 #[test]
 fn every_field_and_every_kind_of_entry_of_the_journal_is_in_the_manual() {
     let upper = |c: char| c.is_ascii_uppercase() || c == '_';
-    let mut fields = literals(&code("src/journal.rs"), upper);
+    let mut fields = literals(&code("src/journal/mod.rs"), upper);
     assert!(fields.contains("NODEGUARD_CODE") && fields.contains("OURVALUE"), "{fields:?}");
     // What every entry of every program has, and a variable of systemd's.
     for common in ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "JOURNAL_STREAM"] {
@@ -104,7 +166,7 @@ fn every_field_and_every_kind_of_entry_of_the_journal_is_in_the_manual() {
     }
     // Read from the source as well: a kind of entry that is new must be in the manual.
     let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    let ids = literals(&code("src/journal.rs"), hex);
+    let ids = literals(&code("src/journal/mod.rs"), hex);
     let kinds: Vec<_> = ids.into_iter().filter(|id| id.len() == 32).collect();
     assert!(kinds.len() > 3, "{kinds:?}");
     fields.extend(kinds);
@@ -134,6 +196,11 @@ fn every_field_of_every_json_is_in_the_manual() {
         (
             "src/render/snapshots/nodeguard__render__explain__tests__explain.json.snap",
             "JSON OF EXPLAIN",
+            &[],
+        ),
+        (
+            "src/render/snapshots/nodeguard__render__explain_code__tests__explain_code.json.snap",
+            "JSON OF EXPLAIN CODE",
             &[],
         ),
         (

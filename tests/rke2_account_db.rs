@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! /etc/passwd, /etc/group and /etc/shadow as RKE2's own reader would take them.
 
-use nodeguard::controls::account_db::{
-    MAX_LINE, MAX_SIZE, Password, parse_group, parse_passwd, parse_shadow, with_primary_group,
+use nodeguard::controls::etcd_account::Password;
+use nodeguard::controls::etcd_account::judge::account_db::{
+    MAX_LINE, MAX_SIZE, parse_group, parse_passwd, parse_shadow, with_primary_group,
 };
 
 const ETCD: &str = "etcd:x:998:997:etcd user:/home/etcd:/sbin/nologin";

@@ -3,7 +3,9 @@
 
 mod rke2;
 
-use nodeguard::controls::account_db::{parse_group, parse_passwd, parse_shadow};
+use nodeguard::controls::etcd_account::judge::account_db::{
+    parse_group, parse_passwd, parse_shadow,
+};
 use nodeguard::controls::rke2_config::{Facts, Units, judge};
 use nodeguard::model::Role;
 use nodeguard::rke2::exec;

@@ -7,8 +7,8 @@ use nodeguard::config::{self, Settings, Source};
 use nodeguard::controls::sysctl;
 use nodeguard::journal::Entry;
 use nodeguard::model::{
-    ControlId, ControlReport, Correction, Finding, Origin, Process, Recent, Report, Severity,
-    State, Writer,
+    Code, ControlId, ControlReport, Correction, Finding, Origin, Process, Recent, Report, State,
+    Writer,
 };
 use nodeguard::render::{self, explain, explain_rke2, settings};
 use nodeguard::rke2::explain::Value;
@@ -40,24 +40,19 @@ fn one_line(surface: &str, text: &str) {
 }
 
 fn finding() -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-live",
-        severity: Severity::Fatal,
-        subject: hostile(),
-        expected: hostile(),
-        actual: hostile(),
-        origin: Some(origin()),
-        message: hostile(),
-        remedy: hostile(),
-    }
+    Finding::new(Code::SysctlLive, hostile())
+        .expected(hostile())
+        .actual(hostile())
+        .origin(origin())
+        .message(hostile())
+        .remedy(hostile())
 }
 
 fn correction() -> Correction {
     let process = Process { pid: 1, comm: hostile(), exe: Some(hostile()), unit: Some(hostile()) };
     Correction {
-        control: ControlId::Sysctl,
-        code: "sysctl-live",
+        control: ControlId::Sysctl.into(),
+        code: Code::SysctlLive.into(),
         subject: hostile(),
         from: hostile(),
         to: hostile(),
@@ -72,13 +67,7 @@ fn report() -> Report {
         state: State::Fatal,
         profile: hostile(),
         rke2_version: hostile(),
-        controls: vec![ControlReport {
-            id: ControlId::Sysctl,
-            title: ControlId::Sysctl.title(),
-            cis_ids: &[],
-            state: State::Fatal,
-            findings: vec![finding()],
-        }],
+        controls: vec![ControlReport::new(ControlId::Sysctl, vec![finding()])],
         corrections: vec![correction()],
         ..Report::starting()
     }
@@ -91,7 +80,7 @@ fn no_string_of_a_report_reaches_a_terminal_as_it_is() {
     harmless("check, corrections", &render::text(&view));
     harmless("gate", &render::finding_text(&view.controls[0].findings[0], ""));
     one_line("gate's status", &render::finding_line(&view.controls[0].findings[0]));
-    one_line("headline", &view.headline());
+    one_line("headline", &render::headline(&view));
     one_line("status line", &render::status_line(&report, 1));
     let ready = Report { state: State::Ready, controls: Vec::new(), ..report.clone() };
     one_line("status line, ready", &render::status_line(&ready, 1));

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nodeguard::controls::etcd_data_dir::tree::{self, Look};
 use nodeguard::controls::etcd_data_dir::{Oddity, TreeFacts};
-use nodeguard::host::root::Root;
-use nodeguard::host::tree::Look;
-use nodeguard::host::{tree, walk};
 use nodeguard::model::{Depth, ModeRule, Outcome, Owner};
+use nodeguard::system::root::Root;
+use nodeguard::system::walk;
 
 /// Some uid and gid of nobody's.
 const ETCD: Owner = Owner { uid: 52034, gid: 52035 };

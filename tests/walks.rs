@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use nodeguard::engine::{Engine, Mode};
-use nodeguard::host::root::Root;
 use nodeguard::model::{Role, State};
+use nodeguard::system::root::Root;
 
 const ETCD: &str = "var/lib/rancher/rke2/server/db/etcd";
 const TLS: &str = "var/lib/rancher/rke2/server/tls/etcd";

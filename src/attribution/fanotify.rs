@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 use super::process::{self, Proof, Ticks};
+use super::received::Received;
 
 /// Events of one drain. Each costs a descriptor or two while it is looked at; who writes more is
 /// not told apart any more.
@@ -66,23 +67,6 @@ pub(super) struct Drained {
     pub(super) events: Vec<Event>,
     /// Nothing was left out.
     pub(super) whole: bool,
-}
-
-/// A descriptor that the kernel made for us and names by number in an event.
-#[derive(Debug)]
-pub(super) struct Received(RawFd);
-
-impl Received {
-    pub(super) fn number(&self) -> RawFd {
-        self.0
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        // There is nothing to be done about an error, and the number is free in any case.
-        let _ = nix::unistd::close(self.0);
-    }
 }
 
 impl Queue {

@@ -8,6 +8,7 @@
 
 mod fanotify;
 mod process;
+mod received;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use super::fanotify::Received;
+use super::received::Received;
 use crate::model::{Process, shown};
 
 /// Of any of the files in /proc that are read here.

@@ -10,10 +10,8 @@ use std::time::Duration;
 use zbus::fdo;
 
 use super::line::{For, Line, LineError};
-use super::{BusAddress, NAME, PATH};
+use super::{BUS, BusAddress, NAME, PATH};
 
-/// The name of the bus itself.
-pub(super) const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// Why there is no answer.

@@ -24,9 +24,8 @@ use zbus::export::async_trait::async_trait;
 use zbus::message::Type;
 
 use super::calls::{Calls, Kind, Verdict};
-use super::client::BUS;
 use super::pace::Pace;
-use super::{NAME, PATH};
+use super::{BUS, NAME, PATH};
 
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;

@@ -31,6 +31,9 @@ use crate::model::{ControlId, Correction, Finding, Report, Writer};
 pub use aside::serve_aside;
 pub use serve::serve;
 
+/// The name of the bus itself.
+const BUS: &str = "org.freedesktop.DBus";
+
 /// The well-known name, and the name of the interface of the node's object.
 pub const NAME: &str = "org.nodeguard.NodeGuard1";
 /// The interface of one control's object.
@@ -244,14 +247,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::State;
+    use crate::model::{Code, State};
 
     fn report(state: State, corrected: &[ControlId]) -> Arc<Report> {
         let corrections = corrected
             .iter()
             .map(|control| Correction {
-                control: *control,
-                code: "sysctl-value",
+                control: (*control).into(),
+                code: Code::SysctlLive.into(),
                 subject: "vm.panic_on_oom".into(),
                 from: "1".into(),
                 to: "0".into(),

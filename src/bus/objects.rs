@@ -123,7 +123,7 @@ impl Node {
 
     /// nodeguard's own version.
     #[zbus(property)]
-    fn version(&self) -> &'static str {
+    fn version(&self) -> String {
         self.view().version
     }
 

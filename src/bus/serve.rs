@@ -263,15 +263,15 @@ async fn announce(to: &Connection, notice: &Notice) -> zbus::Result<()> {
     match notice {
         Notice::Ready => Node::turned_ready(&emitter).await,
         Notice::Fatal(finding) => {
-            let (control, message) = (finding.control.as_str(), text(&finding.message));
-            let details = details(finding);
-            Node::fatal_misconfiguration(&emitter, control, finding.code, &message, details).await
+            let (control, code) = (finding.control.as_str(), finding.code.as_str());
+            let (message, details) = (text(&finding.message), details(finding));
+            Node::fatal_misconfiguration(&emitter, control, code, &message, details).await
         }
         Notice::Corrected(c) => {
             let (subject, from, to) = (text(&c.subject), text(&c.from), text(&c.to));
-            let control = c.control.as_str();
+            let (control, code) = (c.control.as_str(), c.code.as_str());
             let seen = seen(c.before.as_deref(), c.writer.as_ref());
-            Node::drift_corrected(&emitter, control, c.code, &subject, &from, &to, seen).await
+            Node::drift_corrected(&emitter, control, code, &subject, &from, &to, seen).await
         }
         Notice::Contested { control, subject, ours, theirs, writer } => {
             let (subject, ours, theirs) = (text(subject), text(ours), text(theirs));

@@ -27,7 +27,7 @@ pub(super) struct NodeView {
     pub(super) role: &'static str,
     pub(super) profile: String,
     pub(super) rke2_version: String,
-    pub(super) version: &'static str,
+    pub(super) version: String,
     pub(super) state_since: u64,
     pub(super) corrections: u64,
 }
@@ -41,7 +41,7 @@ impl NodeView {
             role: report.role.as_str(),
             profile: text(&report.profile).into_owned(),
             rke2_version: text(&report.rke2_version).into_owned(),
-            version: report.version,
+            version: report.version.clone(),
             state_since: snapshot.state_since(),
             corrections: snapshot.corrections(),
         }
@@ -59,7 +59,7 @@ impl NodeView {
                 self.rke2_version != old.rke2_version,
                 self.rke2_version.as_str().into(),
             ),
-            ("Version", self.version != old.version, self.version.into()),
+            ("Version", self.version != old.version, self.version.as_str().into()),
             ("StateSince", self.state_since != old.state_since, self.state_since.into()),
             ("Corrections", self.corrections != old.corrections, self.corrections.into()),
         ];
@@ -112,7 +112,7 @@ impl ControlView {
 fn finding_on_bus(finding: &Finding) -> FindingOnBus {
     let own = |s: &str| text(s).into_owned();
     (
-        own(finding.code),
+        own(finding.code.as_str()),
         own(finding.severity.as_str()),
         own(&finding.subject),
         own(&finding.expected),
@@ -183,30 +183,20 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::model::{ControlReport, Origin, Report, Severity};
+    use crate::model::{Code, ControlReport, Origin, Report, Severity};
 
     fn finding(actual: &str) -> Finding {
-        Finding {
-            control: ControlId::Sysctl,
-            code: "sysctl-value",
-            severity: Severity::Drift,
-            subject: "kernel.panic".into(),
-            expected: "10".into(),
-            actual: actual.into(),
-            origin: Some(Origin::at("/etc/sysctl.d/99-stig.conf", 3)),
-            message: "kernel.panic is 0".into(),
-            remedy: "remove the line".into(),
-        }
+        Finding::new(Code::SysctlLive, "kernel.panic")
+            .severity(Severity::Drift)
+            .expected("10")
+            .actual(actual)
+            .origin(Origin::at("/etc/sysctl.d/99-stig.conf", 3))
+            .message("kernel.panic is 0")
+            .remedy("remove the line")
     }
 
     fn snapshot(state: State, findings: Vec<Finding>) -> Snapshot {
-        let control = ControlReport {
-            id: ControlId::Sysctl,
-            title: "kernel parameters",
-            cis_ids: &[],
-            state,
-            findings,
-        };
+        let control = ControlReport { state, ..ControlReport::new(ControlId::Sysctl, findings) };
         let report = Report { state, controls: vec![control], ..Report::starting() };
         Snapshot::starting(UNIX_EPOCH).after(Arc::new(report), UNIX_EPOCH + Duration::from_secs(1))
     }

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use super::{ApplyArgs, CliError, Exit, engine, need_root, print};
-use crate::engine::{Mode, bounds};
-use crate::host::command;
+use super::{ApplyArgs, CliError, Exit, need_root, print, root};
+use crate::engine::{Engine, Mode, bounds};
+use crate::model::Role;
 use crate::render;
 
 pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
     need_root("apply")?;
+    let mut root = root(args.pass.root.as_deref())?;
     if let Some(within) = args.within {
-        command::end_within(Duration::from_millis(within));
+        root = root.end_within(Duration::from_millis(within));
     }
-    let pass = engine(&args.pass)?.pass(Mode::Apply, &mut |_, _| {});
+    let mut engine = Engine::new(root, args.pass.role.map(Role::from));
+    let pass = engine.pass(Mode::Apply, &mut |_, _| {});
     print(&render::json(&bounds::corrections(pass.report)), args.pass.json)
 }

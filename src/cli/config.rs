@@ -4,12 +4,12 @@
 
 use super::{CliError, ConfigArgs, Exit, out, root, say};
 use crate::config::{self, Settings};
+use crate::controls::own_config::observe;
 use crate::controls::sysctl;
-use crate::host::own_config;
 use crate::render::settings;
 
 pub(super) fn run(args: &ConfigArgs) -> Result<Exit, CliError> {
-    let sources = own_config::sources(&root(args.root.as_deref())?);
+    let sources = observe::sources(&root(args.root.as_deref())?);
     let (effective, problems) = match config::resolve(&sources, &sysctl::FIXED) {
         Ok(effective) => (effective, Vec::new()),
         Err(problems) => (Settings::default(), problems),

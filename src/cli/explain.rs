@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `nodeguard explain KEY...`: who sets a kernel parameter, now and at the next boot.
 
-use super::{CliError, Exit, ExplainArgs, engine, explain_rke2, need_root, out};
+use super::{CliError, Exit, ExplainArgs, engine, explain_code, explain_rke2, need_root, out};
 use crate::controls::sysctl;
-use crate::host;
 use crate::render::explain::{self, Answer, KeyAnswer, Live, Unread, Wanted};
 use crate::sysctl_d::{Explainer, Key};
 
@@ -12,7 +11,11 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
     if args.keys == ["rke2"] {
         return explain_rke2::run(&args.pass);
     }
-    let asked = args.keys.iter().map(|word| Key::parse(word)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(codes) = explain_code::asked(&args.keys) {
+        return explain_code::run(&codes, args.pass.json);
+    }
+    let key = |word: &String| Key::parse(word).map_err(|bad| explain_code::neither(word, bad));
+    let asked = args.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     if args.pass.root.is_none() {
         // What is wanted depends on RKE2's configuration, which is root's to read.
         need_root("explain")?;
@@ -24,7 +27,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, CliError> {
     } else {
         asked
     };
-    let sources = host::sysctl_d::observe(engine.root());
+    let sources = sysctl::sources::observe(engine.root());
     let explainer = Explainer::new(&sources);
     let answers = keys
         .iter()

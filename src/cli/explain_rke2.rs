@@ -2,8 +2,8 @@
 //! `nodeguard explain rke2`: RKE2's configuration as RKE2 resolves it, each value with its origin.
 
 use super::{CliError, Exit, PassArgs, need_root, out, root};
-use crate::host::rke2::{Node, observe};
-use crate::host::rke2_version::VersionCache;
+use crate::controls::rke2_config::observe::{Node, observe};
+use crate::controls::rke2_config::version::VersionCache;
 use crate::model::Role;
 use crate::render::explain_rke2::{self, Answer, Configuration, Etcd, Problem, Unit};
 use crate::rke2::{ConfigPath, FileContent, explain, profile, shown};

@@ -11,18 +11,18 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
-use crate::controls::overrides::{CODES, Used, Word};
-use crate::gate;
-use crate::host::command::CommandError;
-use crate::host::gate_socket::SOCKET;
-use crate::host::observed::{Difference, Observed};
-use crate::host::root::Root;
-use crate::host::runtime::{gate_role, write_gate_role, write_hidden};
-use crate::host::{gate_look, overrides};
+use crate::controls::rke2_config::judge::overrides::{CODES, Used, Word};
+use crate::controls::rke2_config::overrides;
+use crate::gate::socket::SOCKET;
+use crate::gate::{self, look};
 use crate::journal::{Entry, Priority, Record};
-use crate::model::{Role, State, shown};
-use crate::render::{self, View};
+use crate::model::{Code, Finding, Report, Role, Severity, State, shown};
+use crate::render;
 use crate::service::Service;
+use crate::system::command::CommandError;
+use crate::system::root::Root;
+use crate::system::root::observed::{Difference, Observed};
+use crate::system::runtime::{gate_role, write_gate_role, write_hidden};
 
 /// The daemon's pass may have to make an account first; what takes longer hangs. Less where the
 /// whole gate has less: the look by itself needs its share.
@@ -53,13 +53,13 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
         say(&e.to_string());
     }
     let word = claim(&root, role);
-    let view = ask(&root, role, asking).or_else(|reason| {
+    let report = ask(&root, role, asking).or_else(|reason| {
         say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end)
     });
     let Some(word) = word else {
-        return Ok(match view {
-            Ok(view) => answer(&root, role, &view),
+        return Ok(match report {
+            Ok(report) => answer(&root, role, &report),
             Err(e) => unknown(&e),
         });
     };
@@ -67,15 +67,15 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let left = (began + limit).saturating_duration_since(Instant::now());
     let journal = Record::within(Record::LIMIT.min(left / 2));
     let record = |priority, text, word: &Word| record(&journal, priority, text, word);
-    Ok(match view {
-        Ok(view) if view.state() != State::Fatal => {
+    Ok(match report {
+        Ok(report) if report.state != State::Fatal => {
             let text = format!("the override of {} was not needed and is used up", word.by);
             record(Priority::Notice, text, &word);
-            answer(&root, role, &view)
+            answer(&root, role, &report)
         }
-        Ok(view) => {
-            print(&view);
-            let codes = overridden(&journal, &view, &word);
+        Ok(report) => {
+            print(&report);
+            let codes = overridden(&journal, &report, &word);
             let_through(&journal, &root, role, word, codes)
         }
         Err(e) => {
@@ -113,24 +113,23 @@ fn claim(root: &Root, role: Role) -> Option<Word> {
 }
 
 /// A fresh pass of the daemon's, or why it does not count.
-fn ask(root: &Root, role: Role, limit: Duration) -> Result<View, String> {
+fn ask(root: &Root, role: Role, limit: Duration) -> Result<Report, String> {
     let runtime = runtime().map_err(|e| e.to_string())?;
     let asking = gate::ask(Path::new(SOCKET), limit);
-    let gate::Answer { report: view, observed } =
-        runtime.block_on(asking).map_err(|e| e.to_string())?;
-    if view.role != role.as_str() {
-        return Err(format!("the daemon takes this node for {}, not {role}", view.role));
+    let gate::Answer { report, observed } = runtime.block_on(asking).map_err(|e| e.to_string())?;
+    if report.role != role {
+        return Err(format!("the daemon takes this node for {}, not {role}", report.role));
     }
     // We are in no sandbox and have every right: what the daemon does not see, or is not let at, is
     // no answer about this node.
     sees_the_same(root, &observed)?;
-    if let Some(words) = unread(&view) {
+    if let Some(words) = unread(&report) {
         return Err(format!("the daemon does not know all that RKE2 gets: {words}"));
     }
-    if view.state() == State::Fatal {
+    if report.state == State::Fatal {
         return Err("the daemon finds this node fatal".into());
     }
-    Ok(view)
+    Ok(report)
 }
 
 /// Whether the daemon judged what is there; it is told where it did not.
@@ -153,9 +152,9 @@ fn sees_the_same(root: &Root, observed: &Observed) -> Result<(), String> {
 
 /// What of systemd's own environment could not be read: a verdict without it may be about another
 /// configuration than RKE2's.
-fn unread(view: &View) -> Option<String> {
-    let mut findings = view.findings().map(|(_, finding)| finding);
-    findings.find(|finding| finding.code == "environment-unread").map(render::finding_line)
+fn unread(report: &Report) -> Option<String> {
+    let mut findings = report.findings();
+    findings.find(|finding| finding.code == Code::EnvironmentUnread).map(render::finding_line)
 }
 
 /// Why the gate knows nothing of this node.
@@ -170,7 +169,7 @@ enum LookError {
     #[error(
         "another gate's look at this node has not ended for {0} s (fuser -v {lock} tells whose); \
          RKE2 is not started now, systemd tries again by itself",
-        lock = gate_look::LOCK
+        lock = look::LOCK
     )]
     Busy(u64),
     #[error("{0}; RKE2 is not started now, systemd tries again by itself")]
@@ -180,31 +179,31 @@ enum LookError {
 }
 
 /// A pass of our own, in another process: what hangs in the kernel cannot be ended, only left.
-fn look(root: &Root, role: Role, end: Instant) -> Result<View, LookError> {
+fn look(root: &Root, role: Role, end: Instant) -> Result<Report, LookError> {
     let left = end.saturating_duration_since(Instant::now());
-    let ended = gate_look::run(root, role, left).map_err(|e| match e {
-        gate_look::LookError::Busy => LookError::Busy(left.as_secs()),
-        gate_look::LookError::Command(CommandError::Deadline { errors, .. }) => {
+    let ended = look::run(root, role, left).map_err(|e| match e {
+        look::LookError::Busy => LookError::Busy(left.as_secs()),
+        look::LookError::Command(CommandError::Deadline { errors, .. }) => {
             eprint!("{errors}");
             LookError::Hangs(left.as_secs())
         }
         e => LookError::Failed(e.to_string()),
     })?;
     eprint!("{}", ended.errors);
-    let view = render::parse(&ended.output)
+    let report = render::parse(&ended.output)
         .map_err(|e| LookError::Failed(format!("it ended with {} ({e})", ended.status)))?;
     // What is fatal as it is stays so, whatever else RKE2 gets.
-    match unread(&view) {
-        Some(words) if view.state() != State::Fatal => Err(LookError::Unread(words)),
-        _ => Ok(view),
+    match unread(&report) {
+        Some(words) if report.state != State::Fatal => Err(LookError::Unread(words)),
+        _ => Ok(report),
     }
 }
 
 /// What is wrong, the worst first.
-fn print(view: &View) {
-    for (_, finding) in worst_first(view) {
+fn print(report: &Report) {
+    for finding in worst_first(report) {
         // Of the start before this one; whether that is over is decided here.
-        if finding.severity != "note" && finding.code != "override-used" {
+        if finding.severity != Severity::Note && finding.code != Code::OverrideUsed {
             // To stderr, so that it stands in order with RKE2's own words.
             eprint!("{}", render::finding_text(finding, "nodeguard: "));
         }
@@ -221,16 +220,16 @@ fn unknown(error: &LookError) -> Exit {
     }
 }
 
-fn answer(root: &Root, role: Role, view: &View) -> Exit {
-    print(view);
-    if view.state() == State::Fatal {
-        if let Some((_, worst)) = worst_first(view).first() {
+fn answer(root: &Root, role: Role, report: &Report) -> Exit {
+    print(report);
+    if report.state == State::Fatal {
+        if let Some(worst) = worst_first(report).first() {
             shut(&render::finding_line(worst));
         }
         say("RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
-    say(&format!("this node is {}", view.headline()));
+    say(&format!("this node is {}", render::headline(report)));
     // Not where RKE2 does not start: it may be running from that one, with a gate run by hand.
     match overrides::forget(root, role) {
         Ok(true) => say("the start by an override is over: this one needs none"),
@@ -243,34 +242,27 @@ fn answer(root: &Root, role: Role, view: &View) -> Exit {
 /// RKE2's unit lets us: its log lines are not shown while it waits for the next try.
 fn shut(message: &str) {
     let message = render::joined(message);
-    Service::from_environment().status(&format!("nodeguard: {message}"));
-}
-
-/// Whether RKE2's own chown can leave the tree through what a finding is about.
-fn leads_out(code: &str) -> bool {
-    [
-        "etcd-link-foreign",
-        "etcd-link-outside",
-        "etcd-hardlink-foreign",
-        "etcd-path-unsafe",
-        "etcd-device",
-        "etcd-too-deep",
-        "etcd-dir-unreadable",
-    ]
-    .contains(&code)
+    // It says so on stderr as well, where there is no thread for this.
+    if let Ok(mut service) = Service::from_environment() {
+        service.status(&format!("nodeguard: {message}"));
+    }
 }
 
 /// Says each finding that is overridden, and gives their codes.
-fn overridden(journal: &Record, view: &View, word: &Word) -> Vec<String> {
+fn overridden(journal: &Record, report: &Report, word: &Word) -> Vec<String> {
+    let fatal: Vec<&Finding> =
+        worst_first(report).into_iter().filter(|f| f.severity == Severity::Fatal).collect();
     let mut codes: Vec<String> = Vec::new();
-    for (_, finding) in worst_first(view).into_iter().filter(|(_, f)| f.severity == "fatal") {
+    for finding in &fatal {
         let text = format!("overridden: {}: {}", finding.code, finding.message);
         record(journal, Priority::Error, render::joined(&text), word);
-        if !codes.contains(&finding.code) {
-            codes.push(finding.code.clone());
+        let code = finding.code.to_string();
+        if !codes.contains(&code) {
+            codes.push(code);
         }
     }
-    if codes.iter().any(|code| leads_out(code)) {
+    // RKE2's own chown can leave the tree through what such a finding is about.
+    if fatal.iter().any(|finding| finding.code.known().is_some_and(Code::leads_out)) {
         warn_of_links(journal, word);
     }
     codes.truncate(CODES);

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod config;
 mod explain;
+mod explain_code;
 mod explain_rke2;
 mod gate;
 mod overrides;
@@ -17,12 +18,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::controls::overrides::REASON_LIMIT;
+use crate::controls::rke2_config::judge::overrides::REASON_LIMIT;
 use crate::engine::Engine;
-use crate::host::HostError;
-use crate::host::root::Root;
-use crate::model::{Role, State};
-use crate::render::View;
+use crate::model::{Finding, Report, Role, State};
+use crate::system::HostError;
+use crate::system::root::Root;
 
 /// Makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
 #[derive(Debug, Parser)]
@@ -53,7 +53,8 @@ enum Command {
     Status(StatusArgs),
     /// Print nodeguard's own configuration, each value with the file and line that set it
     Config(ConfigArgs),
-    /// Say who sets a kernel parameter, now and at the next boot, or what RKE2 reads
+    /// Say who sets a kernel parameter, now and at the next boot, what RKE2 reads, or what a finding's
+    /// code means
     Explain(ExplainArgs),
 }
 
@@ -137,7 +138,8 @@ struct ExplainArgs {
     pass: PassArgs,
     /// Kernel parameters, such as vm.overcommit_memory or net/ipv4/conf/eth0.100/rp_filter; by
     /// default those that are held on this node. Or the word rke2, alone: RKE2's configuration as
-    /// RKE2 resolves it, each value with what set it
+    /// RKE2 resolves it, each value with what set it. Or codes of findings, such as etcd-owner: what
+    /// they mean and what to do
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
 }
@@ -197,6 +199,8 @@ enum CliError {
     NotRoot { command: &'static str },
     #[error(transparent)]
     Key(#[from] crate::sysctl_d::BadKey),
+    #[error("{key}; {code}")]
+    Word { key: crate::sysctl_d::BadKey, code: String },
     #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
@@ -235,7 +239,7 @@ pub fn main() -> Exit {
         say(&e.to_string());
         match e {
             CliError::NotRoot { .. } => Exit::Permission,
-            CliError::Key(_) => Exit::Usage,
+            CliError::Key(_) | CliError::Word { .. } => Exit::Usage,
             _ => Exit::Failure,
         }
     })
@@ -261,13 +265,14 @@ fn need_root(command: &'static str) -> Result<(), CliError> {
 
 /// Prints the report and gives the exit code of its state.
 fn print(json: &str, as_json: bool) -> Result<Exit, CliError> {
-    let view = crate::render::parse(json)?;
+    let report = crate::render::parse(json)?;
     if as_json {
+        // As it came: another version may have written more than this one knows.
         out(&format!("{json}\n"))
     } else {
-        out(&crate::render::text(&view))
+        out(&crate::render::text(&report))
     }
-    Ok(Exit::of(view.state()))
+    Ok(Exit::of(report.state))
 }
 
 /// A closed pipe (`nodeguard check | head -1`) is no failure of the program.
@@ -291,14 +296,8 @@ fn now() -> String {
 }
 
 /// The fatal findings first, since `systemctl status` shows few lines.
-fn worst_first(view: &View) -> Vec<(&str, &crate::render::FindingView)> {
-    let weight = |severity: &str| match severity {
-        "fatal" => 0,
-        "drift" => 1,
-        "warning" => 2,
-        _ => 3,
-    };
-    let mut findings: Vec<_> = view.findings().collect();
-    findings.sort_by_key(|(_, finding)| weight(&finding.severity));
+fn worst_first(report: &Report) -> Vec<&Finding> {
+    let mut findings: Vec<_> = report.findings().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }

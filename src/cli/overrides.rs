@@ -5,11 +5,11 @@
 //! gate of the role takes away before it goes by it, and which counts for ten minutes of this boot.
 
 use super::{CliError, Exit, OverrideArgs, need_root, now, say};
-use crate::controls::overrides::LASTS;
-use crate::host::overrides;
-use crate::host::root::Root;
+use crate::controls::rke2_config::judge::overrides::LASTS;
+use crate::controls::rke2_config::overrides;
 use crate::journal::{Entry, Priority, Record, Unrecorded};
 use crate::model::Role;
+use crate::system::root::Root;
 
 pub(super) fn run(args: &OverrideArgs) -> Result<Exit, CliError> {
     need_root("override")?;

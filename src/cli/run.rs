@@ -5,7 +5,7 @@ use super::{CliError, Exit, need_root, runtime, say};
 use crate::bus::BusAddress;
 use crate::daemon;
 use crate::engine::Engine;
-use crate::host::root::Root;
+use crate::system::root::Root;
 
 pub(super) fn run() -> Result<Exit, CliError> {
     need_root("run")?;

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::Daemon;
 use super::listen::source_of;
 use crate::bus::Notice;
-use crate::engine::{Narrow, Watch};
+use crate::controls::Watch;
+use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
-use crate::model::{ControlId, Correction, Finding, Object, Origin, Severity, Writer, shown};
+use crate::model::{Code, Contest, ControlId, Correction, Finding, Object, Origin, Writer, shown};
 use crate::pace::{Change, Cost, Source};
 
 impl Daemon {
@@ -112,17 +113,12 @@ impl Daemon {
     /// What the last whole pass found wrong with an object and should have mended. What it cannot
     /// mend whoever makes it, a fifo in the tree say, is no fight.
     fn wrong(&self, object: &Object) -> Option<Finding> {
-        let codes: &[&str] = match object {
-            Object::Parameter(_) => &["sysctl-live"],
-            Object::File(_) => &[
-                "etcd-owner",
-                "etcd-mode",
-                "etcd-acl",
-                "etcd-tls-owner",
-                "etcd-tls-mode",
-                "sysctl-dropin",
-            ],
-            Object::Tree(_) => &["etcd-owner", "etcd-mode", "etcd-acl"],
+        let counts = |finding: &Finding| {
+            let contest = finding.code.known().map_or(Contest::Never, Code::contest);
+            match object {
+                Object::Tree(_) => contest == Contest::WithTree,
+                Object::Parameter(_) | Object::File(_) => contest != Contest::Never,
+            }
         };
         let about = |finding: &Finding| match object {
             // Where one entry of it is wrong, the finding names that.
@@ -132,7 +128,7 @@ impl Daemon {
             }
             _ => finding.subject == object.subject(),
         };
-        self.report().findings().find(|f| codes.contains(&f.code) && about(f)).cloned()
+        self.report().findings().find(|f| counts(f) && about(f)).cloned()
     }
 
     /// Whether nobody writes it: the operator's policy leaves it alone.
@@ -179,9 +175,6 @@ fn control_of(object: &Object) -> ControlId {
     }
 }
 
-/// The code of a finding about a contest.
-pub(super) const CONTESTED: &str = "contested";
-
 fn contested(
     control: ControlId,
     subject: &str,
@@ -189,17 +182,12 @@ fn contested(
     theirs: String,
     message: String,
 ) -> Finding {
-    Finding {
-        control,
-        code: CONTESTED,
-        severity: Severity::Warning,
-        subject: subject.to_owned(),
-        expected: ours,
-        actual: theirs,
-        origin: None,
-        message,
-        remedy: "find out which other program manages it, and stop one of the two".into(),
-    }
+    Finding::new(Code::Contested, subject)
+        .of(control)
+        .expected(ours)
+        .actual(theirs)
+        .message(message)
+        .remedy("find out which other program manages it, and stop one of the two")
 }
 
 fn undone(subject: &str, ours: &str, theirs: &str, writer: Option<&Writer>) -> String {

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Daemon;
-use crate::controls::hidden;
+use crate::controls::rke2_config::judge::hidden;
+use crate::gate::socket::{self, GateSocket, SOCKET};
 use crate::gate::{self, Ask};
-use crate::host::gate_socket::{self, GateSocket, SOCKET};
-use crate::host::observed::Difference;
-use crate::host::runtime;
 use crate::journal::{Entry, Priority};
 use crate::model::shown;
+use crate::system::root::observed::Difference;
+use crate::system::runtime;
 
 /// Where gates ask.
 pub(super) struct Gates {
@@ -47,7 +47,7 @@ impl Daemon {
             task.abort();
             self.gates.open = None;
         }
-        let opened = gate_socket::listen(root).map_err(|e| e.to_string());
+        let opened = socket::listen(root).map_err(|e| e.to_string());
         let opened = opened.and_then(|(socket, listener)| match UnixListener::from_std(listener) {
             Ok(listener) => Ok((socket, listener)),
             Err(e) => Err(format!("cannot listen on {SOCKET}: {e}")),

@@ -8,12 +8,13 @@ use tokio::time::sleep_until;
 
 use super::Daemon;
 use crate::config;
+use crate::controls::rke2_config::overrides;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
-use crate::host::{overrides, runtime};
-use crate::model::{ControlId, Finding, Object, Role, Severity};
+use crate::model::{Code, Finding, Object, Role};
 use crate::pace::limits::REGULAR_PASS_WHILE_WRONG;
 use crate::pace::{PassFor, Source};
 use crate::sysctl_d::{self, Place};
+use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
 
 /// The subject of the finding that events may be missed.
@@ -78,20 +79,16 @@ impl Daemon {
             return;
         }
         match &blind {
-            Some(reason) => self.engine.raise(Finding {
-                control: ControlId::Sysctl,
-                code: "events-missed",
-                severity: Severity::Warning,
-                subject: BLIND.into(),
-                expected: "every change is seen at once".into(),
-                actual: reason.clone(),
-                origin: None,
-                message: format!(
-                    "{reason}: drift is looked for every {} s instead",
-                    REGULAR_PASS_WHILE_WRONG.as_secs()
-                ),
-                remedy: "see the limits in /proc/sys/fs/inotify, and who uses them up".into(),
-            }),
+            Some(reason) => self.engine.raise(
+                Finding::new(Code::EventsMissed, BLIND)
+                    .expected("every change is seen at once")
+                    .actual(reason.clone())
+                    .message(format!(
+                        "{reason}: drift is looked for every {} s instead",
+                        REGULAR_PASS_WHILE_WRONG.as_secs()
+                    ))
+                    .remedy("see the limits in /proc/sys/fs/inotify, and who uses them up"),
+            ),
             None => self.engine.withdraw(BLIND),
         }
         self.blind = blind;

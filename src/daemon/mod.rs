@@ -26,9 +26,10 @@ use listen::{Ear, source_of};
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use crate::config::Settings;
-use crate::engine::{Engine, Mode, Pass, Watch, bounds};
+use crate::controls::Watch;
+use crate::engine::{Engine, Mode, Pass, bounds};
 use crate::gate::{self, Ask};
-use crate::journal::{Entry, Journal, Priority};
+use crate::journal::{Entry, Journal, PassSpan, Priority};
 use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pace::limits::{LONGEST_PASS, PASSES_IN_A_ROW};
@@ -92,13 +93,17 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     let bus_wake = Arc::new(Notify::new());
     let (asks, mut asked) = mpsc::channel(gate::CONNECTIONS);
 
+    // Threads, so not before the code is kept. The log first: the other one may have to tell of what it lost.
+    let journal = Journal::open();
+    let service =
+        Service::from_environment().map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
         host: Ear::new(),
         tree: Ear::new(),
         watch: Watch::default(),
-        journal: Journal::open(),
-        service: Service::from_environment(),
+        journal,
+        service,
         snapshots,
         notices,
         bus_wake: bus_wake.clone(),
@@ -192,7 +197,6 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
     }
     daemon.service.stopping();
     daemon.write_report();
-    daemon.journal.flush();
     Ok(())
 }
 
@@ -276,7 +280,10 @@ impl Daemon {
         if !checks.is_empty() {
             self.engine.hold(BTreeSet::new());
             let service = &mut self.service;
+            service.pass_begins();
+            let span = PassSpan::begin("check", "asked");
             let pass = self.engine.pass(Mode::Check, &mut |_, _| service.turned());
+            span.ended(pass.report.state);
             let recent = self.recent.iter().cloned().collect();
             let report = Arc::new(bounds::corrections(Report { recent, ..pass.report }));
             for reply in checks {
@@ -301,6 +308,13 @@ impl Daemon {
 
     /// A whole pass: watch first, then look, so that nothing falls between.
     fn look(&mut self, why: Why) {
+        let span = PassSpan::begin(
+            "apply",
+            match why {
+                Why::Paced => "paced",
+                Why::Asked => "asked",
+            },
+        );
         let (began, worked) = (Instant::now(), processor::worked());
         let due = self.pace.to_try_again(began);
         self.engine.hold(match why {
@@ -316,7 +330,7 @@ impl Daemon {
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
         for _ in 0..PASSES_IN_A_ROW {
-            self.service.turned();
+            self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
             self.way = self.way();
             let pass = self.watched_pass();
@@ -340,6 +354,7 @@ impl Daemon {
         let looked = Instant::now();
         if let Some(mut report) = last {
             self.looked_at_all(&mut report, &mut corrections);
+            span.ended(report.state);
             self.log_corrections(&corrections);
             self.publish(Report { corrections: corrections.clone(), ..report });
         }

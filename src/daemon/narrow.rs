@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::contest::CONTESTED;
 use super::{Daemon, Why};
-use crate::controls::sysctl::{self, Wanted};
+use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
-use crate::model::{Correction, Finding, Object, Severity, State, join};
+use crate::journal::PassSpan;
+use crate::model::{Code, Correction, Finding, Object, Severity, State, join};
 use crate::pace::limits::LONGEST_TURN;
 use crate::pace::{Change, Cost, PassFor, Source, Turn, Verdict};
 use crate::processor;
@@ -31,6 +31,7 @@ impl Daemon {
         if hints.bus {
             self.bus_wake.notify_one();
         }
+        let _span = PassSpan::begin("narrow", "event");
         let (began, worked) = (Instant::now(), processor::worked());
         let mut look = hints.look;
         let (mut came, mut held_back) = (false, false);
@@ -72,7 +73,7 @@ impl Daemon {
 
     /// Whether something is wrong that the tree's owner or an operator may be about to mend.
     fn hopes_for_a_mend(&self) -> bool {
-        self.report().findings().any(|f| f.severity > Severity::Note && f.code != CONTESTED)
+        self.report().findings().any(|f| f.severity > Severity::Note && f.code != Code::Contested)
     }
 
     /// Looks at one kernel parameter, and corrects it.
@@ -106,7 +107,7 @@ impl Daemon {
         // Before a pass sees it as well.
         let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
-        let mut told = report.findings().filter(|f| f.code == sysctl::LIVE && f.subject == key);
+        let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
             self.look_soon(Source::Host, PassFor::Telling);
         }
@@ -164,6 +165,7 @@ impl Daemon {
     }
 
     pub(super) fn tick(&mut self) {
+        let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
         let mut look = false;
         self.engine.hold(self.pace.held(Instant::now()));
@@ -183,6 +185,5 @@ impl Daemon {
         }
         self.log_the_rest();
         self.write_report();
-        self.journal.flush();
     }
 }

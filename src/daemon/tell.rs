@@ -8,12 +8,12 @@ use super::Daemon;
 use super::listen::source_of;
 use crate::bus::{self, BusStatus, Notice};
 use crate::engine::{bounds, now};
-use crate::host::runtime;
 use crate::journal::{Entry, Priority};
 use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
 use crate::pace::Source;
 use crate::pace::limits::LINES_OF_A_TURN;
 use crate::render;
+use crate::system::runtime;
 
 /// Corrections that a report remembers.
 const REMEMBERED: usize = 16;

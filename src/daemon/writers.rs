@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use super::Daemon;
-use crate::controls::sysctl::{self, Wanted};
+use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
-use crate::model::{ControlId, Correction, Finding, Object, Report, Severity, Writer};
+use crate::model::{Code, Correction, Finding, Object, Report, Writer};
 use crate::pace::Verdict;
 
 /// The subject of the finding that writers cannot be named.
@@ -52,7 +52,7 @@ impl Daemon {
         if let Some(attribution) = &mut self.attribution {
             attribution.drain();
         }
-        for correction in corrections.iter_mut().filter(|c| c.code == "sysctl-live") {
+        for correction in corrections.iter_mut().filter(|c| c.code == Code::SysctlLive) {
             self.explain(correction);
         }
         let wrong = |key: &str| report.findings().any(|finding| finding.subject == key);
@@ -91,7 +91,7 @@ impl Daemon {
         self.standing.retain(|key, _| alone.iter().any(|want| want.key == *key));
         for want in alone.into_iter().cloned().collect::<Vec<_>>() {
             let mut findings = report.controls.iter_mut().flat_map(|c| &mut c.findings);
-            let found = findings.find(|f| f.code == sysctl::LIVE && f.subject == want.key);
+            let found = findings.find(|f| f.code == Code::SysctlLive && f.subject == want.key);
             self.saw_standing(&want.key, found.as_ref().map_or(&want.value, |f| &f.actual));
             let writer = self.standing.get(&want.key).and_then(|s| s.writer.as_ref());
             if let (Some(found), Some(writer)) = (found, writer) {
@@ -129,18 +129,12 @@ impl Daemon {
 
 /// A note: the node is guarded all the same.
 fn unavailable(reason: &str) -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "attribution-unavailable",
-        severity: Severity::Note,
-        subject: SUBJECT.into(),
-        expected: "who changes a kernel parameter is named".into(),
-        actual: reason.to_owned(),
-        origin: None,
-        message: format!("who changes a kernel parameter cannot be named: {reason}"),
-        remedy: format!(
-            "link {DROP_IN} to {LINK}, then systemctl daemon-reload && systemctl restart nodeguard\n\
-             or set attribution = false"
-        ),
-    }
+    Finding::new(Code::AttributionUnavailable, SUBJECT)
+        .expected("who changes a kernel parameter is named")
+        .actual(reason)
+        .message(format!("who changes a kernel parameter cannot be named: {reason}"))
+        .remedy(format!(
+            "link {DROP_IN} to {LINK}, then systemctl daemon-reload && systemctl restart \
+             nodeguard\nor set attribution = false"
+        ))
 }

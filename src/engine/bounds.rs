@@ -10,7 +10,7 @@
 use crate::model::limits::REPORT_LIMIT;
 use crate::model::limits::{cut, written};
 use crate::model::{
-    ControlReport, Correction, Finding, Origin, Process, Recent, Report, Severity, Writer,
+    Code, ControlReport, Correction, Finding, Origin, Process, Recent, Report, Severity, Writer,
 };
 
 /// Bytes of JSON of a subject and its values, and of a sentence about them.
@@ -32,9 +32,6 @@ const PROCESS: usize = 64;
 
 /// Processes of which one was the writer; as many as are told apart.
 const PROCESSES: usize = 8;
-
-/// The code of the finding that tells of others.
-const LEFT_OUT: &str = "findings-left-out";
 
 /// The report with as many of its findings as there is room for, the severest first.
 pub fn findings(mut report: Report) -> Report {
@@ -80,20 +77,17 @@ fn leave_out(control: &mut ControlReport, kept: &mut impl Iterator<Item = bool>)
     });
     let Some(severity) = worst else { return };
     let what = if more == 1 { "finding" } else { "findings" };
-    control.findings.push(Finding {
-        control: control.id,
-        code: LEFT_OUT,
-        severity,
-        subject: control.id.as_str().into(),
-        expected: "findings that fit into a report".into(),
-        actual: format!("{more} more {what}"),
-        origin: None,
-        message: format!(
+    let left_out = Finding::new(Code::FindingsLeftOut, control.id.as_str())
+        .of(control.id.clone())
+        .severity(severity)
+        .expected("findings that fit into a report")
+        .actual(format!("{more} more {what}"))
+        .message(format!(
             "{more} more {what} of {} had no room in the report; the worst is {severity}",
             control.id
-        ),
-        remedy: "mend what is listed; then the others are".into(),
-    });
+        ))
+        .remedy("mend what is listed; then the others are");
+    control.findings.push(left_out);
 }
 
 fn shorten(finding: &mut Finding) {
@@ -117,7 +111,7 @@ fn size(finding: &Finding) -> usize {
     let Finding { control, code, subject, expected, actual, origin, message, remedy, severity: _ } =
         finding;
     let file = origin.as_ref().map_or("", |Origin { file, .. }| file);
-    let texts = [control.as_str(), code, subject, expected, actual, file, message, remedy];
+    let texts = [control.as_str(), code.as_str(), subject, expected, actual, file, message, remedy];
     FINDING + texts.into_iter().map(written).sum::<usize>()
 }
 
@@ -169,7 +163,7 @@ pub fn correction(correction: &mut Correction) {
 fn size_of(correction: &Correction) -> usize {
     let Correction { control, code, subject, from, to, before, writer, object: _ } = correction;
     let before = before.as_deref().unwrap_or_default();
-    let texts = [control.as_str(), code, subject, from, to, before];
+    let texts = [control.as_str(), code.as_str(), subject, from, to, before];
     let writer = writer.as_ref().map_or(0, |writer| {
         let of = |process: &Process| {
             let texts = [Some(&process.comm), process.exe.as_ref(), process.unit.as_ref()];
@@ -190,17 +184,14 @@ mod tests {
     use crate::model::{ControlId, State};
 
     fn finding(control: ControlId, severity: Severity, text: &str) -> Finding {
-        Finding {
-            control,
-            code: "etcd-link-foreign",
-            severity,
-            subject: text.into(),
-            expected: text.into(),
-            actual: text.into(),
-            origin: Some(Origin::at(text, u32::MAX)),
-            message: text.into(),
-            remedy: text.into(),
-        }
+        // Whatever its control and its weight are.
+        let finding = Finding::new(Code::EtcdLinkForeign, text)
+            .expected(text)
+            .actual(text)
+            .origin(Origin::at(text, u32::MAX))
+            .message(text)
+            .remedy(text);
+        Finding { control: control.into(), severity, ..finding }
     }
 
     fn corrected(control: ControlId, text: &str) -> Correction {
@@ -211,8 +202,8 @@ mod tests {
             unit: Some(text.into()),
         };
         Correction {
-            control,
-            code: "etcd-tls-owner",
+            control: control.into(),
+            code: Code::EtcdTlsOwner.into(),
             subject: text.into(),
             from: text.into(),
             to: text.into(),
@@ -226,13 +217,7 @@ mod tests {
         let state = State::of(&findings);
         let controls = ControlId::ALL.map(|id| {
             let findings: Vec<_> = findings.iter().filter(|f| f.control == id).cloned().collect();
-            ControlReport {
-                id,
-                title: id.title(),
-                cis_ids: id.cis_ids(),
-                state: State::of(&findings),
-                findings,
-            }
+            ControlReport::new(id, findings)
         });
         let recent = corrections.iter().take(16).cloned();
         let recent = recent.map(|correction| Recent { time: u64::MAX, correction }).collect();
@@ -285,8 +270,8 @@ mod tests {
             for (control, before) in report.controls.iter().zip(states) {
                 prop_assert_eq!(State::of(&control.findings), before.state);
             }
-            let told: usize = report.findings().map(|f| match f.code {
-                LEFT_OUT => f.actual.split(' ').next().unwrap().parse().unwrap(),
+            let told: usize = report.findings().map(|f| match f.code.known() {
+                Some(Code::FindingsLeftOut) => f.actual.split(' ').next().unwrap().parse().unwrap(),
                 _ => 1,
             }).sum();
             prop_assert_eq!(told, count);
@@ -326,7 +311,10 @@ mod tests {
         let (report, _) = bounded(report(all, vec![], ""));
         let of = |severity| report.findings().filter(move |f| f.severity == severity);
         assert!(of(Severity::Fatal).count() > 5);
-        assert_eq!(of(Severity::Note).map(|f| f.code).collect::<Vec<_>>(), [LEFT_OUT]);
+        assert_eq!(
+            of(Severity::Note).map(|f| f.code.as_str()).collect::<Vec<_>>(),
+            ["findings-left-out"]
+        );
     }
 
     #[test]

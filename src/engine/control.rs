@@ -4,41 +4,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Engine;
-use crate::controls::etcd_data_dir::TreeFacts;
-use crate::controls::{obstacle, sysctl};
-use crate::host::apply::{self, Hand};
-use crate::host::tree::Trees;
-use crate::host::walk::OnDirectory;
+use crate::controls::etcd_data_dir::tree::Trees;
+use crate::controls::{Observation, obstacle, sysctl};
+use crate::engine::Engine;
+use crate::engine::executor::{self, Executor};
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
-    Outcome, Planned, State,
+    Outcome, Planned,
 };
+use crate::system::walk::OnDirectory;
 
 /// Judging and applying again may uncover the next step (a group first, then the primary group);
 /// more than this many steps no control has.
 const ROUNDS: usize = 4;
 
-/// Wrong entries of a tree after which the first look of a pass that mends ends: the tree is going
-/// to be gone through entry by entry anyway.
-pub(super) const ENOUGH: u64 = 64;
-
-/// Where a judgement takes the facts of a tree from. The other facts are always fresh ones, except
-/// before a change, where they are those of the last look.
-pub(super) enum Sight {
-    /// A look that may end early, since what it finds is mended and looked at again.
-    Glance,
-    Look,
-    /// As it was last seen, when it was right: what was changed since is no entry of it.
-    Last,
-    /// How the tree was before it was owned, as it turned out.
-    Before(TreeFacts),
-    /// How it was then.
-    After(TreeFacts),
-}
-
-/// Facts → findings, for one control.
-pub(super) type Judge<'a> = &'a mut dyn FnMut(&mut Engine, Sight, OnDirectory<'_>) -> Vec<Planned>;
+/// Observes and judges one control.
+pub(super) type Judge<'a> =
+    &'a mut dyn FnMut(&mut Engine, Observation, OnDirectory<'_>) -> Vec<Planned>;
 
 /// What a pass does with a control.
 pub(super) enum Doing {
@@ -67,7 +49,7 @@ impl Engine {
         judge: Judge<'_>,
     ) -> ControlReport {
         let mends = matches!(doing, Doing::Mend);
-        let first = if mends { Sight::Glance } else { Sight::Look };
+        let first = if mends { Observation::Brief } else { Observation::Full };
         let mut planned = judge(self, first, on_directory);
         let mut failures: Vec<(Action, String, Obstacle)> = Vec::new();
         if mends {
@@ -77,16 +59,16 @@ impl Engine {
                 }
                 let (attempts, trees) = self.attempt(&planned, u64::MAX, on_directory);
                 let owned = |(action, _): &(Action, Outcome)| is_whole_tree(action);
-                let sight = match trees {
+                let observation = match trees {
                     Some(Trees { before, after }) => {
-                        planned = judge(self, Sight::Before(before), on_directory);
-                        Sight::After(after)
+                        planned = judge(self, Observation::BeforeChange(before), on_directory);
+                        Observation::AfterChange(after)
                     }
                     // It could not be walked, or is contested and was left alone.
-                    None if attempts.iter().any(owned) => Sight::Look,
-                    None => Sight::Last,
+                    None if attempts.iter().any(owned) => Observation::Full,
+                    None => Observation::Previous,
                 };
-                let after = judge(self, sight, on_directory);
+                let after = judge(self, observation, on_directory);
                 changes.corrections.extend(corrected(&planned, &attempts, &after));
                 let changed = |(action, outcome): &(Action, Outcome)| {
                     let again = after.iter().any(|p| p.actions.contains(action));
@@ -136,13 +118,8 @@ impl Engine {
         let standing = self.standing.iter().chain(self.contests.values());
         findings.extend(standing.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
-        ControlReport {
-            id,
-            title: id.title(),
-            cis_ids: id.cis_ids(),
-            state: State::of(&findings),
-            findings,
-        }
+        debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
+        ControlReport::new(id, findings)
     }
 
     /// What is still wrong after everything was tried. Its remedy comes from what failed and not
@@ -188,12 +165,12 @@ impl Engine {
         for action in planned.iter().flat_map(|p| &p.actions) {
             if !done.iter().any(|(known, _)| known == action) {
                 let Self { root, proc_sys, held, .. } = self;
-                let mut hand = Hand { root, proc_sys, held, limit, on_directory };
-                let ran = apply::run(&mut hand, action);
+                let mut tools = Executor { root, proc_sys, held, limit, on_directory };
+                let executed = executor::run(&mut tools, action);
                 if is_whole_tree(action) {
-                    trees = trees.or(ran.trees);
+                    trees = trees.or(executed.trees);
                 }
-                done.push((action.clone(), ran.outcome));
+                done.push((action.clone(), executed.outcome));
             }
         }
         (done, trees)
@@ -245,8 +222,8 @@ pub(super) fn corrected(
         .iter()
         .filter(|p| p.actions.iter().any(applied) && !still(p))
         .map(|p| Correction {
-            control: p.finding.control,
-            code: p.finding.code,
+            control: p.finding.control.clone(),
+            code: p.finding.code.clone(),
             subject: p.finding.subject.clone(),
             from: p.finding.actual.clone(),
             to: p.finding.expected.clone(),

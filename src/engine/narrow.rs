@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use super::control::{Judge, Sight, corrected};
-use super::{Engine, Guard};
-use crate::controls::etcd_data_dir;
+use super::Engine;
+use super::control::{Judge, corrected};
+use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
-use crate::host::apply::{self, Hand, Ran};
-use crate::host::tree::{self, Look, Trees};
-use crate::host::walk::OnDirectory;
+use crate::controls::{Guard, Observation, etcd_data_dir};
+use crate::engine::executor::{self, Executed, Executor};
 use crate::model::{Action, Correction, Depth, Finding, ModeRule, Outcome, Planned, Severity};
+use crate::system::walk::OnDirectory;
 
 /// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
 /// pass, which is paced.
@@ -93,8 +93,8 @@ impl Engine {
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
         let Self { root, proc_sys, held, .. } = self;
-        let mut hand = Hand { root, proc_sys, held, limit: SUBTREE, on_directory };
-        let Ran { outcome, trees } = apply::run(&mut hand, own);
+        let mut tools = Executor { root, proc_sys, held, limit: SUBTREE, on_directory };
+        let Executed { outcome, trees } = executor::run(&mut tools, own);
         let Some(Trees { before, after }) = trees else { return Narrow::Beyond };
         let judge = |tree| weighty(etcd_data_dir::judge_tree(&guard.dir, tree, own));
         let attempts = [(own.clone(), outcome)];
@@ -115,13 +115,13 @@ impl Engine {
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
         let mut beyond = false;
-        let narrow = self.narrow(on_directory, &mut |engine, sight, on_directory| {
-            let found = match sight {
-                Sight::Before(tree) | Sight::After(tree) => Ok(tree),
-                Sight::Glance | Sight::Look | Sight::Last => {
-                    let spared = apply::spared(&engine.held, &guard.dir);
+        let narrow = self.narrow(on_directory, &mut |engine, observation, on_directory| {
+            let found = match observation {
+                Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
+                Observation::Brief | Observation::Full | Observation::Previous => {
+                    let skipped = tree::skipped(&engine.held, &guard.dir);
                     let whole = Look::whole(guard.owner);
-                    let look = Look { spared: &spared, limit: SUBTREE, ..whole };
+                    let look = Look { skipped: &skipped, limit: SUBTREE, ..whole };
                     tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
                 }
             };
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
-        let planned = weighty(judge(self, Sight::Look, on_directory));
+        let planned = weighty(judge(self, Observation::Full, on_directory));
         if planned.is_empty() {
             return Narrow::Right;
         }
@@ -154,8 +154,9 @@ impl Engine {
             return Narrow::Beyond;
         }
         let (attempts, trees) = self.attempt(&planned, SUBTREE, on_directory);
-        let sight = trees.map_or(Sight::Look, |trees| Sight::After(trees.after));
-        let after = weighty(judge(self, sight, on_directory));
+        let observation =
+            trees.map_or(Observation::Full, |trees| Observation::AfterChange(trees.after));
+        let after = weighty(judge(self, observation, on_directory));
         ended(&planned, &attempts, &after)
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::serve::write;
-use super::{ANSWER_LIMIT, Answer, Program, QUESTION_LIMIT};
+use crate::gate::serve::write;
+use crate::gate::{ANSWER_LIMIT, Answer, Program, QUESTION_LIMIT};
 
 /// Why there is no answer that counts.
 #[derive(Debug, thiserror::Error)]

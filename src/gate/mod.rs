@@ -7,14 +7,15 @@
 //! they have nothing to say to each other: around an upgrade the gate looks by itself.
 
 mod ask;
+pub mod look;
 mod serve;
+pub mod socket;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::observed::Observed;
-use crate::host::runtime;
 use crate::model::Report;
-use crate::render::View;
+use crate::system::root::observed::Observed;
+use crate::system::runtime;
 
 pub use ask::{AskError, ask};
 pub use serve::{Ask, CONNECTIONS, serve};
@@ -57,7 +58,7 @@ impl Program {
 /// What the daemon answers, behind who it is.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
-    pub report: View,
+    pub report: Report,
     /// What the report goes by.
     pub observed: Observed,
 }

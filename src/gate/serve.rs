@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Program, QUESTION_LIMIT};
+use crate::gate::{Program, QUESTION_LIMIT};
 
 /// Connections at a time; one more is closed at once. RKE2 has one gate.
 pub const CONNECTIONS: usize = 16;

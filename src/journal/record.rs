@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries that have to be on record, as those about an override: waited for, unlike all others.
+//!
+//! By hand, since `tracing-journald` does not say whether journald took what it was sent.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Entry, SOCKET};
+use super::Entry;
+
+const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// journald for what has to be on record, whoever typed it: waited for, with one limit for all.
 #[derive(Debug)]

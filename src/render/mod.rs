@@ -2,82 +2,14 @@
 //! A report as text and as JSON. Whatever is printed comes from the report alone.
 
 pub mod explain;
+pub mod explain_code;
 pub mod explain_rke2;
 pub mod settings;
 mod terminal;
 
-use std::fmt;
-
-use serde::Deserialize;
-
-use crate::model::{Report, Role, State, Writer};
+use crate::model::{Correction, Finding, Recent, Report, Role, State};
 
 pub use terminal::{joined, line};
-
-/// A report as it travels: what `check --json` prints, D-Bus answers and /run holds. Fields that
-/// a newer nodeguard added are ignored.
-#[derive(Clone, Debug, Deserialize)]
-pub struct View {
-    pub state: String,
-    pub role: String,
-    pub profile: String,
-    pub rke2_version: String,
-    pub controls: Vec<ControlView>,
-    pub corrections: Vec<CorrectionView>,
-    #[serde(default)]
-    pub recent: Vec<RecentView>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct ControlView {
-    pub id: String,
-    pub title: String,
-    pub state: String,
-    pub findings: Vec<FindingView>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct FindingView {
-    pub code: String,
-    pub severity: String,
-    pub subject: String,
-    pub expected: String,
-    pub actual: String,
-    pub origin: Option<OriginView>,
-    pub message: String,
-    pub remedy: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct OriginView {
-    pub file: String,
-    pub line: Option<u32>,
-}
-
-impl fmt::Display for OriginView {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}", self.file),
-            None => f.write_str(&self.file),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct CorrectionView {
-    pub code: String,
-    pub subject: String,
-    pub from: String,
-    pub to: String,
-    pub writer: Option<Writer>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct RecentView {
-    pub time: u64,
-    #[serde(flatten)]
-    pub correction: CorrectionView,
-}
 
 /// The report as one line of JSON.
 pub fn json(report: &Report) -> String {
@@ -85,54 +17,39 @@ pub fn json(report: &Report) -> String {
     serde_json::to_string(report).unwrap_or_default()
 }
 
-/// A report that came as JSON.
-pub fn parse(json: &str) -> Result<View, serde_json::Error> {
+/// A report that came as JSON: what `check --json` prints, D-Bus answers and /run holds. Another
+/// version may have made it.
+pub fn parse(json: &str) -> Result<Report, serde_json::Error> {
     serde_json::from_str(json)
 }
 
-impl View {
-    pub fn state(&self) -> State {
-        match self.state.as_str() {
-            "ready" => State::Ready,
-            "degraded" => State::Degraded,
-            "starting" => State::Starting,
-            // What we do not know must not open a gate.
-            _ => State::Fatal,
-        }
-    }
-
-    /// The findings of at least one severity, with their controls' names.
-    pub fn findings(&self) -> impl Iterator<Item = (&str, &FindingView)> {
-        self.controls.iter().flat_map(|c| c.findings.iter().map(|f| (c.id.as_str(), f)))
-    }
-}
-
 /// The report for a person at a terminal.
-pub fn text(view: &View) -> String {
-    let mut out = format!("{}\n", view.headline());
-    for control in &view.controls {
-        let [id, state, title] = [&control.id, &control.state, &control.title].map(|t| line(t));
+pub fn text(report: &Report) -> String {
+    let mut out = format!("{}\n", headline(report));
+    for control in &report.controls {
+        let (id, title) = (line(control.id.as_str()), line(&control.title));
+        let state = control.state.as_str();
         out += &format!("  {id:<16} {state:<9} {title}\n");
         for finding in &control.findings {
             out += &finding_text(finding, "    ");
         }
     }
     // What was corrected lately has what was corrected now in it.
-    if !view.recent.is_empty() {
+    if !report.recent.is_empty() {
         out += "corrected lately:\n";
-        for RecentView { time, correction } in &view.recent {
+        for Recent { time, correction } in &report.recent {
             out += &format!("  {} {}", utc(*time), correction_text(correction));
         }
-    } else if !view.corrections.is_empty() {
+    } else if !report.corrections.is_empty() {
         out += "corrected:\n";
-        for correction in &view.corrections {
+        for correction in &report.corrections {
             out += &format!("  {}", correction_text(correction));
         }
     }
     out
 }
 
-fn correction_text(c: &CorrectionView) -> String {
+fn correction_text(c: &Correction) -> String {
     let writer = c.writer.as_ref().map(|writer| format!("; {writer}")).unwrap_or_default();
     let text = format!("{}: {} -> {} ({}){writer}", c.subject, c.from, c.to, c.code);
     format!("{}\n", line(&text))
@@ -155,15 +72,10 @@ pub fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-impl View {
-    /// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
-    pub fn headline(&self) -> String {
-        headline(&self.state, &self.role, &self.profile, &self.rke2_version)
-    }
-}
-
-fn headline(state: &str, role: &str, profile: &str, rke2_version: &str) -> String {
-    let role = if role == Role::Unknown.as_str() { "role not known yet" } else { role };
+/// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
+pub fn headline(report: &Report) -> String {
+    let Report { state, role, profile, rke2_version, .. } = report;
+    let role = if *role == Role::Unknown { "role not known yet" } else { role.as_str() };
     let mut out = format!("{state}: {role}, ");
     out += &if profile.is_empty() { "no profile".into() } else { format!("profile {profile}") };
     if !rke2_version.is_empty() {
@@ -173,10 +85,10 @@ fn headline(state: &str, role: &str, profile: &str, rke2_version: &str) -> Strin
 }
 
 /// Three lines: what is wrong, where, what to do.
-pub fn finding_text(finding: &FindingView, indent: &str) -> String {
+pub fn finding_text(finding: &Finding, indent: &str) -> String {
     // Line breaks in the message would break the indentation that shows what belongs together.
     let lines = |text: &str| terminal::lines(text, &format!("{indent}    "));
-    let mut out = format!("{indent}{}: {}\n", line(&finding.severity), lines(&finding.message));
+    let mut out = format!("{indent}{}: {}\n", finding.severity, lines(&finding.message));
     if let Some(origin) = &finding.origin {
         out += &format!("{indent}  where:  {}\n", line(&origin.to_string()));
     }
@@ -187,24 +99,19 @@ pub fn finding_text(finding: &FindingView, indent: &str) -> String {
 }
 
 /// One line: what is wrong and where. For RKE2's own status.
-pub fn finding_line(finding: &FindingView) -> String {
-    message_line(&finding.message, finding.origin.as_ref())
-}
-
-fn message_line(message: &str, origin: Option<&impl fmt::Display>) -> String {
+pub fn finding_line(finding: &Finding) -> String {
+    let origin = finding.origin.as_ref();
     let origin = origin.map(|o| format!(" [{}]", line(&o.to_string()))).unwrap_or_default();
-    format!("{}{origin}", terminal::joined(message))
+    format!("{}{origin}", terminal::joined(&finding.message))
 }
 
 /// The line in `systemctl status`.
 pub fn status_line(report: &Report, corrections: u64) -> String {
-    let Report { state, role, profile, rke2_version, .. } = report;
-    let mut out = headline(state.as_str(), role.as_str(), profile, rke2_version);
+    let mut out = headline(report);
     let worst = report.findings().max_by_key(|f| f.severity);
     match worst {
         Some(finding) if report.state != State::Ready => {
-            let message = message_line(&finding.message, finding.origin.as_ref());
-            out = format!("{}: {message}", report.state);
+            out = format!("{}: {}", report.state, finding_line(finding));
             let more = report.findings().filter(|f| f.severity == finding.severity).count() - 1;
             if more > 0 {
                 out += &format!(" (and {more} more: nodeguard status)");
@@ -220,46 +127,29 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlId, ControlReport, Correction, Finding, Origin, Process, Severity};
+    use crate::model::{Code, ControlId, ControlReport, Origin, Process, Severity, Writer};
 
     fn report() -> Report {
-        let finding = Finding {
-            control: ControlId::Rke2Config,
-            code: "protect-kernel-defaults-conflict",
-            severity: Severity::Fatal,
-            subject: "protect-kernel-defaults".into(),
-            expected: "true".into(),
-            actual: "false".into(),
-            origin: Some(Origin::at("/etc/rancher/rke2/config.yaml", 3)),
-            message: "--protect-kernel-defaults must be true when using --profile=cis".into(),
-            remedy: "remove line 3 of /etc/rancher/rke2/config.yaml".into(),
-        };
+        let finding = Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
+            .expected("true")
+            .actual("false")
+            .origin(Origin::at("/etc/rancher/rke2/config.yaml", 3))
+            .message("--protect-kernel-defaults must be true when using --profile=cis")
+            .remedy("remove line 3 of /etc/rancher/rke2/config.yaml");
         Report {
             time: 1_780_000_000,
             state: State::Fatal,
-            version: "0.0.0",
+            version: "0.0.0".into(),
             role: Role::Server,
             profile: "cis".into(),
             rke2_version: "1.34.1+rke2r1".into(),
             controls: vec![
-                ControlReport {
-                    id: ControlId::Rke2Config,
-                    title: ControlId::Rke2Config.title(),
-                    cis_ids: ControlId::Rke2Config.cis_ids(),
-                    state: State::Fatal,
-                    findings: vec![finding],
-                },
-                ControlReport {
-                    id: ControlId::Sysctl,
-                    title: ControlId::Sysctl.title(),
-                    cis_ids: ControlId::Sysctl.cis_ids(),
-                    state: State::Ready,
-                    findings: vec![],
-                },
+                ControlReport::new(ControlId::Rke2Config, vec![finding]),
+                ControlReport::new(ControlId::Sysctl, vec![]),
             ],
             corrections: vec![Correction {
-                control: ControlId::Sysctl,
-                code: "sysctl-live",
+                control: ControlId::Sysctl.into(),
+                code: Code::SysctlLive.into(),
                 subject: "kernel.panic".into(),
                 from: "0".into(),
                 to: "10".into(),
@@ -331,8 +221,55 @@ mod tests {
 
     #[test]
     fn a_state_nobody_knows_is_taken_for_fatal() {
-        let mut view = parse(&json(&report())).unwrap();
-        view.state = "splendid".into();
-        assert_eq!(view.state(), State::Fatal);
+        let splendid = json(&report()).replacen(r#""state":"fatal""#, r#""state":"splendid""#, 1);
+        assert!(splendid.contains("splendid"), "{splendid}");
+        assert_eq!(parse(&splendid).unwrap().state, State::Fatal);
+    }
+
+    #[test]
+    fn a_report_is_read_back_as_it_was() {
+        let mut report = report();
+        assert_eq!(parse(&json(&report)).unwrap(), report);
+        let correction = report.corrections.remove(0);
+        report.recent = vec![Recent { time: 1, correction }];
+        report.corrections_left_out = 3;
+        assert_eq!(parse(&json(&report)).unwrap(), report);
+    }
+
+    #[test]
+    fn another_versions_report_is_shown_with_the_names_that_it_has() {
+        let newer = r#"{
+            "state": "ready", "role": "witness", "profile": "cis", "rke2_version": "2.0.0",
+            "shape": {"of": ["a", "report"]},
+            "controls": [{
+                "id": "firewall", "title": "packet filter", "state": "blue", "since": 7,
+                "findings": [{
+                    "control": "firewall", "code": "port-open", "severity": "grave",
+                    "subject": "22/tcp", "expected": "closed", "actual": "open", "score": 9,
+                    "message": "port 22 is open", "remedy": "close it"
+                }]
+            }],
+            "corrections": [{
+                "control": "firewall", "code": "port-closed", "subject": "23/tcp",
+                "from": "open", "to": "closed", "why": "it was open"
+            }]
+        }"#;
+        let report = parse(newer).unwrap();
+        let finding = report.findings().next().unwrap();
+        assert_eq!(finding.severity, Severity::Fatal, "what we do not know must open no gate");
+        assert_eq!((finding.code.as_str(), finding.code.known()), ("port-open", None));
+        assert_eq!(
+            text(&report),
+            "ready: role not known yet, profile cis, RKE2 2.0.0\n  \
+               firewall         fatal     packet filter\n    \
+                 fatal: port 22 is open\n      \
+                   remedy: close it\n\
+             corrected:\n  \
+               23/tcp: open -> closed (port-closed)\n"
+        );
+        let written: serde_json::Value = serde_json::from_str(&json(&report)).unwrap();
+        assert_eq!(written["controls"][0]["id"], "firewall");
+        assert_eq!(written["corrections"][0]["code"], "port-closed");
+        assert!(parse(r#"{"state": "ready"}"#).is_err(), "this is no report");
     }
 }

@@ -6,16 +6,12 @@ use std::collections::HashMap;
 
 use super::Variable;
 use super::env_file::is_name;
-use super::unit::{MAX_ITEMS, words};
+use super::unit::{MAX_ITEMS, MAX_TOGETHER, words};
 
 /// One argument or one variable, with its end (`MAX_ARG_STRLEN`). It never changes.
 pub const MAX_STRING: usize = 128 << 10;
 
-/// All of them together where nobody raised the limit of the stack (8 MiB): a quarter of that. More
-/// is not kept.
-pub const MAX_TOGETHER: usize = 2 << 20;
-
-/// The same, however far somebody raised it.
+/// As [`MAX_TOGETHER`], however far somebody raised the limit of the stack.
 const MAX_EVER: usize = 6 << 20;
 
 /// A command line with its variables in their places.

@@ -28,6 +28,9 @@ mod tree;
 pub mod unit;
 mod version;
 mod yaml;
+mod yaml_error;
+
+use std::path::{Path, PathBuf};
 
 pub use arguments::config_path;
 pub use config::{
@@ -43,3 +46,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/rancher/rke2/config.yaml";
 
 /// RKE2's data directory when nobody says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/rancher/rke2";
+
+/// etcd's data directory below RKE2's.
+pub fn etcd_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("server/db/etcd")
+}

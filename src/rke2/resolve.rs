@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::arguments::{self, command_line};
-use super::yaml::{self, Value, YamlError};
+use super::yaml::{self, Value};
+use super::yaml_error::YamlError;
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
     SourceFile, flags, scalar, shown,

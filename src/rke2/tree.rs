@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{
-    ErrorKind, Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options,
+    ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag, options,
 };
 
 use super::libyaml;
 use super::scalar::{self, Scalar};
 use super::shown::HIDDEN;
-use super::yaml::{YamlError, line_of};
+use super::yaml_error::{YamlError, line_of};
 
 /// The most nodes (keys, values, list items) of one file. A real configuration has a few hundred.
 const MAX_NODES: usize = 20_000;
@@ -284,4 +284,28 @@ fn tagged(text: &str, wanted: &str, line: u32) -> Result<Scalar, YamlError> {
     // Where RKE2's library has the value itself, which may be a token.
     let words = format!("cannot decode {} `{HIDDEN}` as a !!{wanted}", resolved.tag());
     Err(YamlError::plain(line, words))
+}
+
+impl YamlError {
+    /// What the parser met in `text`.
+    pub(super) fn scanned(text: &str, error: &ScanError) -> Self {
+        let line = line_of(error.marker().line());
+        match error.kind() {
+            ErrorKind::RecursionLimitExceeded => {
+                Self::limit(Some(line), format!("nested more than {MAX_DEPTH} levels deep"))
+            }
+            ErrorKind::InvalidQuotedScalarIndent => Self::Unindented { line },
+            // yaml.v2 takes it; the parser used here knows no other way than to refuse it.
+            ErrorKind::CommentNotSeparated => Self::limit(Some(line), error.info()),
+            ErrorKind::TabInPlainScalar => {
+                // The mark is where the scalar begins, the tab is on a line below.
+                let is_indented_by_tab =
+                    |line: &str| line.trim_start_matches(' ').starts_with('\t');
+                let first = error.marker().line().saturating_sub(1);
+                let below = text.lines().skip(first).position(is_indented_by_tab);
+                Self::at(line.saturating_add(line_of(below.unwrap_or(0))), error.info())
+            }
+            _ => Self::at(line, error.info()),
+        }
+    }
 }

@@ -7,11 +7,14 @@
 
 use super::Variable;
 use super::env_file::is_name;
-use super::exec::MAX_TOGETHER;
 use crate::model::Origin;
 
 /// The largest unit file that is read, in bytes.
 pub const MAX_SIZE: usize = 1 << 20;
+
+/// All arguments and variables together where nobody raised the limit of the stack (8 MiB): a quarter of that. More
+/// is not kept.
+pub const MAX_TOGETHER: usize = 2 << 20;
 
 /// The most words of a line, variables and files that are kept.
 pub(super) const MAX_ITEMS: usize = 4096;
@@ -339,4 +342,18 @@ fn expand(unit: &str, text: &str) -> String {
         }
     }
     out
+}
+/// How one of RKE2's two units is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitFacts {
+    pub installed: bool,
+    pub enabled: bool,
+    pub active: bool,
+}
+
+impl UnitFacts {
+    /// Enabled or active: what decides the node's role.
+    pub fn counts(self) -> bool {
+        self.enabled || self.active
+    }
 }

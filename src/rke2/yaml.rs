@@ -6,9 +6,8 @@
 //! differs from today's YAML in ways that decide whether a node is hardened: YAML 1.1 booleans
 //! and octals, duplicate keys all kept, merge keys dropped, quoted scalars never converted.
 
-use serde_saphyr::granit_parser::{ErrorKind, ScanError};
-
 use super::tree::{Kind, MAX_DEPTH, Node, Tree};
+use super::yaml_error::{YamlError, line_of};
 use super::{scalar, shown};
 
 /// The largest configuration file that is read, in bytes.
@@ -56,63 +55,6 @@ pub(super) enum Value {
 pub(super) struct Item {
     pub(super) text: String,
     pub(super) line: u32,
-}
-
-/// Why a file gives no entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum YamlError {
-    /// RKE2 refuses it too. `words` are as RKE2's library puts them.
-    Invalid { line: Option<u32>, words: String },
-    /// A quoted scalar goes on without indentation. yaml.v2 takes that, the parser used here not;
-    /// [`parse`] indents the line, since blanks at the start of such a line mean nothing.
-    Unindented { line: u32 },
-    /// RKE2 may take it; it is beyond what is read here.
-    BeyondLimits { line: Option<u32>, words: String },
-}
-
-impl YamlError {
-    pub(super) fn at(line: u32, words: impl std::fmt::Display) -> Self {
-        Self::Invalid { line: Some(line), words: format!("yaml: line {line}: {words}") }
-    }
-
-    pub(super) fn plain(line: u32, words: impl std::fmt::Display) -> Self {
-        Self::Invalid { line: Some(line), words: format!("yaml: {words}") }
-    }
-
-    fn mismatch(line: u32, what: impl std::fmt::Display, into: &str) -> Self {
-        let words = format!(
-            "yaml: unmarshal errors: line {line}: cannot unmarshal {what} into yaml.{into}"
-        );
-        Self::Invalid { line: Some(line), words }
-    }
-
-    pub(super) fn limit(line: Option<u32>, words: impl Into<String>) -> Self {
-        Self::BeyondLimits { line, words: words.into() }
-    }
-}
-
-impl YamlError {
-    /// What the parser met in `text`.
-    pub(super) fn scanned(text: &str, error: &ScanError) -> Self {
-        let line = line_of(error.marker().line());
-        match error.kind() {
-            ErrorKind::RecursionLimitExceeded => {
-                Self::limit(Some(line), format!("nested more than {MAX_DEPTH} levels deep"))
-            }
-            ErrorKind::InvalidQuotedScalarIndent => Self::Unindented { line },
-            // yaml.v2 takes it; the parser used here knows no other way than to refuse it.
-            ErrorKind::CommentNotSeparated => Self::limit(Some(line), error.info()),
-            ErrorKind::TabInPlainScalar => {
-                // The mark is where the scalar begins, the tab is on a line below.
-                let is_indented_by_tab =
-                    |line: &str| line.trim_start_matches(' ').starts_with('\t');
-                let first = error.marker().line().saturating_sub(1);
-                let below = text.lines().skip(first).position(is_indented_by_tab);
-                Self::at(line.saturating_add(line_of(below.unwrap_or(0))), error.info())
-            }
-            _ => Self::at(line, error.info()),
-        }
-    }
 }
 
 /// Reads the first document of a file.
@@ -186,10 +128,6 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, YamlError> {
 
 fn line_at(before: &[u8]) -> u32 {
     line_of(before.iter().filter(|&&b| b == b'\n').count() + 1)
-}
-
-pub(super) fn line_of(line: usize) -> u32 {
-    u32::try_from(line).unwrap_or(u32::MAX)
 }
 
 impl Tree {

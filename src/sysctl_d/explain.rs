@@ -3,8 +3,9 @@
 
 use serde::Serialize;
 
+use super::Assigned;
 use super::key::Key;
-use super::resolve::{Assigned, Moment, Resolution, Resolver, Shadowed, Why};
+use super::resolve::{Moment, Resolution, Resolver, Shadowed, Why};
 use super::tuned::Verdict;
 use super::{Loader, Sources, command_line};
 use crate::model::Origin;

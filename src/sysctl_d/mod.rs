@@ -19,10 +19,13 @@ mod resolve;
 mod tuned;
 mod winner;
 
+use serde::Serialize;
+
+use crate::model::Origin;
 pub use explain::{Explainer, Explanation};
 pub use key::{BadKey, Key};
 pub use line::{Setting, count, parse};
-pub use resolve::{Assigned, Moment, Resolution, Resolver, SetBy, Shadowed, Why};
+pub use resolve::{Moment, Resolution, Resolver, Shadowed, Why};
 pub use tuned::{
     PROFILE_DIRECTORIES, Sources as TunedSources, Verdict, includes, names, reapplies,
 };
@@ -140,6 +143,29 @@ impl Sources {
     pub fn verdict(&self, key: &Key) -> Option<Verdict> {
         tuned::verdict(self, key, Moment::NextBoot)
     }
+}
+
+/// What kind of thing sets a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetBy {
+    File,
+    /// The credential `sysctl.extra` of systemd-sysctl.
+    Credential,
+    CommandLine,
+    Tuned,
+}
+
+/// A value, and who sets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Assigned {
+    pub value: String,
+    pub set_by: SetBy,
+    pub origin: Origin,
+    /// Where the file leads, if it is a link.
+    pub link_to: Option<String>,
+    /// The glob that meets the key, where the line has one.
+    pub pattern: Option<String>,
 }
 
 #[cfg(test)]

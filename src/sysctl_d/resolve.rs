@@ -7,7 +7,7 @@ use super::glob;
 use super::key::Key;
 use super::line::{self, Setting};
 use super::winner::{self, Bearing};
-use super::{Body, File, Loader, Place, Sources};
+use super::{Assigned, Body, File, Loader, Place, SetBy, Sources};
 use crate::model::Origin;
 
 /// Which files count.
@@ -17,29 +17,6 @@ pub enum Moment {
     Now,
     /// Without /run, which is empty after a reboot.
     NextBoot,
-}
-
-/// What kind of thing sets a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SetBy {
-    File,
-    /// The credential `sysctl.extra` of systemd-sysctl.
-    Credential,
-    CommandLine,
-    Tuned,
-}
-
-/// A value, and who sets it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Assigned {
-    pub value: String,
-    pub set_by: SetBy,
-    pub origin: Origin,
-    /// Where the file leads, if it is a link.
-    pub link_to: Option<String>,
-    /// The glob that meets the key, where the line has one.
-    pub pattern: Option<String>,
 }
 
 /// Why an assignment has no effect.

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use super::key::Key;
 use super::line::Setting;
-use super::resolve::{Assigned, SetBy};
-use super::{File, Loader, glob};
+use super::{Assigned, File, Loader, SetBy, glob};
 use crate::model::Origin;
 
 /// A line that bears on the key in question.

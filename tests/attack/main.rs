@@ -187,7 +187,8 @@ fn names_made_to_be_misread_are_entries_like_all_others() {
     ordeal.host.until("the links are seen", |host| host.status().starts_with("fatal"));
     let check = ordeal.host.run(&["check", "--json"]);
     let report = nodeguard::render::parse(&String::from_utf8_lossy(&check.stdout)).unwrap();
-    let links = report.findings().filter(|(_, f)| f.code == "etcd-link-foreign").count();
+    let links =
+        report.findings().filter(|f| f.code == nodeguard::model::Code::EtcdLinkForeign).count();
     assert_eq!(links, STRANGE.len());
     ordeal.ready_without(&[ARENA]);
 

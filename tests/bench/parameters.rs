@@ -134,7 +134,10 @@ pub fn idle(time: Duration) {
         let wakeups = (self::wakeups(&host) - wakeups) as f64 / minutes;
         let share = (self::busy(&host) - busy) as f64 / 1e9 / (minutes * 60.0);
         println!("idle for {:.0} s, the poll every 5 s{name}", time.as_secs_f64());
-        println!("  wakeups a minute {wakeups:.0} (goal: 30), CPU {:.5} %", share * 100.0);
+        println!(
+            "  wakeups of all threads a minute {wakeups:.0} (goal: 30), CPU {:.5} %",
+            share * 100.0
+        );
     }
 }
 
@@ -145,10 +148,15 @@ fn pass(time: Duration) {
     }
 }
 
+/// Of all threads.
 fn wakeups(host: &Host) -> u64 {
-    let status = proc_file(host.pid(), "status");
-    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).unwrap();
+    let of = |task: std::fs::DirEntry| -> u64 {
+        let status = proc_file(host.pid(), &format!("task/{}/status", task.file_name().display()));
+        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    tasks.map(|task| of(task.unwrap())).sum()
 }
 
 /// Nanoseconds on a processor.

@@ -142,7 +142,7 @@ async fn every_notice_becomes_its_signal() {
     let body = fatal.body();
     let (control, code, message, details): (String, String, String, HashMap<String, OwnedVariant>) =
         body.deserialize().unwrap();
-    assert_eq!((control.as_str(), code.as_str()), ("sysctl", "sysctl-value"));
+    assert_eq!((control.as_str(), code.as_str()), ("sysctl", "sysctl-live"));
     assert_eq!(message, "nul \u{fffd} in a message");
     assert_eq!(details["actual"].to_string(), "\"a\u{fffd}b\"");
     assert_eq!(details["origin"].to_string(), "\"/etc/sysctl.d/99-stig.conf:3\"");
@@ -155,7 +155,7 @@ async fn every_notice_becomes_its_signal() {
     let body = corrected.body();
     type Corrected = (String, String, String, String, String, HashMap<String, OwnedVariant>);
     let words: Corrected = body.deserialize().unwrap();
-    let expected = ("sysctl", "sysctl-value", "vm.panic_on_oom", "1", "0");
+    let expected = ("sysctl", "sysctl-live", "vm.panic_on_oom", "1", "0");
     let (control, code, subject, from, to, details) = &words;
     assert_eq!((&**control, &**code, &**subject, &**from, &**to), expected);
     let mut told: Vec<_> =

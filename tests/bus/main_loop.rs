@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nodeguard::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
 use nodeguard::model::{
-    ControlId, ControlReport, Correction, Finding, Origin, Report, Role, Severity, State,
+    Code, ControlId, ControlReport, Correction, Finding, Origin, Report, Role, State,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -88,23 +88,18 @@ pub fn at(second: u64) -> SystemTime {
 }
 
 pub fn finding(actual: &str) -> Finding {
-    Finding {
-        control: ControlId::Sysctl,
-        code: "sysctl-value",
-        severity: Severity::Fatal,
-        subject: "kernel.panic".into(),
-        expected: "10".into(),
-        actual: actual.into(),
-        origin: Some(Origin::at("/etc/sysctl.d/99-stig.conf", 3)),
-        message: "invalid kernel parameter value kernel.panic=0 - expected 10".into(),
-        remedy: "remove the line".into(),
-    }
+    Finding::new(Code::SysctlLive, "kernel.panic")
+        .expected("10")
+        .actual(actual)
+        .origin(Origin::at("/etc/sysctl.d/99-stig.conf", 3))
+        .message("invalid kernel parameter value kernel.panic=0 - expected 10")
+        .remedy("remove the line")
 }
 
 pub fn correction() -> Correction {
     Correction {
-        control: ControlId::Sysctl,
-        code: "sysctl-value",
+        control: ControlId::Sysctl.into(),
+        code: Code::SysctlLive.into(),
         subject: "vm.panic_on_oom".into(),
         from: "1".into(),
         to: "0".into(),
@@ -116,13 +111,7 @@ pub fn correction() -> Correction {
 
 /// A report with one judged control, `sysctl`.
 pub fn report(state: State, findings: Vec<Finding>, corrections: Vec<Correction>) -> Report {
-    let sysctl = ControlReport {
-        id: ControlId::Sysctl,
-        title: ControlId::Sysctl.title(),
-        cis_ids: ControlId::Sysctl.cis_ids(),
-        state,
-        findings,
-    };
+    let sysctl = ControlReport { state, ..ControlReport::new(ControlId::Sysctl, findings) };
     Report {
         time: 2,
         state,

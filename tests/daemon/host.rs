@@ -61,6 +61,10 @@ pub struct Host {
     daemon: Option<Child>,
     /// A command that takes something from the program before it starts.
     pub wrapped: &'static str,
+    /// Variables that the program gets besides those of a service.
+    pub environment: Vec<(&'static str, &'static str)>,
+    /// The service manager does not read what it is told.
+    pub stalled: bool,
     /// Everything the daemon told the service manager.
     pub told: Vec<String>,
 }
@@ -121,7 +125,16 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_nodeguard"), at("nodeguard")).unwrap();
         let notify = UnixDatagram::bind(at("run/notify")).unwrap();
         notify.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        Self { dir, notify, bus: None, daemon: None, wrapped: "", told: Vec::new() }
+        Self {
+            dir,
+            notify,
+            bus: None,
+            daemon: None,
+            wrapped: "",
+            environment: Vec::new(),
+            stalled: false,
+            told: Vec::new(),
+        }
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
@@ -229,7 +242,8 @@ impl Host {
         command.args(["--mount", "--ipc", "--propagation", "private", "sh", "-c", ENTER, "enter"]);
         command.arg(self.dir.path()).arg("/nodeguard").args(arguments);
         command.env_remove("JOURNAL_STREAM").env("NOTIFY_SOCKET", "/run/notify");
-        command.env("WRAPPED", self.wrapped);
+        command.env("WRAPPED", self.wrapped).env_remove("NODEGUARD_LOG");
+        command.envs(self.environment.iter().copied());
         command
     }
 
@@ -279,7 +293,18 @@ impl Host {
         self.spawn(arguments).wait_with_output().unwrap()
     }
 
-    /// The same without waiting for its end; the process id is the program's.
+    /// The same as a unit's process, with a service manager to be told.
+    pub fn run_in_a_unit(&self, arguments: &[&str]) -> Output {
+        self.spawn_in_a_unit(arguments).wait_with_output().unwrap()
+    }
+
+    pub fn spawn_in_a_unit(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Without waiting for its end; the process id is the program's.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         command.env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -362,6 +387,9 @@ impl Host {
     }
 
     fn listen(&mut self) {
+        if self.stalled {
+            return;
+        }
         let mut buffer = [0; 8192];
         self.notify.set_nonblocking(true).unwrap();
         while let Ok(n) = self.notify.recv(&mut buffer) {

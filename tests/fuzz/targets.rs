@@ -5,9 +5,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use nodeguard::config;
-use nodeguard::controls::account_db::{parse_group, parse_passwd, parse_shadow};
+use nodeguard::controls::etcd_account::judge::account_db::{
+    parse_group, parse_passwd, parse_shadow,
+};
 use nodeguard::controls::rke2_config::{Facts, Units, judge};
-use nodeguard::controls::{sysctl, sysctl_conf};
+use nodeguard::controls::sysctl;
+use nodeguard::controls::sysctl::judge::conf;
 use nodeguard::model::{Origin, Role};
 use nodeguard::render::settings;
 use nodeguard::rke2::exec;
@@ -244,7 +247,7 @@ fn rke2_config(input: &[u8]) -> u64 {
         for planned in judge(&facts) {
             let finding = planned.finding;
             assert!(!finding.message.is_empty() && !finding.remedy.is_empty(), "{finding:?}");
-            kinds.push(shape((finding.code, finding.severity.as_str())));
+            kinds.push(shape((finding.code.as_str(), finding.severity.as_str())));
         }
         // Whatever comes before it, the last drop-in that can be read wins.
         inputs.drop_ins.push(file(&format!("{DEFAULT_CONFIG}.d/z.yaml"), b"profile: won\n"));
@@ -351,10 +354,10 @@ fn sysctl_d(input: &[u8]) -> u64 {
     // Mending ends, keeps what is right, and what was wanted then holds.
     if let Ok(text) = std::str::from_utf8(&texts[0]) {
         let wanted = [("kernel.panic", "10"), ("vm.panic_on_oom", "0")];
-        let mended = sysctl_conf::mend(text, wanted, "# added");
-        assert_eq!(sysctl_conf::mend(&mended, wanted, "# added"), mended, "from {text:?}");
+        let mended = conf::mend(text, wanted, "# added");
+        assert_eq!(conf::mend(&mended, wanted, "# added"), mended, "from {text:?}");
         for (key, value) in wanted {
-            let entries = sysctl_conf::parse(&mended);
+            let entries = conf::parse(&mended);
             let last = entries.iter().rev().find(|entry| entry.key == key);
             assert_eq!(last.map(|entry| entry.value.as_str()), Some(value), "from {text:?}");
         }

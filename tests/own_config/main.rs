@@ -265,13 +265,20 @@ fn a_broken_configuration_is_a_warning_for_each_error_that_says_which_one_stays(
     let problems = resolve(&[file("f", "a = 1\nb = 2\n")]).unwrap_err();
     for (kept, stays) in [(true, "the last whole"), (false, "the built-in")] {
         let settings = Settings::default();
-        let facts =
-            own_config::Facts { problems: &problems, kept, settings: &settings, wanted: &[] };
+        let facts = own_config::Facts {
+            problems: &problems,
+            kept,
+            settings: &settings,
+            wanted: Vec::new(),
+        };
         let planned = own_config::judge(&facts);
         let lines: Vec<_> = planned.iter().map(|p| p.finding.origin.clone()).collect();
         assert_eq!(lines, [Some(Origin::at("f", 1)), Some(Origin::at("f", 2))]);
         for planned in planned {
-            assert_eq!((planned.finding.code, planned.unmended), ("own-config", Severity::Warning));
+            assert_eq!(
+                (planned.finding.code.as_str(), planned.unmended),
+                ("own-config", Severity::Warning)
+            );
             let end = format!("; {stays} configuration stays in force");
             assert!(planned.finding.message.ends_with(&end), "{}", planned.finding.message);
             assert!(planned.actions.is_empty());
@@ -284,11 +291,12 @@ fn a_policy_for_a_parameter_that_is_not_held_is_a_warning_with_the_one_that_was_
     let settings =
         one("[sysctl.policy]\nkernel.panik = 'warn'\nvm.other = 'warn'\nkernel.panic = 'warn'\n\
          kernel.keys.root_maxkeys = 'ignore'\n");
-    let facts = own_config::Facts { problems: &[], kept: true, settings: &settings, wanted: &[] };
+    let facts =
+        own_config::Facts { problems: &[], kept: true, settings: &settings, wanted: Vec::new() };
     let planned = own_config::judge(&facts);
     let got: Vec<_> = planned
         .iter()
-        .map(|p| (p.finding.code, p.finding.subject.as_str(), p.finding.expected.as_str()))
+        .map(|p| (p.finding.code.as_str(), p.finding.subject.as_str(), p.finding.expected.as_str()))
         .collect();
     assert_eq!(
         got,

@@ -24,12 +24,12 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nodeguard::controls::rke2_config::observe::observe;
+use nodeguard::controls::rke2_config::version::VersionCache;
 use nodeguard::controls::rke2_config::{Facts, judge};
-use nodeguard::host::rke2::observe;
-use nodeguard::host::rke2_version::VersionCache;
-use nodeguard::host::root::Root;
 use nodeguard::model::Role;
 use nodeguard::rke2::parse_version;
+use nodeguard::system::root::Root;
 
 const CONFIG: &str = "/etc/rancher/rke2/config.yaml";
 const ENV: &str = "/etc/default/rke2-server";

@@ -197,7 +197,7 @@ impl Image {
 fn told(json: &[u8]) -> Vec<(String, String)> {
     let view = render::parse(std::str::from_utf8(json).unwrap()).unwrap();
     let mut said = vec![("check".into(), render::text(&view))];
-    for (_, finding) in view.findings() {
+    for finding in view.findings() {
         said.push(("gate".into(), render::finding_text(finding, "nodeguard: ")));
         said.push(("status".into(), render::finding_line(finding)));
     }
@@ -319,7 +319,7 @@ fn the_journal_says_of_a_finding_what_the_report_does() {
     let image = Image::new();
     let path = Path::new("etc/rancher/rke2/config.yaml");
     image.write(path.to_str().unwrap(), &format!("token: !!int {CANARY}\n"));
-    let root = nodeguard::host::root::Root::image(image.path()).unwrap();
+    let root = nodeguard::system::root::Root::image(image.path()).unwrap();
     let mut engine = nodeguard::engine::Engine::new(root, None);
     let pass = engine.pass(nodeguard::engine::Mode::Check, &mut |_, _| {});
     let mut entries = 0;

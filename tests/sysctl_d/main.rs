@@ -15,8 +15,8 @@ mod tuned;
 
 use layout::{Chance, KEYS, Layout};
 use machine::Machine;
-use nodeguard::host::root::Root;
 use nodeguard::sysctl_d::{Body, Key, Loader, Moment, Place, Resolver, Sources};
+use nodeguard::system::root::Root;
 
 pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
@@ -44,7 +44,7 @@ fn ours(sources: &Sources, loader: Loader) -> (Vec<String>, Vec<String>) {
 }
 
 fn sources(machine: &Machine) -> Sources {
-    nodeguard::host::sysctl_d::observe(&Root::image(machine.root()).unwrap())
+    nodeguard::controls::sysctl::sources::observe(&Root::image(machine.root()).unwrap())
 }
 
 /// What one half of the layouts came to.

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nodeguard::host::root::Root;
 use nodeguard::sysctl_d::{Key, SetBy};
+use nodeguard::system::root::Root;
 
 use crate::layout::Chance;
 use crate::{number, seed};
@@ -202,7 +202,8 @@ fn every_value_that_tuned_leaves_is_the_one_that_it_really_leaves() {
     while layouts < wanted {
         let layout = Layout::random(&mut chance);
         layout.install(tuned.dir.path());
-        let sources = nodeguard::host::sysctl_d::observe(&Root::image(tuned.dir.path()).unwrap());
+        let sources =
+            nodeguard::controls::sysctl::sources::observe(&Root::image(tuned.dir.path()).unwrap());
         let found = tuned.run();
         let began = *began.get_or_insert_with(Instant::now);
         for path in KEYS {

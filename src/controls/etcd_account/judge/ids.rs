@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which numbers the account `etcd` gets, and where it must not be made at all.
+//!
+//! The operator's own, else those that something besides the files knows, else those it had
+//! before, else whatever the tools choose. A number that somebody else has is never given, and no
+//! other one in its place; an account that exists is never renumbered.
+
+use super::{Facts, GroupFacts, Holder, Kind};
+use crate::config::Setting;
+use crate::model::{Code, Finding, Origin, Planned};
+
+/// Why the user or the group is not made.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub code: Code,
+    pub expected: String,
+    pub actual: String,
+    pub origin: Option<Origin>,
+    /// Follows "since".
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// Of the user, which is missing; `None`: whatever is free.
+pub(crate) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
+    let known = facts.elsewhere.user.as_ref().map(|user| (user.uid, user.source.as_str()));
+    let wanted = wanted(facts, Kind::User, facts.pinned.uid.as_ref(), known)?;
+    Ok(wanted.or(facts.former.uid))
+}
+
+/// Of the group, which is missing; `None`: whatever is free.
+pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
+    let known = facts.elsewhere.group.as_ref().map(|group| (group.gid, group.source.as_str()));
+    let wanted = wanted(facts, Kind::Group, facts.pinned.gid.as_ref(), known)?;
+    // A user whose group was lost: with its number nothing else has to be changed.
+    let primary = match &facts.user {
+        Some(user) => Some(user.gid),
+        None => facts.elsewhere.user.as_ref().map(|user| user.gid),
+    };
+    let primary = primary.filter(|&gid| gid != 0 && holder(facts, Kind::Group, gid).is_none());
+    Ok(wanted.or(primary).or(facts.former.gid))
+}
+
+/// A user that is made is put into the group that is there, unless that is root's: whatever is
+/// left to the group in etcd's data would be root's group's, and what is root's group's etcd's.
+pub(crate) fn fit_for_a_primary_group(group: &GroupFacts) -> Result<(), Box<Refusal>> {
+    if group.gid != 0 {
+        return Ok(());
+    }
+    Err(Box::new(Refusal {
+        code: Code::EtcdUserMissing,
+        expected: "a group etcd with an unprivileged gid".into(),
+        actual: "gid 0".into(),
+        origin: Some(Origin::at("/etc/group", group.line)),
+        reason: "the group etcd has gid 0, and root's group would be its primary group".into(),
+        remedy: format!("vigr: take line {} away; nodeguard makes user and group", group.line),
+    }))
+}
+
+/// What the operator, or a source besides the files, says. A number that cannot be had is an
+/// error: never another one.
+fn wanted(
+    facts: &Facts,
+    kind: Kind,
+    pinned: Option<&Setting<u32>>,
+    known: Option<(u32, &str)>,
+) -> Result<Option<u32>, Box<Refusal>> {
+    let word = word(kind);
+    match (pinned, known) {
+        (Some(pin), Some((id, source))) if pin.value != id => Err(Box::new(Refusal {
+            code: Code::EtcdElsewhere,
+            expected: pin.value.to_string(),
+            actual: id.to_string(),
+            origin: Some(pin.origin.clone()),
+            reason: format!(
+                "{source} knows {} with {word} {id}, and {} says {}",
+                kind.subject(),
+                pin.origin,
+                pin.value
+            ),
+            remedy: format!("set {word} = {id} in {}, or correct {source}", pin.origin.file),
+        })),
+        (Some(pin), _) => match holder(facts, kind, pin.value) {
+            None => Ok(Some(pin.value)),
+            Some(holder) => Err(Box::new(Refusal {
+                code: Code::EtcdPinnedIdTaken,
+                expected: format!("{word} {} free", pin.value),
+                actual: format!("{word} {} of {}", pin.value, holder.name),
+                origin: Some(pin.origin.clone()),
+                reason: format!("{word} {} ({}) is {}", pin.value, pin.origin, whose(holder)),
+                remedy: format!(
+                    "set a free {word} in {}, or give {} another one",
+                    pin.origin.file, holder.name
+                ),
+            })),
+        },
+        (None, Some((0, source))) => Err(Box::new(Refusal {
+            code: Code::EtcdElsewhere,
+            expected: format!("an unprivileged {word}"),
+            actual: "0".into(),
+            origin: file(source),
+            reason: format!("{source} knows it with {word} 0, which is root's"),
+            remedy: format!("correct {source}"),
+        })),
+        (None, Some((id, source))) => match holder(facts, kind, id) {
+            None => Ok(Some(id)),
+            Some(holder) => Err(Box::new(Refusal {
+                code: Code::EtcdElsewhere,
+                expected: format!("{word} {id} free"),
+                actual: format!("{word} {id} of {}", holder.name),
+                origin: file(source),
+                reason: format!("{source} knows it with {word} {id}, which is {}", whose(holder)),
+                remedy: format!("give {} another {word}, or correct {source}", holder.name),
+            })),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// The file of a source that is one; NSS has no file to show.
+fn file(source: &str) -> Option<Origin> {
+    source.starts_with('/').then(|| Origin::file(source))
+}
+
+fn whose(holder: &Holder) -> String {
+    let kind = match holder.kind {
+        Kind::User => "user",
+        Kind::Group => "group",
+    };
+    format!("{kind} {}'s ({})", holder.name, holder.place)
+}
+
+fn holder(facts: &Facts, kind: Kind, id: u32) -> Option<&Holder> {
+    facts.holders.iter().find(|holder| holder.kind == kind && holder.id == id)
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User => "uid",
+        Kind::Group => "gid",
+    }
+}
+
+/// Numbers of an account that exists and should have others: for the operator to change, since
+/// etcd may run with them and files anywhere may have them.
+pub(crate) fn differing(facts: &Facts) -> Vec<Planned> {
+    let user = facts.user.as_ref().map(|user| (user.uid, "/etc/passwd", user.line));
+    let group = facts.group.as_ref().map(|group| (group.gid, "/etc/group", group.line));
+    let rows = [
+        (Kind::User, user, &facts.pinned.uid, "usermod -u"),
+        (Kind::Group, group, &facts.pinned.gid, "groupmod -g"),
+    ];
+    rows.into_iter()
+        .filter_map(|(kind, entry, pinned, command)| {
+            let ((id, file, line), pin) = (entry?, pinned.as_ref()?);
+            if id == pin.value {
+                return None;
+            }
+            let (subject, word) = (kind.subject(), word(kind));
+            Some(Planned::only(
+                Finding::new(Code::EtcdPinnedIdDiffers, subject)
+                    .expected(pin.value.to_string())
+                    .actual(id.to_string())
+                    .message(format!(
+                        "{subject} has {word} {id}, expected {} ({}); an account that exists is \
+                         not renumbered",
+                        pin.value, pin.origin
+                    ))
+                    .remedy(format!(
+                        "rke2-killall.sh, then {command} {} etcd, then start RKE2",
+                        pin.value
+                    ))
+                    .origin(Origin::at(file, line)),
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The account database as it is: the files, and what they say of the account `etcd`. Nothing here
+//! changes the host.
+
+use super::facts::Password;
+use std::path::Path;
+
+use super::elsewhere::Asking;
+use super::home;
+use super::judge::account_db::{
+    self, Database, Group, Malformed, Shadow, User, parse_group, parse_passwd, parse_shadow,
+};
+use super::{Broken, Elsewhere, Facts, Former, GroupFacts, Holder, Kind, NAME, UserFacts};
+use crate::config;
+use crate::model::Origin;
+use crate::rke2;
+use crate::system::HostError;
+use crate::system::root::Root;
+
+const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
+
+/// /etc/passwd, /etc/group and /etc/shadow, parsed.
+#[derive(Debug)]
+pub struct Accounts {
+    pub users: Database<User>,
+    pub groups: Database<Group>,
+    pub shadow: Database<Shadow>,
+}
+
+impl Accounts {
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.user(name)
+    }
+
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.group(name)
+    }
+
+    fn uid_is_free(&self, uid: u32) -> bool {
+        self.users.users_with_uid(uid).next().is_none()
+    }
+
+    fn gid_is_free(&self, gid: u32) -> bool {
+        self.groups.groups_with_gid(gid).next().is_none()
+    }
+}
+
+/// Reads the account database. A missing file is an empty one.
+pub fn read(root: &Root) -> Result<Accounts, HostError> {
+    let read = |path: &str| {
+        root.read(Path::new(path), account_db::MAX_SIZE).map(|content| content.unwrap_or_default())
+    };
+    let users = parse_passwd(&read(PASSWD)?);
+    let groups = parse_group(&read(GROUP)?);
+    // Whoever is missing from a part of it may be in the rest.
+    let cut = [(PASSWD, users.truncated), (GROUP, groups.truncated)];
+    if let Some((path, _)) = cut.into_iter().find(|(_, truncated)| *truncated) {
+        let more = std::io::Error::other("it has more lines or members than are read");
+        return Err(HostError::io("read", path, more));
+    }
+    Ok(Accounts {
+        users,
+        groups,
+        // Only root may read it; without it nothing is known about passwords, and that is all.
+        shadow: parse_shadow(&read("/etc/shadow").unwrap_or_default()),
+    })
+}
+
+/// What a pass knows of the account besides the files.
+#[derive(Debug)]
+pub struct AccountContext<'a> {
+    /// RKE2's.
+    pub data_dir: &'a Path,
+    /// Whether RKE2 refuses to start without the account.
+    pub checked: bool,
+    pub pinned: &'a config::EtcdAccount,
+    /// The numbers the account had when it was last seen whole.
+    pub remembered: Former,
+}
+
+/// The account `etcd`.
+pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
+    let (checked, pinned) = (besides.checked, besides.pinned.clone());
+    let db = match read(root) {
+        Ok(db) => db,
+        Err(e) => {
+            let path = match &e {
+                HostError::Io { path, .. }
+                | HostError::TooLarge { path, .. }
+                | HostError::NotRegular { path, .. } => path.display().to_string(),
+                _ => format!("{PASSWD} or {GROUP}"),
+            };
+            let unreadable = vec![(path, e.to_string())];
+            return Facts { unreadable, checked, pinned, ..Facts::default() };
+        }
+    };
+    let user = db.user(NAME).map(|user| user_facts(root, &db, user));
+    let group = db.group(NAME).map(|group| group_facts(&db, group));
+    // Asking NSS starts programs: only where the answer decides something.
+    let asking = Asking::begin(root);
+    let elsewhere = Elsewhere {
+        user: user.is_none().then(|| asking.user(NAME)).flatten(),
+        group: group.is_none().then(|| asking.group(NAME)).flatten(),
+        silent: false,
+    };
+    let mut facts = Facts {
+        user,
+        group,
+        elsewhere,
+        former: free(&db, besides.remembered.or(owner_of_the_data(root, besides.data_dir))),
+        pinned,
+        malformed: [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
+            .into_iter()
+            .flat_map(|(file, lines)| lines.iter().map(move |line| broken(file, line)))
+            .collect(),
+        checked,
+        ..Facts::default()
+    };
+    facts.holders = holders(&asking, &db, &facts);
+    facts.elsewhere.silent = asking.met_silence();
+    if facts.elsewhere.silent {
+        // Somebody may have the numbers of the data whom nobody has told of; those that it had
+        // itself were its own.
+        facts.former = free(&db, besides.remembered);
+    }
+    let had = facts.former;
+    let held = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
+    facts.former = Former {
+        uid: had.uid.filter(|&uid| !held(Kind::User, uid)),
+        gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
+    };
+    facts
+}
+
+fn user_facts(root: &Root, db: &Accounts, user: &User) -> UserFacts {
+    let others = db.users.users_with_uid(user.uid).filter(|other| other.name != NAME);
+    UserFacts {
+        uid: user.uid,
+        gid: user.gid,
+        shell: user.shell.clone(),
+        home: user.home.clone(),
+        home_exists: home::exists(root, Path::new(&user.home)),
+        line: user.line,
+        password: password(db, user),
+        again: db.users.users_named(NAME).skip(1).map(|user| user.line).collect(),
+        shared_with: others.map(|other| other.name.clone()).collect(),
+    }
+}
+
+fn group_facts(db: &Accounts, group: &Group) -> GroupFacts {
+    let others = db.groups.groups_with_gid(group.gid).filter(|other| other.name != NAME);
+    let primary = db.users.entries.iter().filter(|user| user.gid == group.gid);
+    let mut members: Vec<_> = group.members.iter().chain(primary.map(|user| &user.name)).collect();
+    members.sort();
+    members.dedup();
+    GroupFacts {
+        gid: group.gid,
+        line: group.line,
+        members: members.into_iter().filter(|name| *name != NAME).cloned().collect(),
+        again: db.groups.groups_named(NAME).skip(1).map(|group| group.line).collect(),
+        shared_with: others.map(|other| other.name.clone()).collect(),
+    }
+}
+
+fn broken(file: &'static str, line: &Malformed) -> Broken {
+    Broken { file, line: line.line, reason: line.reason, ours: line.name == NAME }
+}
+
+/// What the account's password lets one do; locked where nothing is known of it.
+fn password(db: &Accounts, user: &User) -> Password {
+    match user.shadowed {
+        true => db.shadow.shadow(&user.name).map_or(Password::Locked, |entry| entry.password),
+        false => user.password,
+    }
+}
+
+/// Those of etcd's data, where they are a system account's.
+fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
+    /// Of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
+    const SYSTEM: std::ops::RangeInclusive<u32> = 1..=999;
+    let owner = root.stat(&rke2::etcd_dir(data_dir)).ok();
+    let of_a_system_account = |id: Option<u32>| id.filter(|id| SYSTEM.contains(id));
+    Former {
+        uid: of_a_system_account(owner.map(|owner| owner.st_uid)),
+        gid: of_a_system_account(owner.map(|owner| owner.st_gid)),
+    }
+}
+
+/// As far as nobody in the files has got them.
+fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
+    Former {
+        uid: uid.filter(|&uid| db.uid_is_free(uid)),
+        gid: gid.filter(|&gid| db.gid_is_free(gid)),
+    }
+}
+
+/// Who has the numbers that the account might get.
+fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
+    let mut out = Vec::new();
+    if facts.user.is_none() {
+        let pinned = facts.pinned.uid.as_ref().map(|uid| uid.value);
+        let copied = facts.elsewhere.user.as_ref().map(|user| user.uid);
+        // Those it had come last, and are given only where nothing else is.
+        let former = facts.former.uid.filter(|_| pinned.or(copied).is_none());
+        for id in [pinned, copied, former].into_iter().flatten() {
+            let mut found = db.users.users_with_uid(id).map(|user| Holder {
+                kind: Kind::User,
+                id,
+                name: user.name.clone(),
+                place: Origin::at(PASSWD, user.line),
+            });
+            out.extend(found.next().or_else(|| asking.user_with(id)));
+        }
+    }
+    if facts.group.is_none() {
+        let pinned = facts.pinned.gid.as_ref().map(|gid| gid.value);
+        let copied = facts.elsewhere.group.as_ref().map(|group| group.gid);
+        let primary = facts.user.as_ref().map(|user| user.gid);
+        let primary = primary.or(facts.elsewhere.user.as_ref().map(|user| user.gid));
+        let former = facts.former.gid.filter(|_| pinned.or(copied).or(primary).is_none());
+        for id in [pinned, copied, primary, former].into_iter().flatten() {
+            let mut found = db.groups.groups_with_gid(id).map(|group| Holder {
+                kind: Kind::Group,
+                id,
+                name: group.name.clone(),
+                place: Origin::at(GROUP, group.line),
+            });
+            out.extend(found.next().or_else(|| asking.group_with(id)));
+        }
+    }
+    // Whoever is etcd elsewhere may have its own number.
+    out.retain(|holder| holder.name != NAME);
+    out
+}

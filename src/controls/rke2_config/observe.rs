@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Gathering what this node's RKE2 is: its units, its configuration files, its version.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use semver::Version;
+
+use super::facts::Place;
+use super::judge::overrides;
+use super::version::VersionCache;
+use super::{Units, observe_place};
+use crate::model::Role;
+use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING};
+use crate::rke2::unit::MAX_TOGETHER;
+use crate::rke2::unit::Service;
+use crate::rke2::{
+    self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, MAX_TOTAL_SIZE,
+    Problem, ProblemKind, SourceFile, Variable,
+};
+use crate::system::listing::sorted_names;
+use crate::system::root::Root;
+use crate::system::{HostError, runtime};
+use crate::systemd::units::{self, Unit};
+
+/// What a pass knows about RKE2 on this node.
+#[derive(Debug)]
+pub struct Node {
+    pub role: Role,
+    pub units: Units,
+    /// The unit that starts RKE2; the server's where the role is not known.
+    pub unit: Unit,
+    /// What `config` was resolved from.
+    pub inputs: Inputs,
+    pub config: Config,
+    /// Where its data directory is; `None` for an image.
+    pub place: Option<Place>,
+    pub version: Option<Version>,
+    /// What an operator lets RKE2 do all the same.
+    pub overrides: overrides::Facts,
+    /// Directories whose change may change any of this.
+    pub watched: Vec<PathBuf>,
+}
+
+/// Looks at RKE2. `said`: the role the command line names. `remember`: what its binary says of its
+/// version may be written down.
+pub fn observe(
+    root: &Root,
+    versions: &mut VersionCache,
+    said: Option<Role>,
+    remember: bool,
+) -> Node {
+    let mut units = Units {
+        server: units::facts(root, "rke2-server.service"),
+        agent: units::facts(root, "rke2-agent.service"),
+    };
+    // Where one is enabled, what still runs of the other is what its stop left behind
+    // (KillMode=process), as on a server that was turned into an agent.
+    units.server.active &= units.server.enabled || !units.agent.enabled;
+    units.agent.active &= units.agent.enabled || !units.server.enabled;
+    let said = said.or_else(|| root.is_live().then(|| runtime::gate_role(root)).flatten());
+    let role = units.role(said);
+    let unit = units::read(root, unit_name(role));
+    let (environment, mut problems) = units::environment(root, &unit);
+    let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
+    problems.extend(too_long);
+    watched.extend(unit.directories.iter().cloned());
+    let mut config = rke2::resolve(&inputs);
+    config.problems.extend(problems);
+    let binary = unit.service.binary.as_deref();
+    let version = versions.get(root, binary, &config.data_dir.value, remember);
+    let place = observe_place::observe(root, &config);
+    let overrides = super::overrides::observe(root, role);
+    Node { role, units, unit, inputs, config, place, version, overrides, watched }
+}
+
+fn unit_name(role: Role) -> &'static str {
+    match role {
+        Role::Agent => "rke2-agent.service",
+        Role::Server | Role::Unknown => "rke2-server.service",
+    }
+}
+
+fn inputs(
+    root: &Root,
+    role: Role,
+    service: &Service,
+    environment: Vec<Variable>,
+) -> (Inputs, Vec<PathBuf>, Option<Problem>) {
+    // Where no unit is installed yet, RKE2's own defaults are all there is.
+    let CommandLine { words: arguments, fits } =
+        exec::command_line(&service.arguments, &environment);
+    let too_long = too_long(service, fits);
+    let path = rke2::config_path(&arguments, service.exec_start.as_ref(), &environment);
+    let file = absolute(path.file().unwrap_or(DEFAULT_CONFIG));
+    let mut inputs = Inputs {
+        path,
+        environment,
+        arguments,
+        arguments_origin: service.exec_start.clone(),
+        ..Inputs::none(role)
+    };
+    let mut watched = vec![file.clone()];
+    watched.extend(service.environment_files.iter().map(|file| absolute(&file.path)));
+    let mut left = MAX_TOTAL_SIZE;
+    if inputs.path.file().is_some() {
+        inputs.base = source_file(root, &file, &mut left);
+    }
+    if let Some(dir) = inputs.path.drop_in_dir() {
+        let dir = absolute(&dir);
+        match drop_in_names(root, &dir) {
+            Ok(paths) => {
+                inputs.drop_ins =
+                    paths.iter().map(|path| source_file(root, path, &mut left)).collect();
+            }
+            Err(e) => {
+                inputs.drop_in_dir_error = Some((dir.display().to_string(), e.to_string()));
+            }
+        }
+        watched.push(dir);
+    }
+    (inputs, watched, too_long)
+}
+
+/// What systemd says where the kernel does not take a command line with its environment.
+fn too_long(service: &Service, fits: Fits) -> Option<Problem> {
+    let binary = service.binary.as_deref().filter(|_| fits != Fits::Yes)?;
+    let limits = format!(
+        "arguments and variables of at most {MAX_STRING} bytes each and {MAX_TOGETHER} bytes \
+         together"
+    );
+    let (kind, words) = match fits {
+        Fits::Never => (
+            ProblemKind::TooLong,
+            format!("Failed at step EXEC spawning {binary}: Argument list too long"),
+        ),
+        _ => (
+            ProblemKind::BeyondLimits,
+            format!(
+                "arguments and variables are longer than {MAX_TOGETHER} bytes together, with which \
+                 {binary} can be started only where LimitSTACK= is raised"
+            ),
+        ),
+    };
+    Some(Problem {
+        kind,
+        origin: service.exec_start.clone()?,
+        key: Some("ExecStart".into()),
+        words,
+        expected: limits,
+    })
+}
+
+fn absolute(path: &str) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
+    let mut paths = sorted_names(root, dir)?;
+    // RKE2 forgives the directory only that it is not there.
+    if paths.is_empty() && root.open(dir, OFlags::PATH, Mode::empty()).is_ok() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        root.open(dir, flags, Mode::empty()).map_err(|e| HostError::io("list", dir, e))?;
+    }
+    paths.retain(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
+            // A link to one is read, and fails RKE2's start: Go's directory entry is the link.
+            && !root.is_directory_itself(path)
+    });
+    // One more than counts, so that the resolver sees that there are too many.
+    paths.truncate(MAX_DROP_INS + 1);
+    Ok(paths)
+}
+
+/// `left`: what may still be read of all files together.
+fn source_file(root: &Root, path: &Path, left: &mut usize) -> SourceFile {
+    let content = match root.read(path, MAX_FILE_SIZE.min(*left)) {
+        // RKE2 reads nothing from the null device, which an image may not have.
+        _ if root.is_masked(path) => FileContent::Bytes(Vec::new()),
+        Ok(Some(bytes)) => {
+            *left -= bytes.len();
+            FileContent::Bytes(bytes)
+        }
+        Ok(None) => FileContent::Absent,
+        Err(HostError::TooLarge { .. }) => FileContent::TooLarge,
+        Err(e) => FileContent::Unreadable(e.to_string()),
+    };
+    SourceFile { path: path.display().to_string(), content }
+}

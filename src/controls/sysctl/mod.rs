@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control `sysctl`: the kernel parameters that RKE2 and its kubelet insist on.
+
+pub mod facts;
+pub mod judge;
+pub mod mend;
+pub mod observe;
+pub mod proc_sys;
+pub mod sources;
+
+pub use facts::*;
+pub use judge::*;
+
+use crate::controls::{Control, Host, NodeContext, Observation};
+use crate::model::{ControlId, Planned};
+use crate::sysctl_d::Sources;
+
+/// The control.
+#[derive(Debug)]
+pub struct Sysctl;
+
+/// What it observes.
+#[derive(Debug)]
+pub struct Observed {
+    facts: Facts,
+    sources: Sources,
+    wanted: Vec<Wanted>,
+    /// The kernel parameters that are written.
+    held: Vec<Wanted>,
+}
+
+impl Control for Sysctl {
+    type Facts<'n> = Observed;
+
+    const ID: ControlId = ControlId::Sysctl;
+
+    fn observe(
+        &mut self,
+        host: &mut Host<'_>,
+        node: &NodeContext,
+        _observation: Observation,
+    ) -> Observed {
+        let own = &node.settings.sysctl;
+        let (facts, wanted) = observe::observe(host.root, host.proc_sys, node.scope, own);
+        host.watch.sysctls.clone_from(&wanted);
+        // What is left alone at runtime may be set by whoever wants to at boot.
+        let held = wanted.iter().filter(|w| w.is_held()).cloned().collect();
+        Observed { facts, sources: sources::observe(host.root), wanted, held }
+    }
+
+    fn judge(observed: &Observed) -> Vec<Planned> {
+        let mut planned = judge::judge_wanted(&observed.facts, &observed.wanted);
+        planned.extend(overridden::judge(&observed.sources, &observed.held));
+        planned
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The codes of the control `etcd-data-dir`.
+
+use super::Severity::{Drift, Fatal, Note, Warning};
+use super::{About, Contest, ControlId};
+
+const ETCD_DATA_DIR: About = About::of(&[ControlId::EtcdDataDir]);
+
+pub(super) const ETCD_OWNER: About = About {
+    name: "etcd-owner",
+    severities: &[Drift, Fatal],
+    contest: Contest::WithTree,
+    aspect: "owner",
+    cis_ids: &["1.1.12"],
+    cause: "Entries of etcd's data directory are not etcd's; fatal where that cannot be mended.",
+    remedy: "`nodeguard apply` gives them to etcd; where it cannot, the message has the reason.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_MODE: About = About {
+    name: "etcd-mode",
+    severities: &[Drift, Fatal],
+    contest: Contest::WithTree,
+    aspect: "mode",
+    cis_ids: &["1.1.11"],
+    cause: "Directories of etcd's data directory are open to others, or files can be written by \
+            others or have set-id bits; fatal where that cannot be mended.",
+    remedy: "`nodeguard apply` closes them; where it cannot, the message has the reason.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_ACL: About = About {
+    name: "etcd-acl",
+    severities: &[Drift, Fatal],
+    contest: Contest::WithTree,
+    cis_ids: &["1.1.11"],
+    cause: "An access control list in etcd's data directory gives somebody else access; fatal \
+            where that cannot be mended.",
+    remedy: "`nodeguard apply` takes it away; where it cannot, the message has the reason.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_TLS_OWNER: About = About {
+    name: "etcd-tls-owner",
+    severities: &[Drift, Warning, Fatal],
+    contest: Contest::Alone,
+    aspect: "owner",
+    cause: "A TLS file is not etcd's, or not root's where etcd has no business with it; where that \
+            cannot be mended, fatal for a file of etcd's and a warning for one of root's.",
+    remedy: "`nodeguard apply` mends it; where it cannot, the message has the reason.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_TLS_MODE: About = About {
+    name: "etcd-tls-mode",
+    severities: &[Drift, Warning, Fatal],
+    contest: Contest::Alone,
+    aspect: "mode",
+    cis_ids: &["1.1.20", "1.1.21"],
+    cause: "Others can read a TLS key, or write a certificate; where that cannot be mended, fatal \
+            for a file of etcd's and a warning for one of root's.",
+    remedy: "`nodeguard apply` mends it; where it cannot, the message has the reason.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_PROCESS_USER: About = About {
+    name: "etcd-process-user",
+    severities: &[Note, Warning],
+    cis_ids: &["1.1.12"],
+    cause: "The running etcd, or the one that kubelet starts again, has another uid or gid than \
+            the account. Another uid than 0 that its files have keeps them until RKE2 starts \
+            again. A note where it is root's etcd, or of another group alone: those lose nothing \
+            when the account gets its files.",
+    remedy: "`systemctl restart rke2-server`.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_LINK: About = About {
+    name: "etcd-link",
+    severities: &[Note],
+    cause: "A link of root's to something in etcd's data directory, or to an `etcd-extra-mount`; \
+            not followed.",
+    remedy: "Nothing, if you made it; its target must be etcd's.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_LINK_DANGLING: About = About {
+    name: "etcd-link-dangling",
+    severities: &[Fatal],
+    cause: "A link of root's in etcd's data directory to nothing: RKE2's own chown fails.",
+    remedy: "Make its target, or remove the link.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_LINK_OUTSIDE: About = About {
+    name: "etcd-link-outside",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A link of root's out of etcd's data directory: etcd's pod has nothing beside that, and \
+            RKE2's own chown would give what is behind the link to etcd.",
+    remedy: "Stop RKE2 with `rke2-killall.sh`, and move what is behind the link to its place; for \
+             another disk, mount that disk at etcd's data directory.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_LINK_FOREIGN: About = About {
+    name: "etcd-link-foreign",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A link in etcd's data directory that somebody else than root made.",
+    remedy: "Find out who made it, then remove it.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_HARDLINK: About = About {
+    name: "etcd-hardlink",
+    severities: &[Note],
+    cause: "A file in etcd's data directory with several names, already etcd's.",
+    remedy: "Nothing, if it is a backup of yours.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_HARDLINK_FOREIGN: About = About {
+    name: "etcd-hardlink-foreign",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A file in etcd's data directory with several names that is not etcd's: its other name \
+            may be anywhere. Never changed.",
+    remedy: "Find its other name with `find / -xdev -samefile`, then remove one of them.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_SPECIAL_FILE: About = About {
+    name: "etcd-special-file",
+    severities: &[Note],
+    cause: "A fifo or a socket in etcd's data directory.",
+    remedy: "Remove it, unless you know what it is for.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_DEVICE: About = About {
+    name: "etcd-device",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A device node in etcd's data directory, which etcd never makes.",
+    remedy: "Find out who made it, then remove it.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_MOUNT: About = About {
+    name: "etcd-mount",
+    severities: &[Warning],
+    cause: "A bind mount in etcd's data directory; not entered, since what it shows belongs \
+            elsewhere.",
+    remedy: "Unmount it, or mount a file system of its own there.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_TOO_DEEP: About = About {
+    name: "etcd-too-deep",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A directory in etcd's data directory that is deeper or wider than etcd ever makes it; \
+            not entered.",
+    remedy: "Find out who made it, then remove it.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_ODD_ENTRIES: About = About {
+    name: "etcd-odd-entries",
+    severities: &[Warning, Fatal],
+    cause: "More links, special files and mounts in etcd's data directory than are told one by \
+            one.",
+    remedy: "List them with the `find` command that the finding has.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_DIR_LINK: About = About {
+    name: "etcd-dir-link",
+    severities: &[Fatal],
+    cause: "etcd's data directory itself is a link: RKE2's own chown does not go through it.",
+    remedy: "Stop RKE2 with `rke2-killall.sh`, and mount the disk at the directory instead; or \
+             move all of RKE2's data to that disk and set `data-dir`.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_DIR_UNREADABLE: About = About {
+    name: "etcd-dir-unreadable",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "A directory of etcd's, or an entry in it, cannot be looked at.",
+    remedy: "Check it and the file system that it is on.",
+    ..ETCD_DATA_DIR
+};
+
+pub(super) const ETCD_PATH_UNSAFE: About = About {
+    name: "etcd-path-unsafe",
+    severities: &[Fatal],
+    leads_out: true,
+    cause: "Somebody else than root can change a directory on the way to etcd's data directory, \
+            and so what is at its end.",
+    remedy: "Give the directory back to root and close it: `chown root:root` and `chmod go-w`.",
+    ..ETCD_DATA_DIR
+};

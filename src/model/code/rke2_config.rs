@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The codes of the control `rke2-config`.
+
+use super::Severity::{Fatal, Note, Warning};
+use super::{About, ControlId};
+
+const RKE2_CONFIG: About = About::of(&[ControlId::Rke2Config]);
+
+pub(super) const CONFIG_INVALID: About = About {
+    name: "config-invalid",
+    severities: &[Fatal],
+    cause: "A configuration file of RKE2's cannot be read, is no YAML, or has a value that RKE2 \
+            does not take; or the command line of its unit, with its variables and environment, is \
+            longer than the kernel takes. RKE2 does not start.",
+    remedy: "Correct the line that the finding names, or make the file one that root can read.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const CONFIG_IGNORED: About = About {
+    name: "config-ignored",
+    severities: &[Fatal],
+    cis_ids: &["4.2.6"],
+    cause: "RKE2 takes its configuration for absent and starts without any of it.",
+    remedy: "Correct the line that the finding names, or remove the link that leads to nothing.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const CONFIG_UNREAD: About = About {
+    name: "config-unread",
+    severities: &[Warning],
+    cause: "Configuration files, environment files or units are larger or more than nodeguard \
+            reads, or expand to more than it keeps. RKE2 may read them.",
+    remedy: "Make them smaller or fewer, and until then look at them yourself.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const ENVIRONMENT_UNREAD: About = About {
+    name: "environment-unread",
+    severities: &[Warning],
+    cause: "Variables that systemd itself gives RKE2 could not be read: systemd does not answer, \
+            or the unit has `PassEnvironment=` and systemd's own environment cannot be read, as by \
+            the daemon in its sandbox. The gate does not go by such a report; where its own look \
+            has the same, it ends with 75.",
+    remedy: "See that `systemctl show-environment` answers, or set the variables in a file that \
+             the unit names with `EnvironmentFile=`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const CONFIG_REMOTE: About = About {
+    name: "config-remote",
+    severities: &[Warning],
+    cause: "RKE2's configuration is at an address; nodeguard fetches nothing.",
+    remedy: "Write the settings to `/etc/rancher/rke2/config.yaml`, and name no address.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const CONFIG_KEY_IGNORED: About = About {
+    name: "config-key-ignored",
+    severities: &[Note, Warning],
+    cause: "A key that RKE2 does not know; a warning where it looks like a known one.",
+    remedy: "Write the key that is meant, or remove it if this RKE2 does not know it.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
+    name: "environment-file-missing",
+    severities: &[Fatal],
+    cause: "The unit of RKE2 asks for an environment file that is not there. RKE2 does not start.",
+    remedy: "Make the file, or take its line out of the unit.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const ROLE_BOTH: About = About {
+    name: "role-both",
+    severities: &[Fatal],
+    cause: "The units of server and agent are both enabled or active, and each keeps the other \
+            from starting.",
+    remedy: "Keep the one that this node is: on a server `systemctl disable --now \
+             rke2-agent.service`, on an agent `systemctl disable --now rke2-server.service`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const ROLE_UNKNOWN: About = About {
+    name: "role-unknown",
+    severities: &[Note],
+    cause: "No unit of RKE2's is enabled; only the kernel parameters are kept.",
+    remedy: "Enable what this node is to be: `systemctl enable rke2-server.service`, or \
+             `rke2-agent.service`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const PROFILE_MISSING: About = About {
+    name: "profile-missing",
+    severities: &[Note, Warning],
+    cis_ids: &["4.2.6"],
+    cause: "No profile is set, and RKE2 starts unhardened; a warning on a server.",
+    remedy: "Set `profile` in `/etc/rancher/rke2/config.yaml`; the finding lists what this RKE2 \
+             knows.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const PROFILE_INVALID: About = About {
+    name: "profile-invalid",
+    severities: &[Fatal],
+    cis_ids: &["4.2.6"],
+    cause: "This RKE2 does not know the profile, and does not start.",
+    remedy: "Set `profile` to one that the finding lists.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const PROFILE_DEPRECATED: About = About {
+    name: "profile-deprecated",
+    severities: &[Note],
+    cause: "This RKE2 knows the profile, and advises another one.",
+    remedy: "Set `profile` to the one that the finding names.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
+    name: "protect-kernel-defaults-conflict",
+    severities: &[Fatal],
+    cis_ids: &["4.2.6"],
+    cause: "`protect-kernel-defaults` is false, which a CIS profile forbids. RKE2 does not start.",
+    remedy: "Remove the key: the profile sets it.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_INVALID: About = About {
+    name: "data-dir-invalid",
+    severities: &[Fatal],
+    cause: "`data-dir` is empty, and RKE2 does not start.",
+    remedy: "Set `data-dir` to an absolute path, or remove the key.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_RELATIVE: About = About {
+    name: "data-dir-relative",
+    severities: &[Warning, Fatal],
+    cause: "`data-dir` is a relative path, which what RKE2 starts in containers does not find; \
+            fatal on a server.",
+    remedy: "Set `data-dir` to an absolute path.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_READ_ONLY: About = About {
+    name: "data-dir-read-only",
+    severities: &[Fatal],
+    cause: "The file system of the data directory is read-only.",
+    remedy: "Mount it for writing. If it turned read-only by itself, its disk has errors: see \
+             `journalctl -k`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
+    name: "data-dir-file-system",
+    severities: &[Warning, Fatal],
+    cause: "The file system of the data directory has no owners and links (fatal), or it depends \
+            on how it is served or mounted whether it has.",
+    remedy: "Set `data-dir` to a directory on ext4 or xfs before RKE2's first start.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_UNLABELLED: About = About {
+    name: "data-dir-unlabelled",
+    severities: &[Warning, Fatal],
+    cause: "SELinux enforces, and the data directory has not the labels of the default one, so \
+            that etcd may not read it.",
+    remedy: "Run the two lines that the finding has, `semanage fcontext` and `restorecon`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const ETCD_ARG_UNSUPPORTED: About = About {
+    name: "etcd-arg-unsupported",
+    severities: &[Warning, Fatal],
+    cause: "`etcd-arg` gives etcd another directory, which RKE2 neither backs up nor gives to the \
+            user etcd; fatal under a profile.",
+    remedy: "Remove the argument. To move etcd's data, set `data-dir` of RKE2 before its first \
+             start.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DISABLE_ETCD_WITHOUT_SERVER: About = About {
+    name: "disable-etcd-without-server",
+    severities: &[Fatal],
+    cause: "`disable-etcd` is set without `server`. RKE2 does not start.",
+    remedy: "Set `server` to the address of a server with an etcd, or remove both keys.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const VERSION_NEWER: About = About {
+    name: "version-newer",
+    severities: &[Note],
+    cause: "RKE2 is newer than the rules that nodeguard has; the newest of them are used.",
+    remedy: "Update nodeguard.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const HIDDEN_FROM_SERVICE: About = About {
+    name: "hidden-from-service",
+    severities: &[Warning],
+    cause: "The last gate found at this path another object than the daemon sees there: the unit \
+            of the daemon hides it (`PrivateTmp=`, `ProtectHome=`, `PrivateDevices=`, or a setting \
+            of the operator's), or it was mounted after the daemon's start and did not reach it. \
+            What RKE2 uses there is not guarded between its starts. Only the daemon reports it.",
+    remedy: "Take back the setting that the finding names, with `systemctl edit nodeguard`, and \
+             restart nodeguard; or move what RKE2 uses to another place.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const OVERRIDE_PENDING: About = About {
+    name: "override-pending",
+    severities: &[Warning],
+    cause: "RKE2's next start is let through whatever is wrong; see `override`.",
+    remedy: "Nothing, if it is meant; `nodeguard override --role ROLE --withdraw` takes it back.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const OVERRIDE_USED: About = About {
+    name: "override-used",
+    severities: &[Warning],
+    cause: "RKE2 runs from a start that was let through although the node was fatal.",
+    remedy: "Mend what `nodeguard check` tells, then restart RKE2.",
+    ..RKE2_CONFIG
+};
