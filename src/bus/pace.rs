@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::pace::Budget;
+use crate::processor::worked;
 
 /// Processor time that this thread may take at once, and the share of a processor that it may take
 /// for long. Beyond that it reads more slowly, and the bus makes those wait who send.
@@ -14,17 +15,14 @@ const SHARE: u32 = 4;
 /// How much processor time reading may take.
 #[derive(Debug)]
 pub(super) struct Pace {
-    left: Duration,
-    /// Taken beyond that.
-    owed: Duration,
-    /// The processor time of this thread, and the time by the clock, when that was counted.
+    budget: Budget,
+    /// The processor time of this thread when that was counted.
     worked: Duration,
-    counted: Instant,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { left: BUDGET, owed: Duration::ZERO, worked: worked(), counted: Instant::now() }
+        Self { budget: Budget::full(BUDGET, SHARE, Instant::now()), worked: worked() }
     }
 
     /// Waits where this thread has worked too much.
@@ -37,22 +35,10 @@ impl Pace {
 
     /// How long to rest before the next read.
     fn spend(&mut self, worked: Duration, now: Instant) -> Duration {
-        let flown_in = (now - self.counted) / SHARE;
         let taken = worked.saturating_sub(self.worked);
-        (self.worked, self.counted) = (worked, now);
-        // What is overdrawn flows in during the rest.
-        let paid = flown_in.min(self.owed);
-        self.owed -= paid;
-        let left = (self.left + flown_in - paid).min(BUDGET);
-        self.left = left.saturating_sub(taken);
-        self.owed += taken.saturating_sub(left);
-        self.owed * SHARE
+        self.worked = worked;
+        self.budget.spend(taken, now)
     }
-}
-
-/// Processor time of this thread.
-fn worked() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -63,8 +49,7 @@ mod tests {
     fn a_thread_that_works_more_than_its_share_rests_until_it_is_its_share() {
         let begin = Instant::now();
         let at = |millis: u64| begin + Duration::from_millis(millis);
-        let mut pace =
-            Pace { left: BUDGET, owed: Duration::ZERO, worked: Duration::ZERO, counted: begin };
+        let mut pace = Pace { budget: Budget::full(BUDGET, SHARE, begin), worked: Duration::ZERO };
         // A burst is free.
         assert_eq!(pace.spend(Duration::from_millis(400), at(400)), Duration::ZERO);
         let mut now = 400;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Daemon;
-use super::listen::{Source, source_of};
+use super::listen::source_of;
 use crate::bus::Notice;
+use crate::controls::Watch;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
 use crate::model::{Code, Contest, ControlId, Correction, Finding, Object, Origin, Writer, shown};
-use crate::pacing::{Change, Cost};
+use crate::pace::{Change, Cost, Source};
 
 impl Daemon {
     /// Whether all is well after a narrow pass; keeps count of who undoes our corrections.
@@ -24,13 +25,13 @@ impl Daemon {
         let now = Instant::now();
         let (change, settled) = match narrow {
             // Whoever sets what we do not write fights with nobody.
-            Narrow::Right | Narrow::Standing(_) => (self.pacing.right(object, now), true),
+            Narrow::Right | Narrow::Standing(_) => (self.pace.right(object, now), true),
             // There was nothing that we could have changed, so nobody undid it.
-            Narrow::Beyond => (self.pacing.right(object, now), false),
-            Narrow::Unmended => (self.pacing.corrected(object, Cost::Narrow, now), false),
+            Narrow::Beyond => (self.pace.right(object, now), false),
+            Narrow::Unmended => (self.pace.corrected(object, Cost::Narrow, now), false),
             Narrow::Corrected(made) => {
                 corrections.extend(made);
-                (self.pacing.corrected(object, Cost::Narrow, now), true)
+                (self.pace.corrected(object, Cost::Narrow, now), true)
             }
         };
         self.changed(object, change, corrections);
@@ -41,7 +42,7 @@ impl Daemon {
     pub(super) fn changed(&mut self, object: &Object, change: Change, corrections: &[Correction]) {
         let (control, subject) = (control_of(object), object.subject());
         match change {
-            Change::None => return,
+            Change::None => {}
             Change::Began => {
                 let last = corrections.iter().rfind(|c| c.object.as_ref() == Some(object));
                 // Who is as quick as we are has undone this one before it was looked at.
@@ -76,7 +77,6 @@ impl Daemon {
                 let _ = self.notices.try_send(Notice::ContestEnded { control, subject });
             }
         }
-        self.unreported = true;
     }
 
     /// Keeps count of what a whole pass corrected, too: the files in which no single entry is
@@ -93,8 +93,8 @@ impl Daemon {
         let mut objects = undone;
         objects.extend(corrections.iter().filter_map(|c| c.object.clone()));
         for object in &objects {
-            let cost = cost(object, took);
-            let change = self.pacing.corrected(object, cost, now);
+            let cost = Cost::of_a_pass(object, took);
+            let change = self.pace.corrected(object, cost, now);
             self.changed(object, change, corrections);
         }
         for object in due {
@@ -102,9 +102,9 @@ impl Daemon {
                 continue;
             }
             let change = if self.wrong(object).is_some() {
-                self.pacing.corrected(object, cost(object, took), now)
+                self.pace.corrected(object, Cost::of_a_pass(object, took), now)
             } else {
-                self.pacing.right(object, now)
+                self.pace.right(object, now)
             };
             self.changed(object, change, corrections);
         }
@@ -137,31 +137,34 @@ impl Daemon {
         self.watch.sysctls.iter().any(|want| want.key == *key && !want.is_held())
     }
 
-    /// Whether an object has narrow passes of its own.
     pub(super) fn is_followed(&self, object: &Object) -> bool {
-        match object {
-            Object::Parameter(key) => self.watch.sysctls.iter().any(|want| want.key == *key),
-            Object::File(path) => {
-                let guard = self.watch.guard.as_ref();
-                guard.is_some_and(|guard| path.starts_with(&guard.dir))
-            }
-            Object::Tree(_) => false,
-        }
+        is_followed(&self.watch, object)
     }
 
     /// Looks at a contested object again; `false`: a whole pass is to do it.
     pub(super) fn retry(&mut self, object: &Object, corrections: &mut Vec<Correction>) -> bool {
         match object {
             _ if !self.is_followed(object) => false,
-            Object::Parameter(key) => self.mend_sysctl(key, corrections),
+            Object::Parameter(key) => !self.mend_sysctl(key, corrections).needs_pass,
             Object::File(path) => {
                 let guard = self.watch.guard.as_ref();
                 let below = guard.and_then(|g| path.strip_prefix(&g.dir).ok());
                 let below = below.map(Path::to_path_buf);
-                below.is_some_and(|below| self.mend_entry(&below, false, corrections))
+                below.is_some_and(|below| !self.mend_entry(&below, false, corrections).needs_pass)
             }
             Object::Tree(_) => false,
         }
+    }
+}
+
+/// Whether an object has narrow passes of its own.
+pub(super) fn is_followed(watch: &Watch, object: &Object) -> bool {
+    match object {
+        Object::Parameter(key) => watch.sysctls.iter().any(|want| want.key == *key),
+        Object::File(path) => {
+            watch.guard.as_ref().is_some_and(|guard| path.starts_with(&guard.dir))
+        }
+        Object::Tree(_) => false,
     }
 }
 
@@ -170,11 +173,6 @@ fn control_of(object: &Object) -> ControlId {
         Source::Host => ControlId::Sysctl,
         Source::Tree => ControlId::EtcdDataDir,
     }
-}
-
-/// What a correction by a whole pass that took so long counts for.
-fn cost(object: &Object, took: Duration) -> Cost {
-    if matches!(object, Object::Tree(_)) { Cost::Tree { took } } else { Cost::Pass }
 }
 
 fn contested(

@@ -2,29 +2,23 @@
 //! What the daemon listens to: which files, directories and mounts, and whether it may miss some.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::Instant;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
-use super::{Daemon, LOOK_EVERY};
+use super::Daemon;
 use crate::config;
 use crate::controls::rke2_config::overrides;
 use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
 use crate::model::{Code, Finding, Object, Role};
+use crate::pace::limits::REGULAR_PASS_WHILE_WRONG;
+use crate::pace::{PassFor, Source};
 use crate::sysctl_d::{self, Place};
 use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
 
 /// The subject of the finding that events may be missed.
 const BLIND: &str = "inotify";
-
-/// Where hints come from. Those of the tree are events that another user can raise, as many as he
-/// likes: what is root's is listened to apart, and first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    Host,
-    Tree,
-}
 
 /// Where events of an object come from.
 pub(super) fn source_of(object: &Object) -> Source {
@@ -38,40 +32,18 @@ pub(super) fn source_of(object: &Object) -> Source {
 /// A source of hints.
 pub(super) struct Ear {
     pub(super) watcher: Watcher,
-    /// Until then none are taken: the last ones were about something contested, say.
-    pub(super) quiet: Option<Instant>,
-    /// Processor time that its turns may still take at once.
-    left: Duration,
-    /// When that was counted.
-    filled: Instant,
 }
-
-/// Processor time that the turns of a source may take at once, and the share of a processor that
-/// they may take for long: events that change nothing, or a little of many things, are no contest.
-const BUDGET: Duration = Duration::from_millis(500);
-const SHARE: u32 = 10;
 
 impl Ear {
     pub(super) fn new(watcher: Watcher) -> Self {
-        Self { watcher, quiet: None, left: BUDGET, filled: Instant::now() }
+        Self { watcher }
     }
 
-    /// After a turn that took so much processor time: how long the next one has to wait for it.
-    pub(super) fn spend(&mut self, worked: Duration) -> Duration {
-        let now = Instant::now();
-        let flown_in = (now - self.filled) / SHARE;
-        self.filled = now;
-        let left = (self.left + flown_in).min(BUDGET);
-        self.left = left.saturating_sub(worked);
-        worked.saturating_sub(left) * (SHARE - 1)
-    }
-
-    /// Cancellation safe.
-    pub(super) async fn hints(&mut self) -> std::io::Result<Hints> {
-        if let Some(until) = self.quiet {
+    /// Takes none until `quiet`. Cancellation safe.
+    pub(super) async fn hints(&mut self, quiet: Option<Instant>) -> std::io::Result<Hints> {
+        if let Some(until) = quiet {
             self.watcher.rest();
-            sleep_until(until).await;
-            self.quiet = None;
+            sleep_until(until.into()).await;
         }
         self.watcher.hints().await
     }
@@ -82,7 +54,7 @@ impl Daemon {
     /// the tree matters.
     pub(super) fn mounts_changed(&mut self) {
         if self.way() != self.way {
-            self.look_soon(Source::Host, Duration::ZERO);
+            self.look_soon(Source::Host, PassFor::Judging);
         }
     }
 
@@ -113,7 +85,7 @@ impl Daemon {
                     .actual(reason.clone())
                     .message(format!(
                         "{reason}: drift is looked for every {} s instead",
-                        LOOK_EVERY.as_secs() / 10
+                        REGULAR_PASS_WHILE_WRONG.as_secs()
                     ))
                     .remedy("see the limits in /proc/sys/fs/inotify, and who uses them up"),
             ),

@@ -8,22 +8,20 @@ mod gates;
 mod listen;
 mod memory;
 mod narrow;
-mod quota;
 mod tell;
 mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use clock::Clock;
 use gates::Gates;
-use listen::{Ear, Source, source_of};
-use quota::Quota;
+use listen::{Ear, source_of};
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
@@ -34,29 +32,12 @@ use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, PassSpan, Priority};
 use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
-use crate::pacing::Pacing;
+use crate::pace::limits::{LONGEST_PASS, PASSES_IN_A_ROW};
+use crate::pace::{Ended, Pace, PassFor, Source};
+use crate::processor;
 use crate::service::Service;
 use crate::watch::{Hints, Watcher};
 use writers::Standing;
-
-/// How often everything is looked at although no event came.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
-
-/// Passes asked for by events may take at most a tenth of a processor: after one that kept it busy
-/// for `t`, the next waits `9 t`, but never longer than this. And half of the time at most, where
-/// they wait for a disk or for others on a busy machine. Those that events of the tree ask for may
-/// wait longer: how long a look at it takes is up to who fills it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(20);
-
-/// While something is contested that takes whole passes to look at, at most a quarter of a hundredth,
-/// as long as such a pass takes less than 100 ms: what the events cost comes on top.
-const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(40);
-
-/// Where events ask for one pass after the other, the pause between them doubles from the first to
-/// the second of these.
-const FIRST_REST: Duration = Duration::from_millis(4);
-const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -129,23 +110,14 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         bus_socket: address.socket().to_path_buf(),
         gates: Gates::new(asks),
         settings: Settings::default(),
-        due: None,
-        rested: Instant::now(),
-        tree_rested: Instant::now(),
-        held_pause: Duration::ZERO,
-        rest: FIRST_REST,
-        looked: Instant::now(),
+        pace: Pace::new(Instant::now()),
         unwritten: false,
         blind: None,
-        pacing: Pacing::default(),
-        unreported: false,
         way: Vec::new(),
         attribution: None,
         right: BTreeMap::new(),
         standing: BTreeMap::new(),
-        quota: Quota::default(),
         recent: VecDeque::new(),
-        held_back: false,
     };
     daemon.look(Why::Asked);
     // Before READY, since RKE2 waits for that, and its gate asks.
@@ -166,22 +138,24 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             every = daemon.poll_interval();
             clock = Clock::new(every).map_err(set_up("the clock"))?;
         }
-        let due = daemon.due;
+        let due = daemon.pace.next_pass();
+        let quiet = [Source::Host, Source::Tree].map(|of| daemon.pace.quiet(of, Instant::now()));
+        let [quiet_host, quiet_tree] = quiet;
         let event = tokio::select! {
             biased;
             _ = terminate.recv() => Event::Terminate,
             _ = interrupt.recv() => Event::Terminate,
             // Before everything that others on the host can make much of: RKE2's start waits.
             Some(ask) = asked.recv() => Event::Gate(ask),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Event::Due,
             Some(request) = requested.recv() => Event::Request(request),
             tick = clock.tick() => Event::Tick(tick),
             () = mounts.changed() => Event::Mounts,
             _ = reload.recv() => Event::Reload,
             Ok(()) = bus_status_seen.changed() => Event::BusStatus,
             // After everything that has a pace of its own: a flood of events must starve nobody.
-            hints = daemon.host.hints() => Event::Hints(Source::Host, hints),
-            hints = daemon.tree.hints() => Event::Hints(Source::Tree, hints),
+            hints = daemon.host.hints(quiet_host) => Event::Hints(Source::Host, hints),
+            hints = daemon.tree.hints(quiet_tree) => Event::Hints(Source::Tree, hints),
         };
         match event {
             Event::Terminate => break,
@@ -260,36 +234,20 @@ struct Daemon {
     gates: Gates,
     /// As they were last logged.
     settings: Settings,
-    /// When a pass that was put off is to run.
-    due: Option<Instant>,
-    /// Before this no event starts a whole pass; and no event of the tree before the other.
-    rested: Instant,
-    tree_rested: Instant,
-    /// What the last pass would have to rest for if it was for something contested.
-    held_pause: Duration,
-    /// The pause before that, at least.
-    rest: Duration,
-    /// When the last whole pass ended.
-    looked: Instant,
+    pace: Pace,
     /// /run/nodeguard/report.json is behind.
     unwritten: bool,
     /// Why events may be missed.
     blind: Option<String>,
-    pacing: Pacing,
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
     /// the last whole pass met them.
     way: Vec<(u64, u64)>,
-    /// One of the hints of this turn was about something contested.
-    held_back: bool,
-    /// A contest began or ended since the last whole pass.
-    unreported: bool,
     /// Who writes kernel parameters, where the operator wants that said.
     attribution: Option<Attribution>,
     /// The kernel parameters that were seen right, with their values then.
     right: BTreeMap<String, String>,
     /// The kernel parameters that are not written, as they were last seen.
     standing: BTreeMap<String, Standing>,
-    quota: Quota,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }
@@ -341,17 +299,10 @@ impl Daemon {
         self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
-    /// A whole pass, `after` the last one at the earliest.
-    fn look_soon(&mut self, from: Source, after: Duration) {
-        let rested = match from {
-            Source::Host => self.rested,
-            Source::Tree => self.tree_rested,
-        };
-        let at = rested.max(self.looked + after);
-        if Instant::now() >= at {
+    /// A whole pass, as soon as the pace allows.
+    fn look_soon(&mut self, from: Source, wanted: PassFor) {
+        if self.pace.pass_wanted(from, wanted, Instant::now()) {
             self.look(Why::Paced);
-        } else {
-            self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
     }
 
@@ -364,14 +315,13 @@ impl Daemon {
                 Why::Asked => "asked",
             },
         );
-        let (began, worked) = (Instant::now(), clock::worked());
-        let due = self.pacing.due(began.into());
+        let (began, worked) = (Instant::now(), processor::worked());
+        let due = self.pace.to_try_again(began);
         self.engine.hold(match why {
-            Why::Paced => self.pacing.held(began.into()),
+            Why::Paced => self.pace.held(began),
             Why::Asked => BTreeSet::new(),
         });
-        self.due = None;
-        self.unreported = false;
+        self.pace.pass_begins();
         self.saw_hidden();
         let mut corrections = Vec::new();
         let mut last = None;
@@ -379,7 +329,7 @@ impl Daemon {
         let mut settled = false;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
-        for _ in 0..3 {
+        for _ in 0..PASSES_IN_A_ROW {
             self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
             self.way = self.way();
@@ -394,15 +344,14 @@ impl Daemon {
             undone.extend(pass.undone);
             // Whoever waits for a lock that somebody holds does not wait for it twice.
             last = Some(pass.report);
-            if settled || began.elapsed() > LONGEST_PAUSE {
+            if settled || began.elapsed() > LONGEST_PASS {
                 break;
             }
         }
         self.host.watcher.finish();
         self.tree.watcher.finish();
         self.saw_settings();
-        self.looked = Instant::now();
-        let took = self.looked - began;
+        let looked = Instant::now();
         if let Some(mut report) = last {
             self.looked_at_all(&mut report, &mut corrections);
             span.ended(report.state);
@@ -410,37 +359,15 @@ impl Daemon {
             self.publish(Report { corrections: corrections.clone(), ..report });
         }
         if why == Why::Paced {
-            self.passed(took, &due, &corrections, undone);
+            self.passed(looked - began, &due, &corrections, undone);
         }
         self.write_report();
-        self.rest_after(began, took, clock::worked().saturating_sub(worked));
-        if !settled {
-            // Not all of it is watched yet.
-            self.due = Some(self.rested);
-        }
+        let worked = processor::worked().saturating_sub(worked);
+        let (watch, pass) = (&self.watch, Ended { began, looked, worked, settled });
+        self.pace.pass_ended(&pass, |object| {
+            (!contest::is_followed(watch, object)).then(|| source_of(object))
+        });
         self.service.turned();
-    }
-
-    /// When events may ask for the next whole pass, after one that took so long and kept a processor
-    /// busy for so long.
-    fn rest_after(&mut self, began: Instant, took: Duration, worked: Duration) {
-        // As soon as it might: it was waited for.
-        let waited_for = began < self.rested + FIRST_REST;
-        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
-        let pause = |contested: bool, longest: Duration| {
-            let busy = took.max(worked * 9).min(longest);
-            let held = took.max(worked * 399).min(LONGEST_CONTESTED_PAUSE);
-            if contested { busy.max(held) } else { busy }
-        };
-        let contested = |from| {
-            let mut objects = self.pacing.contested();
-            objects.any(|object| source_of(object) == from && !self.is_followed(object))
-        };
-        let host = pause(contested(Source::Host), LONGEST_PAUSE);
-        let tree = pause(contested(Source::Tree), LONGEST_TREE_PAUSE);
-        self.rested = self.looked + host.max(self.rest);
-        self.tree_rested = self.looked + tree.max(self.rest);
-        self.held_pause = pause(true, LONGEST_PAUSE);
     }
 
     fn watched_pass(&mut self) -> Pass {

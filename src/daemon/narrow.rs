@@ -2,40 +2,29 @@
 //! From a hint to one object mended: the fast way.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::time;
-
-use super::listen::Source;
-use super::{Daemon, LOOK_EVERY, Why, clock};
+use super::{Daemon, Why};
 use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
 use crate::journal::PassSpan;
 use crate::model::{Code, Correction, Finding, Object, Severity, State, join};
-use crate::pacing::{Change, Cost, Verdict};
+use crate::pace::limits::LONGEST_TURN;
+use crate::pace::{Change, Cost, PassFor, Source, Turn, Verdict};
+use crate::processor;
 use crate::watch::Hints;
 
-/// Single entries may keep the loop for so long; then it is left to a whole pass, which is paced.
-const LONGEST_TURN: Duration = Duration::from_millis(50);
+/// What came of a look at one object.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looked {
+    /// A whole pass is to look, too.
+    pub(super) needs_pass: bool,
+    /// It is contested and was left alone, or is not written by anybody.
+    pub(super) held_back: bool,
+}
 
-/// Events that change nothing are taken less often, since each costs a wakeup: those of an object
-/// that is contested, and those that ask for a whole pass which was put off already. After a turn
-/// that took `t`, the next is `99 t` later. All others have a budget (`listen.rs`).
-const SHORTEST_QUIET: Duration = Duration::from_millis(2);
-const LONGEST_QUIET: Duration = Duration::from_secs(1);
-const QUIET_WHILE_CONTESTED: Duration = Duration::from_millis(40);
-/// While something is contested and a pass is due, which these events only ask for once more.
-const QUIET_WHILE_DUE: Duration = Duration::from_millis(200);
-/// While all of the tree is contested its events tell nothing: who contests it fills their queue in
-/// a second, and to read that takes 10 ms.
-const QUIET_WHILE_HELD: Duration = Duration::from_millis(250);
-const LONGEST_QUIET_WHILE_HELD: Duration = Duration::from_secs(5);
-
-/// Between whole passes that only tell about what is not written.
-const STANDING_PAUSE: Duration = Duration::from_secs(1);
-
-/// Between whole passes that only hope for a mend.
-const MENDING_PAUSE: Duration = Duration::from_millis(500);
+const HELD_BACK: Looked = Looked { needs_pass: false, held_back: true };
+const LEFT_TO_A_PASS: Looked = Looked { needs_pass: true, held_back: false };
 
 impl Daemon {
     pub(super) fn hinted(&mut self, from: Source, hints: &Hints) {
@@ -43,65 +32,43 @@ impl Daemon {
             self.bus_wake.notify_one();
         }
         let _span = PassSpan::begin("narrow", "event");
-        let (began, worked) = (Instant::now(), clock::worked());
+        let (began, worked) = (Instant::now(), processor::worked());
         let mut look = hints.look;
-        let mut came = false;
+        let (mut came, mut held_back) = (false, false);
         let mut corrections = Vec::new();
-        self.held_back = false;
-        self.engine.hold(self.pacing.held(began));
+        self.engine.hold(self.pace.held(began));
         for key in &hints.sysctls {
             self.standing_stirs(key);
-            look |= !self.mend_sysctl(key, &mut corrections);
+            let looked = self.mend_sysctl(key, &mut corrections);
+            look |= looked.needs_pass;
+            held_back |= looked.held_back;
         }
         for entry in &hints.entries {
             if began.elapsed() > LONGEST_TURN {
                 look = true;
                 break;
             }
-            let held_back = std::mem::take(&mut self.held_back);
-            look |= !self.mend_entry(&entry.below, entry.whole, &mut corrections);
-            came |= self.held_back && entry.came;
-            self.held_back |= held_back;
+            let looked = self.mend_entry(&entry.below, entry.whole, &mut corrections);
+            look |= looked.needs_pass;
+            came |= looked.held_back && entry.came;
+            held_back |= looked.held_back;
         }
         self.corrected(corrections);
         look |= self.blinded_by() != self.blind.as_deref();
         // Without a whole pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
-        let worked = hints.took + clock::worked().saturating_sub(worked);
+        let worked = hints.took + processor::worked().saturating_sub(worked);
         if look {
-            self.look_soon(from, Duration::ZERO);
+            self.look_soon(from, PassFor::Judging);
         } else if came {
-            // What came may be anything, a link say, which is nobody's to contest.
-            self.look_soon(from, MENDING_PAUSE.max(self.held_pause));
-        } else if !hints.entries.is_empty() && !self.held_back && self.hopes_for_a_mend() {
-            // Whatever happens in the tree of a node that is not ready may be its mending. Not at
-            // once: where our own change is undone by the file system, it makes the next event.
-            self.look_soon(from, MENDING_PAUSE);
+            self.look_soon(from, PassFor::Newcomer);
+        } else if !hints.entries.is_empty() && !held_back && self.hopes_for_a_mend() {
+            self.look_soon(from, PassFor::Mending);
         }
-        let quiet = self.quiet_after(from, hints, took);
-        let ear = match from {
-            Source::Host => &mut self.host,
-            Source::Tree => &mut self.tree,
-        };
-        let quiet = quiet.max(ear.spend(worked).min(LONGEST_QUIET));
-        ear.quiet = (quiet >= SHORTEST_QUIET).then(|| time::Instant::now() + quiet);
-    }
-
-    /// How long no hints of a source are taken after a turn that took so long.
-    fn quiet_after(&mut self, from: Source, hints: &Hints, took: Duration) -> Duration {
-        if from == Source::Tree && self.tree_is_held() {
-            return (took * 199).clamp(QUIET_WHILE_HELD, LONGEST_QUIET_WHILE_HELD);
-        }
-        let quiet = if self.held_back {
-            (took * 99).max(QUIET_WHILE_CONTESTED)
-        } else if self.due.is_some() && hints.is_only_for_a_look() {
-            // It is the wakeup that costs, more than the turn.
-            let contested = self.pacing.contested().next().is_some();
-            (took * 99).max(if contested { QUIET_WHILE_DUE } else { SHORTEST_QUIET })
-        } else {
-            Duration::ZERO
-        };
-        quiet.min(LONGEST_QUIET)
+        let only_for_a_pass = hints.is_only_for_a_look();
+        let tree_is_held = self.tree_is_held();
+        let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
+        self.pace.turn_ended(&turn, Instant::now());
     }
 
     /// Whether something is wrong that the tree's owner or an operator may be about to mend.
@@ -109,15 +76,15 @@ impl Daemon {
         self.report().findings().any(|f| f.severity > Severity::Note && f.code != Code::Contested)
     }
 
-    /// Whether all is well now, as far as one kernel parameter goes.
-    pub(super) fn mend_sysctl(&mut self, key: &str, corrections: &mut Vec<Correction>) -> bool {
+    /// Looks at one kernel parameter, and corrects it.
+    pub(super) fn mend_sysctl(&mut self, key: &str, corrections: &mut Vec<Correction>) -> Looked {
         let Some(want) = self.watch.sysctls.iter().find(|want| want.key == key) else {
-            return true;
+            return Looked::default();
         };
         let object = Object::Parameter(key.to_owned());
-        match self.pacing.verdict(&object, Instant::now()) {
+        match self.pace.may_correct(&object, Instant::now()) {
             Verdict::Go | Verdict::Crowded => {}
-            Verdict::HoldBack => return self.hold_back(),
+            Verdict::HoldBack => return HELD_BACK,
         }
         let want = want.clone();
         let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
@@ -125,7 +92,7 @@ impl Daemon {
         if let Narrow::Standing(finding) = narrow {
             return self.stands(&want, finding.as_ref(), corrections);
         }
-        self.settled(&object, narrow, corrections)
+        self.after(&object, narrow, corrections)
     }
 
     /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
@@ -135,36 +102,30 @@ impl Daemon {
         want: &Wanted,
         finding: Option<&Finding>,
         corrections: &[Correction],
-    ) -> bool {
+    ) -> Looked {
         let key = want.key.as_str();
         // Before a pass sees it as well.
         let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
-            self.look_soon(Source::Host, STANDING_PAUSE);
+            self.look_soon(Source::Host, PassFor::Telling);
         }
-        self.hold_back();
         let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
         let change = if changed {
             // Dear: each time costs a whole pass.
-            self.pacing.corrected(&object, Cost::Pass, now)
+            self.pace.corrected(&object, Cost::Pass, now)
         } else {
-            self.pacing.right(&object, now)
+            self.pace.right(&object, now)
         };
         self.changed(&object, change, corrections);
-        change == Change::None
+        Looked { needs_pass: change != Change::None, held_back: true }
     }
 
     fn tree_is_held(&mut self) -> bool {
         let Some(guard) = &self.watch.guard else { return false };
         let tree = Object::Tree(guard.dir.clone());
-        self.pacing.verdict(&tree, Instant::now()) == Verdict::HoldBack
-    }
-
-    fn hold_back(&mut self) -> bool {
-        self.held_back = true;
-        true
+        self.pace.may_correct(&tree, Instant::now()) == Verdict::HoldBack
     }
 
     /// The same for one entry of the guarded tree.
@@ -173,46 +134,53 @@ impl Daemon {
         below: &Path,
         whole: bool,
         corrections: &mut Vec<Correction>,
-    ) -> bool {
+    ) -> Looked {
         // Who keeps changing many entries at once fights over the whole tree.
         if self.tree_is_held() {
-            return self.hold_back();
+            return HELD_BACK;
         }
-        let Some(guard) = &self.watch.guard else { return true };
+        let Some(guard) = &self.watch.guard else { return Looked::default() };
         let now = Instant::now();
         let object = Object::File(join(&guard.dir, below));
-        match self.pacing.verdict(&object, now) {
+        match self.pace.may_correct(&object, now) {
             Verdict::Go => {}
-            Verdict::HoldBack => return self.hold_back(),
-            Verdict::Crowded => return false,
+            Verdict::HoldBack => return HELD_BACK,
+            Verdict::Crowded => return LEFT_TO_A_PASS,
         }
         let watcher = &mut self.tree.watcher;
         let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
-        self.settled(&object, narrow, corrections)
+        self.after(&object, narrow, corrections)
+    }
+
+    fn after(
+        &mut self,
+        object: &Object,
+        narrow: Narrow,
+        corrections: &mut Vec<Correction>,
+    ) -> Looked {
+        let settled = self.settled(object, narrow, corrections);
+        if settled { Looked::default() } else { LEFT_TO_A_PASS }
     }
 
     pub(super) fn tick(&mut self) {
         let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
         let mut look = false;
-        self.engine.hold(self.pacing.held(Instant::now()));
+        self.engine.hold(self.pace.held(Instant::now()));
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
         // What is not ready has the reason in its report already, and is tried again below.
         let ready = self.report().state == State::Ready;
         for key in keys {
-            look |= !self.mend_sysctl(&key, &mut corrections) && ready;
+            look |= self.mend_sysctl(&key, &mut corrections).needs_pass && ready;
         }
-        for object in self.pacing.due(Instant::now()) {
+        for object in self.pace.to_try_again(Instant::now()) {
             look |= !self.retry(&object, &mut corrections);
         }
         self.corrected(corrections);
-        // Sooner where something is wrong: what cannot be seen coming may have been mended.
-        let settled = self.report().state == State::Ready && self.blind.is_none();
-        let every = if settled { LOOK_EVERY } else { LOOK_EVERY / 10 };
-        look |= self.unreported;
-        if look || self.looked.elapsed() >= every {
+        let well = self.report().state == State::Ready && self.blind.is_none();
+        if look || self.pace.pass_is_due(well, Instant::now()) {
             self.look(Why::Paced);
         }
         self.log_the_rest();

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Daemon;
-use super::listen::{Source, source_of};
+use super::listen::source_of;
 use crate::bus::{self, BusStatus, Notice};
 use crate::engine::{bounds, now};
 use crate::journal::{Entry, Priority};
 use crate::model::{Correction, Finding, Object, Recent, Report, Severity, State};
+use crate::pace::Source;
+use crate::pace::limits::LINES_OF_A_TURN;
 use crate::render;
 use crate::system::runtime;
-
-/// Corrections of one turn that are logged one by one; the rest is one line.
-const LOGGED_ONE_BY_ONE: usize = 8;
 
 /// Corrections that a report remembers.
 const REMEMBERED: usize = 16;
@@ -49,16 +48,16 @@ impl Daemon {
         for correction in corrections {
             let source = correction.object.as_ref().map(source_of);
             let file = source == Some(Source::Tree);
-            if !self.quota.take(&correction.subject, file, Instant::now()) {
+            if !self.pace.may_be_told(&correction.subject, file, Instant::now()) {
                 continue;
             }
             logged += 1;
-            if logged <= LOGGED_ONE_BY_ONE {
+            if logged <= LINES_OF_A_TURN {
                 self.journal.log(Entry::corrected(correction));
             }
         }
-        if logged > LOGGED_ONE_BY_ONE {
-            let text = format!("and {} more corrections", logged - LOGGED_ONE_BY_ONE);
+        if logged > LINES_OF_A_TURN {
+            let text = format!("and {} more corrections", logged - LINES_OF_A_TURN);
             self.journal.log(Entry::new(Priority::Notice, text));
         }
         let left_out = corrections.len().saturating_sub(REMEMBERED);
@@ -78,7 +77,7 @@ impl Daemon {
 
     /// What got no line of its own.
     pub(super) fn log_the_rest(&mut self) {
-        for (subject, more) in self.quota.over(Instant::now()) {
+        for (subject, more) in self.pace.untold(Instant::now()) {
             let text = format!("{subject} was corrected {more} more times in a minute");
             self.journal.log(Entry::new(Priority::Notice, text));
         }

@@ -8,7 +8,7 @@ use super::Daemon;
 use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
 use crate::model::{Code, Correction, Finding, Object, Report, Writer};
-use crate::pacing::Verdict;
+use crate::pace::Verdict;
 
 /// The subject of the finding that writers cannot be named.
 const SUBJECT: &str = "attribution";
@@ -82,7 +82,7 @@ impl Daemon {
     pub(super) fn standing_stirs(&mut self, key: &str) {
         let Some(standing) = self.standing.get_mut(key) else { return };
         let object = Object::Parameter(key.to_owned());
-        standing.stirred |= self.pacing.verdict(&object, Instant::now()) == Verdict::HoldBack;
+        standing.stirred |= self.pace.may_correct(&object, Instant::now()) == Verdict::HoldBack;
     }
 
     /// The findings about what is not written tell who made it so.

@@ -154,10 +154,10 @@ impl Engine {
         let meant = self.meant.clone().filter(|meant| meant.role == rke2.role);
         let config = meant.unwrap_or_else(|| rke2.config.clone());
         let hardened = config.hardened(rke2.version.as_ref());
-        let guarding = rke2.role == Role::Server && hardened && config.runs_local_etcd();
+        let guarding = config.guarding(rke2.role, rke2.version.as_ref());
         let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };
         let (settings, configured) = (self.settings.clone(), self.configured);
-        NodeContext { settings, problems, configured, rke2, config, hardened, scope }
+        NodeContext { settings, problems, configured, rke2, last_whole: config, hardened, scope }
     }
 
     /// One pass over all controls. `on_directory` is called for each directory of the guarded

@@ -230,6 +230,11 @@ impl Config {
             && self.datastore_endpoint.as_ref().is_none_or(|endpoint| endpoint.value.is_empty())
     }
 
+    /// Whether a node of this role has an etcd of its own whose data directory is to be guarded.
+    pub fn guarding(&self, role: Role, version: Option<&semver::Version>) -> bool {
+        role == Role::Server && self.hardened(version) && self.runs_local_etcd()
+    }
+
     /// What etcd's pod has besides its data directory, and can write: `SOURCE:TARGET`, which may go on
     /// with `:rw` or `:TYPE`'s two words.
     pub fn etcd_pod_mounts(&self) -> Vec<PathBuf> {

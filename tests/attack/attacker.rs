@@ -24,7 +24,7 @@ pub const GROUPS: usize = 64;
 const BURST: usize = 512;
 
 /// Between two steps in which an object is made wrong: with as many in turn, none is so more often
-/// than what is never a contest (see `src/pacing.rs`), and the race goes on to the end.
+/// than what is never a contest (see `src/pace/limits.rs`), and the race goes on to the end.
 const SPOIL_EVERY: Duration = Duration::from_millis(4);
 
 /// Where the swapping happens, below the data directory, if there is one attacker.

@@ -21,7 +21,7 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 
 type Owner = (u32, u32);
 
-/// So many that none is wrong more often than an accident would make it (see `src/pacing.rs`).
+/// So many that none is wrong more often than an accident would make it (see `src/pace/limits.rs`).
 const FILES: usize = 40;
 /// Longer, and the correction is lost.
 const LIMIT: Duration = Duration::from_secs(20);

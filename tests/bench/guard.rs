@@ -26,7 +26,7 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 const OWNER: (u32, u32) = (52034, 52035);
 
 /// Files that are made wrong in turn, so that none is wrong more often than an accident would make
-/// it (see `src/pacing.rs`).
+/// it (see `src/pace/limits.rs`).
 const FILES: usize = 40;
 
 fn main() {

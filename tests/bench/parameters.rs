@@ -24,7 +24,7 @@ const RIGHT: [(&str, &str); 7] = [
 ];
 
 /// Between two writes: with as many parameters in turn none is wrong more often than an accident
-/// would make it (see `src/pacing.rs`).
+/// would make it (see `src/pace/limits.rs`).
 const REST: Duration = Duration::from_millis(16);
 
 pub fn drift(writes: usize) {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::host::{ETCD, Host, TLS, proc_file};
+use crate::host::{CONTEST, ETCD, Host, TLS, proc_file};
 
 /// Undoes every correction until the daemon holds back.
 fn fight(host: &mut Host, subject: &str, wrong: impl Fn(&Host), is_right: impl Fn(&Host) -> bool) {
@@ -86,7 +86,7 @@ fn a_contest_is_told_once_when_it_begins_and_once_when_it_ends_and_costs_no_proc
     println!("figure: CPU while contested, debug build: {share:.1} %");
     assert!(share < 5.0, "{share} % of a processor, in a debug build");
     host.set_sysctl("kernel/panic", "10");
-    host.until("the contest ends with the rival", |host| {
+    host.until_within(CONTEST, "the contest ends with the rival", |host| {
         host.log().contains("no longer contested") && host.status().starts_with("ready")
     });
     host.until("the bus has it", |_| ear.heard("Ready").len() == 1);
@@ -116,19 +116,23 @@ fn a_whole_pass_leaves_what_is_contested_alone_and_a_gate_does_not() {
     host.chown(&db, (0, 0));
     host.until("degraded", |host| host.status().starts_with("degraded"));
     let passes = |host: &Host| host.log().matches("owner corrected").count();
-    // Something else that only a whole pass mends: it does, and lets the contested file be.
+    // Something else that only a whole pass mends: it does, and lets the contested file be. Where its
+    // pause has just ended it is corrected as well, and has a pause twice as long before the next try.
     let key = format!("{TLS}/server-client.key");
-    let before = passes(&host);
-    host.chown(&key, (0, 0));
-    // The log comes after the correction.
-    host.until("a whole pass", |host| host.owner(&key) == Some(etcd) && passes(host) > before);
-    assert_eq!(passes(&host), before + 1, "{}", host.log());
-    assert_eq!(host.owner(&db), Some((0, 0)), "held back from: {}", host.log());
+    let held_back = (0..6).any(|_| {
+        host.chown(&db, (0, 0));
+        let before = passes(&host);
+        host.chown(&key, (0, 0));
+        // The log comes after the correction.
+        host.until("a whole pass", |host| host.owner(&key) == Some(etcd) && passes(host) > before);
+        passes(&host) == before + 1 && host.owner(&db) == Some((0, 0))
+    });
+    assert!(held_back, "{}", host.log());
     assert!(host.status().starts_with("degraded"), "not fatal: {}", host.status());
     // RKE2 wants to start: there is no later.
     assert_eq!(host.run(&["gate", "--role", "server"]).status.code(), Some(0));
     assert_eq!(host.owner(&db), Some(etcd));
-    host.until("the contest is over", |host| {
+    host.until_within(CONTEST, "the contest is over", |host| {
         host.log().contains("no longer contested") && host.status().starts_with("ready")
     });
 }
@@ -150,7 +154,7 @@ fn a_file_without_narrow_passes_can_be_contested_too() {
     });
     println!("figure: CPU while a TLS file is contested, debug build: {share:.1} %");
     assert!(share < 8.0, "{share} % of a processor, in a debug build");
-    host.until("the contest ends with the rival", |host| {
+    host.until_within(CONTEST, "the contest ends with the rival", |host| {
         host.log().contains("no longer contested") && host.status().starts_with("ready")
     });
     assert_eq!(host.owner(&ca), Some(etcd));
@@ -178,8 +182,8 @@ fn a_name_that_is_no_text_is_contested_and_recovers_like_any_other() {
     let shown = format!("{ETCD}/member/snap/\u{fffd}\\n");
     fight(&mut host, &shown, |_| chown(&path, Some(0), Some(0)).unwrap(), |_| owner() == etcd);
     chown(&path, Some(0), Some(0)).unwrap();
-    host.until("mended after its pause", |_| owner() == etcd);
-    host.until("the contest is over", |host| {
+    host.until_within(CONTEST, "mended after its pause", |_| owner() == etcd);
+    host.until_within(CONTEST, "the contest is over", |host| {
         host.log().contains("no longer contested") && host.status().starts_with("ready")
     });
     assert_eq!(host.log().matches("is contested").count(), 1, "{}", host.log());
@@ -201,27 +205,30 @@ pub fn cpu_share(host: &Host, time: Duration, mut what: impl FnMut()) -> f64 {
     (cpu_ticks(host.pid()) - before) as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Sets a mode again and again until it is dropped.
-struct Chmods {
+/// Sets a mode again whenever it was corrected, until it is dropped: how many corrections it takes
+/// does not depend on who is the quicker one.
+struct Rival {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Chmods {
-    fn of(path: PathBuf) -> Self {
+impl Rival {
+    fn over(path: PathBuf) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-                std::thread::sleep(Duration::from_millis(3));
+                if fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777 != 0o666 {
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         Self { stop, thread: Some(thread) }
     }
 }
 
-impl Drop for Chmods {
+impl Drop for Rival {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
@@ -245,15 +252,14 @@ fn of_two_names_that_are_shown_alike_the_one_still_contested_is_still_told() {
         (metadata.uid(), metadata.gid()) == etcd && metadata.mode() & 0o777 == 0o644
     };
     host.until("guarded", |_| paths.iter().all(right));
-    let [first, second] = paths.clone().map(Chmods::of);
-    host.until("both contested", |host| host.status().contains("and 1 more"));
+    let [first, second] = paths.clone().map(Rival::over);
+    host.until_within(CONTEST, "both contested", |host| host.status().contains("and 1 more"));
     drop(first);
-    host.until("one is over", |host| host.log().contains("no longer contested"));
+    host.until_within(CONTEST, "one is over", |host| host.log().contains("no longer contested"));
     host.until("told", |host| {
         host.read("run/nodeguard/report.json").matches("contested").count() > 0
     });
     assert!(host.status().starts_with("degraded"), "{}", host.status());
-    // How long the second one's pause is by now depends on how long all of this took.
     drop(second);
 }
 
@@ -309,32 +315,67 @@ fn who_contests_files_of_the_tree_does_not_delay_the_kernel_parameters() {
     let snap = host.at(ETCD).join("member/snap");
     host.make_data_dir();
     let etcd = host.etcd().unwrap();
-    // No more than a busy machine corrects ten times a second, each.
     let files: Vec<_> = (0..4).map(|n| snap.join(format!("{n}.snap"))).collect();
     files.iter().for_each(|file| fs::write(file, "").unwrap());
     host.until("guarded", |host| host.owner(&format!("{ETCD}/member/snap/db")) == Some(etcd));
-    let over = Arc::new(AtomicBool::new(false));
-    let rival = std::thread::spawn({
-        let over = over.clone();
-        move || {
-            while !over.load(Ordering::Relaxed) {
-                files.iter().for_each(|file| chown(file, Some(0), Some(0)).unwrap());
+    // What the same takes beside somebody who is as busy and contests nothing.
+    let beside = host.at("beside");
+    fs::write(&beside, "").unwrap();
+    let alone = beside_somebody(&mut host, &|| chown(&beside, Some(0), Some(0)).unwrap(), |_| ());
+    let undo = |always: bool| {
+        use std::os::unix::fs::MetadataExt;
+        for file in &files {
+            if always || fs::symlink_metadata(file).unwrap().uid() != 0 {
+                chown(file, Some(0), Some(0)).unwrap();
             }
         }
+    };
+    // He undoes what is corrected until that is a contest, and then raises as many events as he can.
+    let contested = AtomicBool::new(false);
+    let took = beside_somebody(&mut host, &|| undo(contested.load(Ordering::Relaxed)), |host| {
+        host.until_within(CONTEST, "a contest", |host| host.log().contains("snap is contested"));
+        contested.store(true, Ordering::Relaxed);
     });
-    host.until("a contest", |host| host.log().contains("snap is contested"));
-    let mut took: Vec<_> = (0..15)
-        .map(|_| {
-            std::thread::sleep(Duration::from_millis(37));
-            host.set_sysctl("kernel/panic", "0");
-            host.until("right again", |host| host.sysctl("kernel/panic") == "10")
-        })
-        .collect();
-    over.store(true, Ordering::Relaxed);
-    rival.join().unwrap();
-    took.sort();
-    println!("figure: parameter drift while files are contested, debug build: {took:?}");
-    assert!(took[7] < Duration::from_millis(50), "{took:?}");
+    println!(
+        "figure: parameter drift while files are contested, debug build: {took:?}, else {alone:?}"
+    );
+    // That the tree's pauses are not the host's is in `src/pace/days.rs`.
+    assert!(took[7] < alone[7] * 10 + Duration::from_millis(50), "{took:?}, else {alone:?}");
+}
+
+/// How long it takes to correct a parameter, sorted, while somebody does `what` over and over; from
+/// `begin` on.
+fn beside_somebody(
+    host: &mut Host,
+    what: &(dyn Fn() + Sync),
+    begin: impl FnOnce(&mut Host),
+) -> Vec<Duration> {
+    let over = AtomicBool::new(false);
+    /// Also where a test fails: its threads are waited for.
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let _end = End(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                what();
+            }
+        });
+        begin(host);
+        let mut took: Vec<_> = (0..15)
+            .map(|_| {
+                std::thread::sleep(Duration::from_millis(37));
+                host.set_sysctl("kernel/panic", "0");
+                host.until("right again", |host| host.sysctl("kernel/panic") == "10")
+            })
+            .collect();
+        took.sort();
+        took
+    })
 }
 
 #[test]

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The same of a contest: when its rival is gone, what he left wrong is corrected when its pause is
+/// over, and found right when one more is (see `LONGEST_PAUSE` in `src/pace/limits.rs`).
+pub const CONTEST: Duration = Duration::from_secs(620);
+
 /// Kernel values as an unprepared machine has them.
 const STOCK: [(&str, &str); 8] = [
     ("vm/swappiness", "60"),
@@ -354,14 +358,24 @@ impl Host {
     }
 
     /// Waits, bounded, until something can be seen.
-    pub fn until(&mut self, what: &str, mut seen: impl FnMut(&mut Self) -> bool) -> Duration {
+    pub fn until(&mut self, what: &str, seen: impl FnMut(&mut Self) -> bool) -> Duration {
+        self.until_within(PATIENCE, what, seen)
+    }
+
+    /// The same of what a pause may lie before.
+    pub fn until_within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut seen: impl FnMut(&mut Self) -> bool,
+    ) -> Duration {
         let start = Instant::now();
         loop {
             self.listen();
             if seen(self) {
                 return start.elapsed();
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 panic!(
                     "waited in vain for: {what}\nstatus: {}\nlog:\n{}",
                     self.status(),

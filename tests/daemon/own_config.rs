@@ -4,10 +4,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::contest::cpu_share;
-use super::host::Host;
+use super::host::{CONTEST, Host};
 
 const FILE: &str = "/etc/nodeguard/nodeguard.toml";
 const DROP_IN: &str = "/etc/sysctl.d/60-rke2-cis.conf";
@@ -93,7 +93,7 @@ fn who_sets_a_warned_parameter_without_end_keeps_neither_processor_nor_journal_b
     let rival = "somebody keeps changing vm.swappiness, the last time to ";
     assert_eq!(host.log().matches(rival).count(), 1, "{}", host.log());
     host.set_sysctl("vm/swappiness", "10");
-    host.until("the end of it", |host| {
+    host.until_within(CONTEST, "the end of it", |host| {
         host.log().contains("vm.swappiness is no longer contested") && ready(host)
     });
     assert_eq!(host.sysctl("vm/swappiness"), "10");
@@ -109,12 +109,11 @@ fn a_contest_over_a_warned_parameter_lasts_as_long_as_the_rival() {
         host.set_sysctl("vm/swappiness", &(20 + value % 2).to_string());
         std::thread::sleep(Duration::from_millis(170));
     };
-    let begin = Instant::now();
     let mut n = 0;
     while !host.log().contains("somebody keeps changing vm.swappiness") {
         change(&mut host, n);
         n += 1;
-        assert!(begin.elapsed() < Duration::from_secs(20), "{}", host.log());
+        assert!(n < 500, "{}", host.log());
     }
     // Two values in turn: whoever looks now and then sees the same one as often as not.
     for n in 0..40 {
@@ -122,7 +121,7 @@ fn a_contest_over_a_warned_parameter_lasts_as_long_as_the_rival() {
     }
     assert!(!host.log().contains("no longer contested"), "{}", host.log());
     host.set_sysctl("vm/swappiness", "10");
-    host.until("the end of it", |host| host.log().contains("no longer contested"));
+    host.until_within(CONTEST, "the end of it", |host| host.log().contains("no longer contested"));
 }
 
 #[test]
@@ -229,13 +228,28 @@ fn sighup_reads_again_what_no_event_tells_of() {
     symlink("/srv/elsewhere.toml", host.at(FILE)).unwrap();
     host.start();
     assert_eq!(host.sysctl("vm/swappiness"), "10");
-    host.write("/srv/elsewhere.toml", "[sysctl.extra]\nvm.swappiness = 20\n");
-    host.set_sysctl("vm/swappiness", "0");
-    host.until("it is held as before", |host| host.sysctl("vm/swappiness") == "10");
+    // What the start changed may have asked for one more pass, and that reads what is written before
+    // it: then the next value is the one that nothing tells of.
+    let mut held = 10;
+    loop {
+        let next = held + 10;
+        host.write("/srv/elsewhere.toml", &format!("[sysctl.extra]\nvm.swappiness = {next}\n"));
+        host.set_sysctl("vm/swappiness", "0");
+        let [as_before, read] = [held, next].map(|value| value.to_string());
+        host.until("it is held", |host| {
+            [as_before.as_str(), read.as_str()].contains(&host.sysctl("vm/swappiness").as_str())
+        });
+        if host.sysctl("vm/swappiness") == as_before {
+            break;
+        }
+        held = next;
+        assert!(held < 50, "it is read without a signal: {}", host.log());
+    }
 
     host.signal("HUP");
 
-    host.until("it is read", |host| host.sysctl("vm/swappiness") == "20");
+    let next = (held + 10).to_string();
+    host.until("it is read", |host| host.sysctl("vm/swappiness") == next);
 }
 
 #[test]

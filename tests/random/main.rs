@@ -31,7 +31,7 @@ const LOOKS: u32 = 11;
 
 const THREADS: u64 = 4;
 
-/// See `BURST` in `src/pacing.rs`.
+/// See `BURST` in `src/pace/limits.rs`.
 const MADE_AGAIN: usize = 150;
 
 /// Changes by each thread in one go. Many at once end in looks at everything; after few, it is

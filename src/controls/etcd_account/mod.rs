@@ -43,7 +43,7 @@ impl Control for EtcdAccount {
         _observation: Observation,
     ) -> Facts {
         let besides = observe::AccountContext {
-            data_dir: &node.config.data_dir.value,
+            data_dir: &node.last_whole.data_dir.value,
             checked: node.hardened,
             pinned: &node.settings.etcd_account,
             remembered: self.seen,

@@ -67,9 +67,9 @@ impl Control for EtcdDataDir {
         // given the tree away.
         let mut known = known.zip(self.last.as_ref().map(|last| last.owner));
         let version = node.rke2.version.as_ref();
-        let mounts = node.config.etcd_pod_mounts();
+        let mounts = node.last_whole.etcd_pod_mounts();
         let Host { root, held, watch, on_directory, .. } = host;
-        self.last = observe::observe(root, &node.config, version, &mut |dir, owner| {
+        self.last = observe::observe(root, &node.last_whole, version, &mut |dir, owner| {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }

@@ -31,7 +31,7 @@ impl Control for Rke2Config {
     ) -> Self::Facts<'n> {
         // Observed before all controls, since it decides which there are.
         let facts = Facts {
-            config: &node.config,
+            config: &node.rke2.config,
             version: node.rke2.version.as_ref(),
             role: node.rke2.role,
             units: node.rke2.units,

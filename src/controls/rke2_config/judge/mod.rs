@@ -25,9 +25,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     profile_value(facts, &mut findings);
     findings.extend(protect_kernel_defaults(facts.config));
     findings.extend(data_dir(facts.config));
-    let guarded = facts.role == Role::Server
-        && facts.config.hardened(facts.version)
-        && facts.config.runs_local_etcd();
+    let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {
         findings.extend(place::judge(facts.config, place, guarded));
     }

@@ -1,73 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fights: how often one object is corrected before we call it contested and hold back.
+//! Contests: how often one object is corrected before we hold back.
 //!
-//! Each object has a token bucket. Who empties it keeps undoing our corrections, so the object is
-//! contested: it is looked at again after a pause that doubles from a second to minutes, and the
-//! contest ends when such a look finds it right. Pure: the clock is an argument.
+//! Who empties the bucket of an object keeps undoing our corrections, so the object is contested: it
+//! is looked at again after a pause that doubles from a second to minutes, and the contest ends when
+//! such a look finds it right.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use super::bucket::{Bucket, Cost};
+use super::limits::{FIRST_PAUSE, LONGEST_FIRST_PAUSE, LONGEST_PAUSE, OBJECTS, TREE_PAUSE};
 use crate::model::Object;
-
-/// Corrections of one object in a row before it is contested.
-const BURST: f64 = 200.0;
-
-/// Corrections of one object a second that are never a contest.
-const REFILL: f64 = 10.0;
-
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// A contested tree is looked at again after so many times what the last such pass took, but soon:
-/// a long restore by root is taken for a contest, and is over by then.
-const TREE_PAUSE: u32 = 300;
-const LONGEST_FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// How long a tree may need whole passes without a pause before it is contested: a restore by root
-/// is no fight.
-const TREE_MINUTE: f64 = 60.0;
-
-/// How dear a correction was.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cost {
-    /// It was of one object and nothing else was looked at.
-    Narrow,
-    /// A whole pass, for one file: ten in a row are a contest, or one in two seconds for long.
-    Pass,
-    /// A whole pass that took so long, for many entries of a tree at once.
-    Tree { took: Duration },
-}
-
-impl Cost {
-    /// In tokens; `gap`: since the last correction of the object.
-    fn tokens(self, gap: Duration) -> f64 {
-        match self {
-            Self::Narrow => 1.0,
-            Self::Pass => 20.0,
-            // What flows in meanwhile and a minute's share of the bucket, as long as one pass
-            // follows the other as closely as the loop lets it.
-            Self::Tree { took } => {
-                let without_pause = Duration::from_millis(600) + took * 11;
-                let gap = if gap > without_pause { Duration::ZERO } else { gap };
-                gap.as_secs_f64() * (REFILL + BURST / TREE_MINUTE)
-            }
-        }
-    }
-}
-
-/// Objects that have a bucket at a time.
-const OBJECTS: usize = 256;
 
 /// Every object that was corrected lately.
 #[derive(Debug, Default)]
-pub struct Pacing {
-    objects: HashMap<Object, Bucket>,
+pub(super) struct Contests {
+    objects: HashMap<Object, Corrected>,
 }
 
 #[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    filled: Instant,
+struct Corrected {
+    bucket: Bucket,
     contest: Option<Contest>,
 }
 
@@ -98,11 +51,11 @@ pub enum Change {
     Ended,
 }
 
-impl Pacing {
+impl Contests {
     /// Whether to look at an object now.
-    pub fn verdict(&mut self, object: &Object, now: Instant) -> Verdict {
-        if let Some(bucket) = self.objects.get(object) {
-            let held = bucket.contest.as_ref().is_some_and(|contest| now < contest.until);
+    pub(super) fn verdict(&mut self, object: &Object, now: Instant) -> Verdict {
+        if let Some(corrected) = self.objects.get(object) {
+            let held = corrected.contest.as_ref().is_some_and(|contest| now < contest.until);
             return if held { Verdict::HoldBack } else { Verdict::Go };
         }
         if self.has_room_for(object, now) { Verdict::Go } else { Verdict::Crowded }
@@ -111,45 +64,42 @@ impl Pacing {
     /// Files are many, and another user's; parameters are few and there is one tree: these have
     /// room at all times.
     fn has_room_for(&mut self, object: &Object, now: Instant) -> bool {
-        let files = |objects: &HashMap<Object, Bucket>| {
+        let files = |objects: &HashMap<Object, Corrected>| {
             objects.keys().filter(|object| matches!(object, Object::File(_))).count()
         };
         if !matches!(object, Object::File(_)) || files(&self.objects) < OBJECTS {
             return true;
         }
-        self.objects.retain(|object, bucket| {
+        self.objects.retain(|object, corrected| {
             let file = matches!(object, Object::File(_));
-            !file || bucket.contest.is_some() || bucket.level(now) < BURST
+            !file || corrected.contest.is_some() || !corrected.bucket.is_full(now)
         });
         files(&self.objects) < OBJECTS
     }
 
     /// The object was found wrong.
-    pub fn corrected(&mut self, object: &Object, cost: Cost, now: Instant) -> Change {
+    pub(super) fn corrected(&mut self, object: &Object, cost: Cost, now: Instant) -> Change {
         if !self.objects.contains_key(object) {
             if !self.has_room_for(object, now) {
                 return Change::None;
             }
-            let bucket = Bucket { tokens: BURST, filled: now, contest: None };
-            self.objects.insert(object.clone(), bucket);
+            let corrected = Corrected { bucket: Bucket::full(now), contest: None };
+            self.objects.insert(object.clone(), corrected);
         }
-        let Some(bucket) = self.objects.get_mut(object) else { return Change::None };
-        let tokens = cost.tokens(now.saturating_duration_since(bucket.filled));
-        bucket.tokens = (bucket.level(now) - tokens).max(0.0);
-        bucket.filled = now;
-        let enough = if cost == Cost::Pass { tokens } else { 1.0 };
+        let Some(corrected) = self.objects.get_mut(object) else { return Change::None };
+        let emptied = corrected.bucket.take(cost, now);
         let least = match cost {
             Cost::Tree { took } => (took * TREE_PAUSE).clamp(FIRST_PAUSE, LONGEST_FIRST_PAUSE),
             Cost::Narrow | Cost::Pass => FIRST_PAUSE,
         };
-        match &mut bucket.contest {
+        match &mut corrected.contest {
             Some(contest) => {
                 contest.pause = (contest.pause * 2).clamp(least, LONGEST_PAUSE);
                 contest.until = now + contest.pause;
                 Change::None
             }
-            None if bucket.tokens < enough => {
-                bucket.contest = Some(Contest { pause: least, until: now + least });
+            None if emptied => {
+                corrected.contest = Some(Contest { pause: least, until: now + least });
                 Change::Began
             }
             None => Change::None,
@@ -157,9 +107,9 @@ impl Pacing {
     }
 
     /// The object was found right.
-    pub fn right(&mut self, object: &Object, now: Instant) -> Change {
-        let Some(bucket) = self.objects.get_mut(object) else { return Change::None };
-        if bucket.contest.as_ref().is_some_and(|contest| now >= contest.until) {
+    pub(super) fn right(&mut self, object: &Object, now: Instant) -> Change {
+        let Some(corrected) = self.objects.get(object) else { return Change::None };
+        if corrected.contest.as_ref().is_some_and(|contest| now >= contest.until) {
             self.objects.remove(object);
             return Change::Ended;
         }
@@ -167,36 +117,34 @@ impl Pacing {
     }
 
     /// Contested objects whose pause is over.
-    pub fn due(&self, now: Instant) -> Vec<Object> {
+    pub(super) fn due(&self, now: Instant) -> Vec<Object> {
         self.contests().filter(|(_, c)| now >= c.until).map(|(o, _)| o.clone()).collect()
     }
 
     /// Contested objects whose pause is not over.
-    pub fn held(&self, now: Instant) -> BTreeSet<Object> {
+    pub(super) fn held(&self, now: Instant) -> BTreeSet<Object> {
         self.contests().filter(|(_, c)| now < c.until).map(|(o, _)| o.clone()).collect()
     }
 
     /// All contested objects.
-    pub fn contested(&self) -> impl Iterator<Item = &Object> {
+    pub(super) fn contested(&self) -> impl Iterator<Item = &Object> {
         self.contests().map(|(object, _)| object)
     }
 
     fn contests(&self) -> impl Iterator<Item = (&Object, &Contest)> {
-        self.objects.iter().filter_map(|(o, bucket)| Some((o, bucket.contest.as_ref()?)))
-    }
-}
-
-impl Bucket {
-    /// Tokens in it by now.
-    fn level(&self, now: Instant) -> f64 {
-        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
-        (self.tokens + elapsed * REFILL).min(BURST)
+        self.objects.iter().filter_map(|(o, corrected)| Some((o, corrected.contest.as_ref()?)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Contests {
+        pub fn remembered(&self) -> usize {
+            self.objects.len()
+        }
+    }
 
     fn key(name: &str) -> Object {
         Object::Parameter(name.into())
@@ -209,15 +157,15 @@ mod tests {
     #[test]
     fn a_burst_is_corrected_and_a_fight_is_contested_with_one_change() {
         let start = Instant::now();
-        let mut pacing = Pacing::default();
+        let mut contests = Contests::default();
         let changes: Vec<_> = (0..1000)
-            .map(|_| pacing.corrected(&key("kernel.panic"), Cost::Narrow, start))
+            .map(|_| contests.corrected(&key("kernel.panic"), Cost::Narrow, start))
             .collect();
         assert_eq!(changes.iter().filter(|c| **c == Change::Began).count(), 1);
         assert_eq!(changes.iter().position(|c| *c == Change::Began), Some(199));
-        assert_eq!(pacing.verdict(&key("kernel.panic"), start), Verdict::HoldBack);
+        assert_eq!(contests.verdict(&key("kernel.panic"), start), Verdict::HoldBack);
         assert_eq!(
-            pacing.verdict(&key("vm.panic_on_oom"), start),
+            contests.verdict(&key("vm.panic_on_oom"), start),
             Verdict::Go,
             "others are not held"
         );
@@ -226,10 +174,10 @@ mod tests {
     #[test]
     fn drift_as_often_as_ten_times_a_second_is_never_a_contest() {
         let start = Instant::now();
-        let mut pacing = Pacing::default();
+        let mut contests = Contests::default();
         for n in 0..10_000 {
             assert_eq!(
-                pacing.corrected(&key("x"), Cost::Narrow, after(start, f64::from(n) * 0.1)),
+                contests.corrected(&key("x"), Cost::Narrow, after(start, f64::from(n) * 0.1)),
                 Change::None
             );
         }
@@ -245,13 +193,13 @@ mod tests {
             (3.0, 0.02, None),
         ] {
             let start = Instant::now();
-            let mut pacing = Pacing::default();
+            let mut contests = Contests::default();
             let tree = Object::Tree("/d".into());
             let cost = Cost::Tree { took: Duration::from_secs_f64(took) };
             let passes = (0..20_000).map(|n| f64::from(n) * every).take_while(|at| *at < 600.0);
             let began = passes
                 .into_iter()
-                .find(|at| pacing.corrected(&tree, cost, after(start, *at)) == Change::Began);
+                .find(|at| contests.corrected(&tree, cost, after(start, *at)) == Change::Began);
             let seconds = began.map(|at| at as u32);
             match contested_after {
                 Some(range) => assert!(
@@ -266,41 +214,44 @@ mod tests {
     #[test]
     fn to_look_at_a_contested_tree_again_takes_a_third_of_a_hundredth_of_the_time_from_the_first() {
         let mut now = Instant::now();
-        let mut pacing = Pacing::default();
+        let mut contests = Contests::default();
         let tree = Object::Tree("/d".into());
         let took = Duration::from_millis(20);
-        while pacing.corrected(&tree, Cost::Tree { took }, now) != Change::Began {
+        while contests.corrected(&tree, Cost::Tree { took }, now) != Change::Began {
             now += Duration::from_millis(500);
         }
         for seconds in [6, 12, 24] {
-            assert_eq!(pacing.verdict(&tree, after(now, seconds as f64 - 0.1)), Verdict::HoldBack);
+            assert_eq!(
+                contests.verdict(&tree, after(now, seconds as f64 - 0.1)),
+                Verdict::HoldBack
+            );
             now = after(now, f64::from(seconds));
-            assert_eq!(pacing.due(now), std::slice::from_ref(&tree));
-            assert_eq!(pacing.corrected(&tree, Cost::Tree { took }, now), Change::None);
+            assert_eq!(contests.due(now), std::slice::from_ref(&tree));
+            assert_eq!(contests.corrected(&tree, Cost::Tree { took }, now), Change::None);
         }
     }
 
     #[test]
     fn the_pause_doubles_to_minutes_and_ends_with_the_rival() {
         let mut now = Instant::now();
-        let mut pacing = Pacing::default();
-        while pacing.corrected(&key("x"), Cost::Narrow, now) != Change::Began {}
+        let mut contests = Contests::default();
+        while contests.corrected(&key("x"), Cost::Narrow, now) != Change::Began {}
         let mut pauses = Vec::new();
         for _ in 0..12 {
             let mut pause = 0;
-            while pacing.verdict(&key("x"), now) == Verdict::HoldBack {
+            while contests.verdict(&key("x"), now) == Verdict::HoldBack {
                 now += Duration::from_secs(1);
                 pause += 1;
             }
             pauses.push(pause);
-            assert_eq!(pacing.due(now), [key("x")]);
-            assert_eq!(pacing.corrected(&key("x"), Cost::Narrow, now), Change::None);
+            assert_eq!(contests.due(now), [key("x")]);
+            assert_eq!(contests.corrected(&key("x"), Cost::Narrow, now), Change::None);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(pacing.right(&key("x"), now), Change::None, "right, but too early to say");
-        assert_eq!(pacing.right(&key("x"), after(now, 300.0)), Change::Ended);
+        assert_eq!(contests.right(&key("x"), now), Change::None, "right, but too early to say");
+        assert_eq!(contests.right(&key("x"), after(now, 300.0)), Change::Ended);
         assert_eq!(
-            pacing.corrected(&key("x"), Cost::Narrow, after(now, 301.0)),
+            contests.corrected(&key("x"), Cost::Narrow, after(now, 301.0)),
             Change::None,
             "a fresh start"
         );
@@ -309,61 +260,61 @@ mod tests {
     #[test]
     fn any_number_of_objects_takes_bounded_memory_and_makes_room_when_it_is_calm() {
         let start = Instant::now();
-        let mut pacing = Pacing::default();
+        let mut contests = Contests::default();
         let mut crowded = 0;
         for n in 0..20_000 {
             let object = Object::File(format!("/f{n}").into());
-            match pacing.verdict(&object, start) {
+            match contests.verdict(&object, start) {
                 Verdict::Go => {
-                    assert_eq!(pacing.corrected(&object, Cost::Narrow, start), Change::None)
+                    assert_eq!(contests.corrected(&object, Cost::Narrow, start), Change::None)
                 }
                 Verdict::Crowded => crowded += 1,
                 Verdict::HoldBack => panic!("{object:?} was never contested"),
             }
         }
-        assert_eq!((pacing.objects.len(), crowded), (OBJECTS, 20_000 - OBJECTS));
+        assert_eq!((contests.objects.len(), crowded), (OBJECTS, 20_000 - OBJECTS));
         let more = Object::File("/one more".into());
-        assert_eq!(pacing.verdict(&more, start), Verdict::Crowded);
-        assert_eq!(pacing.verdict(&key("kernel.panic"), start), Verdict::Go);
-        assert_eq!(pacing.verdict(&more, after(start, 1.0)), Verdict::Go);
-        assert!(pacing.objects.is_empty());
+        assert_eq!(contests.verdict(&more, start), Verdict::Crowded);
+        assert_eq!(contests.verdict(&key("kernel.panic"), start), Verdict::Go);
+        assert_eq!(contests.verdict(&more, after(start, 1.0)), Verdict::Go);
+        assert!(contests.objects.is_empty());
     }
 
     #[test]
     fn what_is_contested_is_held_until_its_pause_is_over_and_due_then() {
         let start = Instant::now();
-        let mut pacing = Pacing::default();
-        assert_eq!(pacing.contested().count(), 0);
+        let mut contests = Contests::default();
+        assert_eq!(contests.contested().count(), 0);
         for n in 0..10 {
-            let change = pacing.corrected(&key("x"), Cost::Pass, start);
+            let change = contests.corrected(&key("x"), Cost::Pass, start);
             assert_eq!(change == Change::Began, n == 9, "ten dear corrections are a contest");
         }
-        assert_eq!(pacing.contested().count(), 1);
-        assert_eq!(pacing.held(start), BTreeSet::from([key("x")]));
-        assert_eq!(pacing.due(start), []);
-        assert_eq!(pacing.held(after(start, 1.0)), BTreeSet::new());
-        assert_eq!(pacing.due(after(start, 1.0)), [key("x")]);
+        assert_eq!(contests.contested().count(), 1);
+        assert_eq!(contests.held(start), BTreeSet::from([key("x")]));
+        assert_eq!(contests.due(start), []);
+        assert_eq!(contests.held(after(start, 1.0)), BTreeSet::new());
+        assert_eq!(contests.due(after(start, 1.0)), [key("x")]);
     }
 
     #[test]
     fn who_contests_as_many_files_as_there_is_room_for_hides_no_other_contest() {
         let start = Instant::now();
-        let mut pacing = Pacing::default();
+        let mut contests = Contests::default();
         for n in 0..OBJECTS {
             let object = Object::File(format!("/f{n}").into());
-            while pacing.corrected(&object, Cost::Narrow, start) != Change::Began {}
+            while contests.corrected(&object, Cost::Narrow, start) != Change::Began {}
         }
         let began = |change| change == Change::Began;
-        assert!((0..200).any(|_| began(pacing.corrected(&key("x"), Cost::Narrow, start))));
+        assert!((0..200).any(|_| began(contests.corrected(&key("x"), Cost::Narrow, start))));
         let tree = Object::Tree("/d".into());
         let cost = Cost::Tree { took: Duration::from_millis(10) };
         let contested = (0..240).any(|n| {
             let now = after(start, f64::from(n) * 0.5);
             // The hints of a thousand files between two passes.
             for n in 0..1000 {
-                pacing.verdict(&Object::File(format!("/g{n}").into()), now);
+                contests.verdict(&Object::File(format!("/g{n}").into()), now);
             }
-            began(pacing.corrected(&tree, cost, now))
+            began(contests.corrected(&tree, cost, now))
         });
         assert!(contested, "within two minutes");
     }
@@ -373,11 +324,11 @@ mod tests {
         for took in [1, 2, 60, 3600] {
             for gap in [10_000.0, 86_400.0] {
                 let start = Instant::now();
-                let mut pacing = Pacing::default();
+                let mut contests = Contests::default();
                 let tree = Object::Tree("/d".into());
                 let cost = Cost::Tree { took: Duration::from_secs(took) };
-                assert_eq!(pacing.corrected(&tree, cost, start), Change::None);
-                let change = pacing.corrected(&tree, cost, after(start, gap));
+                assert_eq!(contests.corrected(&tree, cost, start), Change::None);
+                let change = contests.corrected(&tree, cost, after(start, gap));
                 if gap > took as f64 * 11.0 + 1.0 {
                     assert_eq!(change, Change::None, "took {took} s, again after {gap} s");
                 }

@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How many lines of the journal corrections of one subject get: who undoes them too slowly for a
-//! contest must not fill it. Pure: the clock is an argument.
+//! contest must not fill it.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Of one subject in a [`PERIOD`]; the rest is counted.
-const LINES: u64 = 60;
-const PERIOD: Duration = Duration::from_secs(60);
+use super::limits::{FILES, LINES, LINES_OF_FILES, MOST, PERIOD};
 
-/// Files that are counted apart, and the lines of all of them together: they are another user's,
-/// and whoever can make any number of them wrong must hide nothing else.
-const FILES: usize = 256;
-const LINES_OF_FILES: u64 = 240;
+/// The subject that stands for files which are not counted apart.
 const OTHERS: &str = "other files";
-
-/// Subjects that are named with their counts when a period is over.
-const MOST: usize = 8;
 
 /// What was told lately.
 #[derive(Debug, Default)]
@@ -74,7 +66,15 @@ impl Quota {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    impl Quota {
+        pub fn remembered(&self) -> usize {
+            self.subjects.len()
+        }
+    }
 
     #[test]
     fn a_subject_gets_a_line_a_second_and_one_for_the_rest() {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+//! When whole passes are made: events may ask for them as often as somebody likes.
+
+use std::time::{Duration, Instant};
+
+use super::Source;
+use super::limits::{
+    CONTESTED_PASSES_SHARE, FIRST_REST, LONGEST_CONTESTED_REST, LONGEST_HOST_REST, LONGEST_REST,
+    LONGEST_TREE_REST, MENDING_REST, PASSES_SHARE, REGULAR_PASS, REGULAR_PASS_WHILE_WRONG,
+    STANDING_REST,
+};
+
+/// What a whole pass is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassFor {
+    /// Something is to be judged or mended that only a whole pass can.
+    Judging,
+    /// Something came while its object is contested. It may be anything, a link say, which is
+    /// nobody's to contest.
+    Newcomer,
+    /// Something happened on a node that is not ready, which may be its mending.
+    Mending,
+    /// Something that is not written has another value, which the report is to tell.
+    Telling,
+}
+
+/// A whole pass that ended, with all that was told about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub began: Instant,
+    /// When it had looked at everything.
+    pub looked: Instant,
+    /// How long it kept a processor busy.
+    pub worked: Duration,
+    /// What is to be watched did not change with it; else it is to be repeated.
+    pub settled: bool,
+}
+
+/// The pauses between whole passes.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// When a pass that was put off is to be made.
+    due: Option<Instant>,
+    /// Before this no event of the host starts a pass, and before the other none of the tree.
+    host: Instant,
+    tree: Instant,
+    /// What the last pass would have to rest for if it was for something contested.
+    held: Duration,
+    /// The pause before that, at least.
+    rest: Duration,
+    /// When the last one had looked at everything.
+    looked: Instant,
+}
+
+impl Rest {
+    pub(super) fn new(now: Instant) -> Self {
+        let (due, held) = (None, Duration::ZERO);
+        Self { due, host: now, tree: now, held, rest: FIRST_REST, looked: now }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether a pass is to be made now; else it is put off.
+    pub(super) fn wanted(&mut self, from: Source, wanted: PassFor, now: Instant) -> bool {
+        let rested = match from {
+            Source::Host => self.host,
+            Source::Tree => self.tree,
+        };
+        let after = match wanted {
+            PassFor::Judging => Duration::ZERO,
+            PassFor::Newcomer => MENDING_REST.max(self.held),
+            PassFor::Mending => MENDING_REST,
+            PassFor::Telling => STANDING_REST,
+        };
+        let at = rested.max(self.looked + after);
+        if now < at {
+            self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        }
+        now >= at
+    }
+
+    pub(super) fn begins(&mut self) {
+        self.due = None;
+    }
+
+    /// `host`, `tree`: whether something of theirs is contested that takes whole passes to look at.
+    pub(super) fn ended(&mut self, pass: &Ended, host: bool, tree: bool) {
+        let Ended { began, looked, worked, settled } = *pass;
+        let took = looked.saturating_duration_since(began);
+        // As soon as it might: it was waited for.
+        let waited_for = began < self.host + FIRST_REST;
+        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
+        // By processor time; and half of the time at most, where passes wait for a disk or for
+        // others on a busy machine.
+        let pause = |contested: bool, longest: Duration| {
+            let busy = took.max(worked * (PASSES_SHARE - 1)).min(longest);
+            let held = took.max(worked * (CONTESTED_PASSES_SHARE - 1)).min(LONGEST_CONTESTED_REST);
+            if contested { busy.max(held) } else { busy }
+        };
+        self.looked = looked;
+        self.host = looked + pause(host, LONGEST_HOST_REST).max(self.rest);
+        self.tree = looked + pause(tree, LONGEST_TREE_REST).max(self.rest);
+        self.held = pause(true, LONGEST_HOST_REST);
+        if !settled {
+            self.due = Some(self.host);
+        }
+    }
+
+    /// Whether it is time for a pass although no event came; `well`: nothing is wrong and no event
+    /// can be missed.
+    pub(super) fn is_regular(&self, well: bool, now: Instant) -> bool {
+        let every = if well { REGULAR_PASS } else { REGULAR_PASS_WHILE_WRONG };
+        now.saturating_duration_since(self.looked) >= every
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A pass that begins now and takes so long.
+    fn pass(began: Instant, took: Duration) -> Ended {
+        Ended { began, looked: began + took, worked: took, settled: true }
+    }
+
+    /// From the end of a pass to the next one that a source asks for.
+    fn pause(rest: &mut Rest, from: Source, wanted: PassFor) -> Duration {
+        assert!(!rest.wanted(from, wanted, rest.looked));
+        let due = rest.due().unwrap();
+        assert!(rest.wanted(from, wanted, due) && !rest.wanted(from, wanted, due - MS));
+        rest.begins();
+        due - rest.looked
+    }
+
+    #[test]
+    fn after_a_pass_that_worked_for_long_the_next_one_waits_and_no_longer_than_its_source_may() {
+        let (long, longer) = (MS * 100, MS * 60_000);
+        for (took, host, tree, pauses) in [
+            (MS, false, false, [MS * 9, MS * 9]),
+            (long, false, false, [long * 9, long * 9]),
+            (longer, false, false, [LONGEST_HOST_REST, LONGEST_TREE_REST]),
+            // For something contested of the one source the other one does not wait.
+            (MS * 10, true, false, [MS * 3990, MS * 90]),
+            (MS * 10, false, true, [MS * 90, MS * 3990]),
+            (longer, true, true, [LONGEST_CONTESTED_REST, LONGEST_CONTESTED_REST]),
+        ] {
+            let now = Instant::now();
+            let mut rest = Rest::new(now);
+            rest.ended(&pass(now + MS * 1000, took), host, tree);
+            let seen =
+                [Source::Host, Source::Tree].map(|from| pause(&mut rest, from, PassFor::Judging));
+            assert_eq!(seen, pauses, "{took:?} {host} {tree}");
+        }
+    }
+
+    #[test]
+    fn a_pass_that_waits_for_others_takes_half_of_the_time_at_most() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        let waited = Ended { worked: MS, ..pass(now + MS * 1000, MS * 700) };
+        rest.ended(&waited, false, false);
+        assert_eq!(pause(&mut rest, Source::Host, PassFor::Judging), MS * 700);
+    }
+
+    #[test]
+    fn where_one_pass_follows_the_other_the_pause_doubles_and_begins_anew_after_a_calm() {
+        let mut now = Instant::now();
+        let mut rest = Rest::new(now);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            rest.ended(&pass(now, Duration::ZERO), false, false);
+            pauses.push(pause(&mut rest, Source::Tree, PassFor::Judging));
+            now = rest.tree;
+        }
+        assert_eq!(pauses, [8, 16, 32, 64, 128, 256, 500, 500, 500].map(|n| MS * n));
+        rest.ended(&pass(now + FIRST_REST, Duration::ZERO), false, false);
+        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Judging), FIRST_REST);
+    }
+
+    #[test]
+    fn what_is_less_urgent_waits_longer_and_what_is_more_urgent_brings_it_forward() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        rest.ended(&pass(now + MS * 1000, MS), false, false);
+        for (wanted, after) in [
+            (PassFor::Judging, MS * 9),
+            (PassFor::Mending, MENDING_REST),
+            (PassFor::Newcomer, MENDING_REST),
+            (PassFor::Telling, STANDING_REST),
+        ] {
+            assert_eq!(pause(&mut rest, Source::Host, wanted), after, "{wanted:?}");
+        }
+        // What came while its object is contested waits as its contest does.
+        rest.ended(&pass(now + MS * 9000, MS * 10), false, false);
+        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Newcomer), MS * 3990);
+        for wanted in [PassFor::Telling, PassFor::Judging, PassFor::Mending] {
+            rest.wanted(Source::Host, wanted, rest.looked);
+        }
+        assert_eq!(rest.due(), Some(rest.looked + MS * 90));
+    }
+
+    #[test]
+    fn the_clock_asks_for_a_pass_sooner_where_something_is_wrong() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        for (well, every) in [(true, REGULAR_PASS), (false, REGULAR_PASS_WHILE_WRONG)] {
+            assert!(!rest.is_regular(well, now + every - MS));
+            assert!(rest.is_regular(well, now + every));
+        }
+        // One that is not the last of its kind is repeated.
+        let again = Ended { settled: false, ..pass(now + MS * 1000, MS) };
+        rest.ended(&again, false, false);
+        assert_eq!(rest.due(), Some(rest.looked + MS * 9));
+    }
+}
