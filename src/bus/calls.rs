@@ -48,7 +48,7 @@ const REFUSALS_FOR_LONG: u64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// What can be said at once.
-    Word,
+    Short,
     /// A pass.
     Pass,
 }
@@ -110,7 +110,7 @@ impl Calls {
         let may = match kind {
             // The bus lets root alone ask, and whoever else comes through is told so.
             Kind::Pass => true,
-            Kind::Word => {
+            Kind::Short => {
                 let rested = wanted && now >= self.rests;
                 rested && (self.has_own(caller, now) || self.shared.has(now))
             }
@@ -136,7 +136,7 @@ impl Calls {
     /// The answer of a call has left, with so many bytes.
     pub(super) fn answered(&mut self, caller: &str, serial: NonZeroU32, bytes: u64, now: Instant) {
         if let Some(open) = self.open.remove(&(caller.to_owned(), serial))
-            && open.kind == Kind::Word
+            && open.kind == Kind::Short
         {
             let took = now.saturating_duration_since(open.since);
             if took > SLOW {
@@ -154,7 +154,7 @@ impl Calls {
 
     fn has_room(&mut self, kind: Kind, now: Instant) -> bool {
         let most = match kind {
-            Kind::Word => AT_ONCE,
+            Kind::Short => AT_ONCE,
             Kind::Pass => PASSES_AT_ONCE,
         };
         let count = |open: &HashMap<_, Open>| open.values().filter(|o| o.kind == kind).count();
@@ -255,7 +255,7 @@ mod tests {
 
     /// Calls and has the answer at once; whether it was answered.
     fn ask(calls: &mut Calls, caller: &str, bytes: u64, now: Instant) -> bool {
-        let verdict = calls.admit(caller, serial(1), Kind::Word, true, now);
+        let verdict = calls.admit(caller, serial(1), Kind::Short, true, now);
         if verdict == Verdict::Answer {
             calls.answered(caller, serial(1), bytes, now);
         }
@@ -267,15 +267,15 @@ mod tests {
         let now = Instant::now();
         let mut calls = Calls::new(now);
         for n in 0..AT_ONCE as u32 {
-            let verdict = calls.admit(":1.1", serial(n), Kind::Word, true, now);
+            let verdict = calls.admit(":1.1", serial(n), Kind::Short, true, now);
             assert_eq!(verdict, Verdict::Answer);
         }
-        assert_ne!(calls.admit(":1.2", serial(0), Kind::Word, true, now), Verdict::Answer);
+        assert_ne!(calls.admit(":1.2", serial(0), Kind::Short, true, now), Verdict::Answer);
         // A pass waits for a place of its own.
         assert_eq!(calls.admit(":1.2", serial(0), Kind::Pass, true, now), Verdict::Answer);
         calls.answered(":1.1", serial(1), 10, now);
-        assert_eq!(calls.admit(":1.3", serial(0), Kind::Word, true, now), Verdict::Answer);
-        assert_ne!(calls.admit(":1.3", serial(1), Kind::Word, true, now), Verdict::Answer);
+        assert_eq!(calls.admit(":1.3", serial(0), Kind::Short, true, now), Verdict::Answer);
+        assert_ne!(calls.admit(":1.3", serial(1), Kind::Short, true, now), Verdict::Answer);
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         let mut calls = Calls::new(now);
         let (begin, mut writing) = (now, Duration::ZERO);
         while now < begin + Duration::from_secs(60) {
-            if calls.admit(":1.1", serial(1), Kind::Word, true, now) == Verdict::Answer {
+            if calls.admit(":1.1", serial(1), Kind::Short, true, now) == Verdict::Answer {
                 let took = Duration::from_millis(300);
                 now += took;
                 writing += took;
@@ -298,7 +298,7 @@ mod tests {
         // An answer that leaves at once makes nobody wait.
         for n in 0..10 {
             let at = now + LONGEST_REST + SLOW * n;
-            assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, at), Verdict::Answer);
+            assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, at), Verdict::Answer);
             calls.answered(":1.1", serial(1), 100, at + SLOW / 2);
         }
     }
@@ -308,20 +308,20 @@ mod tests {
         let now = Instant::now();
         let mut calls = Calls::new(now);
         for n in 0..AT_ONCE as u32 {
-            calls.admit(":1.1", serial(n), Kind::Word, true, now);
+            calls.admit(":1.1", serial(n), Kind::Short, true, now);
         }
         let later = now + LONGEST;
         calls.writing = true;
-        assert_ne!(calls.admit(":1.2", serial(0), Kind::Word, true, later), Verdict::Answer);
+        assert_ne!(calls.admit(":1.2", serial(0), Kind::Short, true, later), Verdict::Answer);
         calls.writing = false;
-        assert_eq!(calls.admit(":1.2", serial(0), Kind::Word, true, later), Verdict::Answer);
+        assert_eq!(calls.admit(":1.2", serial(0), Kind::Short, true, later), Verdict::Answer);
     }
 
     #[test]
     fn what_nobody_waits_for_is_dropped_but_a_pass_is_made_and_not_told() {
         let now = Instant::now();
         let mut calls = Calls::new(now);
-        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, false, now), Verdict::Drop);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, false, now), Verdict::Drop);
         assert_eq!(calls.admit(":1.1", serial(1), Kind::Pass, false, now), Verdict::Answer);
         assert!(!calls.is_wanted(":1.1", serial(1)));
         assert!(calls.is_wanted(":1.1", serial(2)));
@@ -331,9 +331,9 @@ mod tests {
     fn one_serial_number_twice_at_once_is_one_call() {
         let now = Instant::now();
         let mut calls = Calls::new(now);
-        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, now), Verdict::Answer);
-        assert_ne!(calls.admit(":1.1", serial(1), Kind::Word, true, now), Verdict::Answer);
-        assert_eq!(calls.admit(":1.2", serial(1), Kind::Word, true, now), Verdict::Answer);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, now), Verdict::Answer);
+        assert_ne!(calls.admit(":1.1", serial(1), Kind::Short, true, now), Verdict::Answer);
+        assert_eq!(calls.admit(":1.2", serial(1), Kind::Short, true, now), Verdict::Answer);
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
             let callers: Vec<_> = [":1.1", ":1.2"]
                 .into_iter()
                 .filter(|caller| {
-                    calls.admit(caller, serial(1), Kind::Word, true, at) == Verdict::Answer
+                    calls.admit(caller, serial(1), Kind::Short, true, at) == Verdict::Answer
                 })
                 .collect();
             for caller in callers {
@@ -411,12 +411,12 @@ mod tests {
         let mut calls = Calls::new(now);
         while ask(&mut calls, ":1.1", REPORT, now) {}
         let mut refused = 1;
-        while calls.admit(":1.1", serial(1), Kind::Word, true, now) == Verdict::Refuse {
+        while calls.admit(":1.1", serial(1), Kind::Short, true, now) == Verdict::Refuse {
             refused += 1;
         }
         assert_eq!(refused, REFUSALS);
         let later = now + Duration::from_millis(500);
-        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, false, later), Verdict::Drop);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, false, later), Verdict::Drop);
     }
 
     #[test]
@@ -436,13 +436,13 @@ mod tests {
     fn after_the_slowest_answer_readers_are_answered_again_soon() {
         let begin = Instant::now();
         let mut calls = Calls::new(begin);
-        assert_eq!(calls.admit(":1.1", serial(1), Kind::Word, true, begin), Verdict::Answer);
+        assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, begin), Verdict::Answer);
         let end = begin + Duration::from_secs(60);
         calls.answered(":1.1", serial(1), 100, end);
         let soon = end + LONGEST_REST;
         let before = soon - Duration::from_millis(1);
-        assert_ne!(calls.admit(":1.2", serial(1), Kind::Word, true, before), Verdict::Answer);
-        assert_eq!(calls.admit(":1.2", serial(1), Kind::Word, true, soon), Verdict::Answer);
+        assert_ne!(calls.admit(":1.2", serial(1), Kind::Short, true, before), Verdict::Answer);
+        assert_eq!(calls.admit(":1.2", serial(1), Kind::Short, true, soon), Verdict::Answer);
     }
 
     #[test]
@@ -450,12 +450,12 @@ mod tests {
         let begin = Instant::now();
         let mut calls = Calls::new(begin);
         for n in 0..AT_ONCE as u32 {
-            calls.admit(":1.1", serial(n), Kind::Word, true, begin);
+            calls.admit(":1.1", serial(n), Kind::Short, true, begin);
         }
         let seconds = 60;
         let refused = (0..seconds * 100).filter(|n| {
             let at = begin + Duration::from_millis(n * 10);
-            calls.admit(":1.2", serial(0), Kind::Word, true, at) == Verdict::Refuse
+            calls.admit(":1.2", serial(0), Kind::Short, true, at) == Verdict::Refuse
         });
         let (refused, most) = (refused.count() as u64, REFUSALS + seconds * REFUSALS_FOR_LONG);
         assert!((most - 1..=most).contains(&refused), "{refused}");

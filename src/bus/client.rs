@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use zbus::fdo;
 
-use super::line::{For, Line, LineError};
+use super::line::{BusConnection, ConnectError, For};
 use super::{BUS, BusAddress, NAME, PATH};
 
 const BUS_PATH: &str = "/org/freedesktop/DBus";
@@ -76,9 +76,9 @@ async fn converse(
     limit: Duration,
 ) -> Result<String, ClientError> {
     // The line's own limit for a call would end a pass that the caller is willing to wait for.
-    let line = Line::open(address, For::Guest, |builder| builder.method_timeout(limit))
+    let line = BusConnection::open(address, For::Client, |builder| builder.method_timeout(limit))
         .await
-        .map_err(|e: LineError| ClientError::NoBus(e.to_string()))?;
+        .map_err(|e: ConnectError| ClientError::NoBus(e.to_string()))?;
     let connection = line.connection();
     let failed = |e| failed(address, limit, e);
 

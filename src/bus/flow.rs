@@ -49,36 +49,36 @@ const UNREAD: usize = 4 * 1024;
 const REFUSED: usize = 16;
 
 /// The socket of one who only asks: what comes besides answers is of no use to him.
-pub(super) fn of_a_guest(stream: UnixStream) -> BoxedSplit {
+pub(super) fn of_a_client(stream: UnixStream) -> BoxedSplit {
     split(stream, REPORT, None)
 }
 
 /// The socket of the daemon, and the calls that it does not answer.
-pub(super) fn of_the_host(stream: UnixStream) -> (BoxedSplit, mpsc::Receiver<Message>) {
+pub(super) fn of_the_server(stream: UnixStream) -> (BoxedSplit, mpsc::Receiver<Message>) {
     // Where it fails, signals wait longer.
     let _ = set_socket_send_buffer_size(&stream, UNREAD);
     let (refused, refusals) = mpsc::channel(REFUSED);
     let calls = Arc::new(Mutex::new(Calls::new(Instant::now())));
-    (split(stream, CALL, Some(Door { calls, refused })), refusals)
+    (split(stream, CALL, Some(CallFilter { calls, refused })), refusals)
 }
 
-fn split(stream: UnixStream, limit: usize, door: Option<Door>) -> BoxedSplit {
+fn split(stream: UnixStream, limit: usize, filter: Option<CallFilter>) -> BoxedSplit {
     let (read, write) = stream.into_split();
-    let calls = door.as_ref().map(|door| door.calls.clone());
-    let pace = door.is_some().then(Pace::new);
+    let calls = filter.as_ref().map(|filter| filter.calls.clone());
+    let pace = filter.is_some().then(Pace::new);
     let reader =
-        Reader { socket: read, unread: Unread::default(), limit, door, pace, passed: false };
+        Reader { socket: read, unread: Unread::default(), limit, filter, pace, passed: false };
     Split::new(Box::new(reader), Box::new(Writer { socket: write, calls }))
 }
 
 /// What lets calls in.
 #[derive(Debug)]
-struct Door {
+struct CallFilter {
     calls: Arc<Mutex<Calls>>,
     refused: mpsc::Sender<Message>,
 }
 
-impl Door {
+impl CallFilter {
     /// Whether the call is to be answered. `wanted`: the caller waits for the answer.
     fn lets_in(&self, message: &Message, wanted: bool) -> bool {
         let header = message.header();
@@ -89,7 +89,7 @@ impl Door {
         let member = header.member().map_or("", |member| member.as_str());
         let kind = match member {
             "Check" | "Reconcile" if is_ours => Kind::Pass,
-            _ => Kind::Word,
+            _ => Kind::Short,
         };
         let serial = header.primary().serial_num();
         let verdict = locked(&self.calls).admit(sender, serial, kind, wanted, Instant::now());
@@ -134,7 +134,7 @@ struct Reader {
     /// How large a message may be.
     limit: usize,
     /// `None`: no call is let in.
-    door: Option<Door>,
+    filter: Option<CallFilter>,
     pace: Option<Pace>,
     /// The last message went on.
     passed: bool,
@@ -179,13 +179,13 @@ impl Reader {
 
     /// Whether a message goes on.
     fn takes(&self, message: &Message, wanted: bool) -> bool {
-        match (message.message_type(), &self.door) {
+        match (message.message_type(), &self.filter) {
             (Type::MethodReturn | Type::Error, None) => true,
             // All that the daemon asks, it asks the bus.
             (Type::MethodReturn | Type::Error, Some(_)) => {
                 message.header().sender().is_some_and(|sender| *sender == BUS)
             }
-            (Type::MethodCall, Some(door)) => door.lets_in(message, wanted),
+            (Type::MethodCall, Some(filter)) => filter.lets_in(message, wanted),
             (Type::MethodCall, None) | (Type::Signal, _) => false,
         }
     }
@@ -403,7 +403,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_to_be_sent_by_the_daemon_has_a_limit() {
         let (ours, mut again, _bus) = pair();
-        let (_split, refusals) = of_the_host(ours);
+        let (_split, refusals) = of_the_server(ours);
         let mut unread = 0;
         while let Ok(written) = again.write(&[0; 256]) {
             unread += written;
@@ -428,7 +428,7 @@ mod tests {
                 bus.write_all(message.data()).unwrap();
             }
         });
-        let (mut reader, _writer) = of_a_guest(ours).take();
+        let (mut reader, _writer) = of_a_client(ours).take();
         let got = reader.receive_message(0, &mut Vec::new(), &mut Vec::new()).await.unwrap();
         assert_eq!(got.data().len(), REPORT);
         sender.join().unwrap();

@@ -20,7 +20,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// The handle is for hanging up. A `zbus::Connection` lives on in every task that still wants to
 /// write a reply; when the bus no longer reads, those tasks wait for ever and the socket with
 /// them. Shutting the socket down ends them all.
-pub(super) struct Line {
+pub(super) struct BusConnection {
     connection: zbus::Connection,
     socket: UnixStream,
     /// Calls that are not answered, to be told so.
@@ -31,29 +31,29 @@ pub(super) struct Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     /// Asking.
-    Guest,
+    Client,
     /// Being asked, by anybody.
-    Host,
+    Server,
 }
 
 /// Why there is no line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
+pub(super) enum ConnectError {
     #[error("connect to {address}: {source}")]
     Connect { address: BusAddress, source: io::Error },
     #[error("the bus at {address} did not take the connection: {source}")]
     Handshake { address: BusAddress, source: zbus::Error },
 }
 
-impl Line {
+impl BusConnection {
     /// Connects and says hello. The caller limits the time: a stopped bus takes the connection
     /// and then says nothing.
     pub(super) async fn open(
         address: &BusAddress,
         role: For,
         prepare: impl FnOnce(Builder<'static>) -> Builder<'static>,
-    ) -> Result<Self, LineError> {
-        let connect = |source| LineError::Connect { address: address.clone(), source };
+    ) -> Result<Self, ConnectError> {
+        let connect = |source| ConnectError::Connect { address: address.clone(), source };
         // Tokio's connect: the one of std would block the whole thread once a stopped bus has a
         // full backlog, this one fails with EAGAIN.
         let stream = tokio::net::UnixStream::connect(address.socket()).await.map_err(connect)?;
@@ -61,14 +61,14 @@ impl Line {
         let guard = HangUp(Some(stream.try_clone().map_err(connect)?));
         let stream = tokio::net::UnixStream::from_std(stream).map_err(connect)?;
         let (split, refused) = match role {
-            For::Guest => (flow::of_a_guest(stream), mpsc::channel(1).1),
-            For::Host => flow::of_the_host(stream),
+            For::Client => (flow::of_a_client(stream), mpsc::channel(1).1),
+            For::Server => flow::of_the_server(stream),
         };
         let connection =
             prepare(Builder::socket(split).method_timeout(CALL_LIMIT))
                 .build()
                 .await
-                .map_err(|source| LineError::Handshake { address: address.clone(), source })?;
+                .map_err(|source| ConnectError::Handshake { address: address.clone(), source })?;
         guard.into_line(connection, refused, address)
     }
 
@@ -85,7 +85,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for BusConnection {
     fn drop(&mut self) {
         hang_up(&self.socket);
     }
@@ -100,10 +100,10 @@ impl HangUp {
         connection: zbus::Connection,
         refused: mpsc::Receiver<Message>,
         address: &BusAddress,
-    ) -> Result<Line, LineError> {
+    ) -> Result<BusConnection, ConnectError> {
         match self.0.take() {
-            Some(socket) => Ok(Line { connection, socket, refused }),
-            None => Err(LineError::Connect {
+            Some(socket) => Ok(BusConnection { connection, socket, refused }),
+            None => Err(ConnectError::Connect {
                 address: address.clone(),
                 source: io::ErrorKind::NotConnected.into(),
             }),

@@ -13,7 +13,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Message, Variant, fdo};
 
-use super::line::{For, Line, LineError};
+use super::line::{BusConnection, ConnectError, For};
 use super::objects::{Control, Node};
 use super::view::{ControlView, NodeView, details, seen, text};
 use super::{BusAddress, BusStatus, CONTROL_INTERFACE, NAME, Notice, PATH, Request, Snapshot};
@@ -89,7 +89,7 @@ enum End {
 
 impl Server {
     /// A line with the objects on it and the name taken, or one line why not.
-    async fn connect(&self) -> Result<Line, String> {
+    async fn connect(&self) -> Result<BusConnection, String> {
         match timeout(CONNECT_LIMIT, self.take_the_name()).await {
             Ok(result) => result,
             Err(_) => Err(format!(
@@ -100,15 +100,15 @@ impl Server {
         }
     }
 
-    async fn take_the_name(&self) -> Result<Line, String> {
-        let line = Line::open(&self.address, For::Host, |builder| {
+    async fn take_the_name(&self) -> Result<BusConnection, String> {
+        let line = BusConnection::open(&self.address, For::Server, |builder| {
             let node = Node::new(self.snapshots.clone(), self.requests.clone());
             ControlId::ALL.into_iter().fold(builder.serve_at(PATH, node), |builder, id| {
                 builder.serve_at(control_path(id), Control::new(id, self.snapshots.clone()))
             })
         })
         .await
-        .map_err(|e: LineError| e.to_string())?;
+        .map_err(|e: ConnectError| e.to_string())?;
         // The objects are there before the name, so nobody who knows the name finds nothing.
         // Without AllowReplacement the bus gives the name to nobody else while we live.
         let flags = fdo::RequestNameFlags::DO_NOT_QUEUE;
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Publishes what comes until the connection ends.
-    async fn attend(&mut self, line: &mut Line) -> End {
+    async fn attend(&mut self, line: &mut BusConnection) -> End {
         let connection = line.connection().clone();
         let mut shown = self.snapshots.borrow_and_update().clone();
         loop {

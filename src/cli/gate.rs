@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
-use crate::controls::rke2_config::judge::overrides::{CODES, Used, Word};
+use crate::controls::rke2_config::judge::overrides::{CODES, Token, Used};
 use crate::controls::rke2_config::overrides;
 use crate::gate::socket::SOCKET;
 use crate::gate::{self, look};
@@ -52,12 +52,12 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     {
         say(&e.to_string());
     }
-    let word = claim(&root, role);
+    let token = claim(&root, role);
     let report = ask(&root, role, asking).or_else(|reason| {
         say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end)
     });
-    let Some(word) = word else {
+    let Some(token) = token else {
         return Ok(match report {
             Ok(report) => answer(&root, role, &report),
             Err(e) => unknown(&e),
@@ -66,25 +66,25 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     // Of what is left for the last words, so that a journal that hangs shuts nobody's gate.
     let left = (began + limit).saturating_duration_since(Instant::now());
     let journal = Record::within(Record::LIMIT.min(left / 2));
-    let record = |priority, text, word: &Word| record(&journal, priority, text, word);
+    let record = |priority, text, token: &Token| record(&journal, priority, text, token);
     Ok(match report {
         Ok(report) if report.state != State::Fatal => {
-            let text = format!("the override of {} was not needed and is used up", word.by);
-            record(Priority::Notice, text, &word);
+            let text = format!("the override of {} was not needed and is used up", token.by);
+            record(Priority::Notice, text, &token);
             answer(&root, role, &report)
         }
         Ok(report) => {
             print(&report);
-            let codes = overridden(&journal, &report, &word);
-            let_through(&journal, &root, role, word, codes)
+            let codes = overridden(&journal, &report, &token);
+            let_through(&journal, &root, role, token, codes)
         }
         Err(e) => {
-            record(Priority::Error, format!("overridden: {e}"), &word);
+            record(Priority::Error, format!("overridden: {e}"), &token);
             if role == Role::Server {
                 // Nobody knows what is in there.
-                warn_of_links(&journal, &word);
+                warn_of_links(&journal, &token);
             }
-            let_through(&journal, &root, role, word, vec!["not-looked-at".into()])
+            let_through(&journal, &root, role, token, vec!["not-looked-at".into()])
         }
     })
 }
@@ -102,9 +102,9 @@ fn backstop(after: Duration) -> Option<mpsc::Sender<()>> {
 }
 
 /// The operator's word for this start.
-fn claim(root: &Root, role: Role) -> Option<Word> {
+fn claim(root: &Root, role: Role) -> Option<Token> {
     match overrides::claim(root, role)? {
-        Ok(word) => Some(word),
+        Ok(token) => Some(token),
         Err(reason) => {
             say(&format!("the override does not count: {reason}"));
             None
@@ -249,13 +249,13 @@ fn shut(message: &str) {
 }
 
 /// Says each finding that is overridden, and gives their codes.
-fn overridden(journal: &Record, report: &Report, word: &Word) -> Vec<String> {
+fn overridden(journal: &Record, report: &Report, token: &Token) -> Vec<String> {
     let fatal: Vec<&Finding> =
         worst_first(report).into_iter().filter(|f| f.severity == Severity::Fatal).collect();
     let mut codes: Vec<String> = Vec::new();
     for finding in &fatal {
         let text = format!("overridden: {}: {}", finding.code, finding.message);
-        record(journal, Priority::Error, render::joined(&text), word);
+        record(journal, Priority::Error, render::joined(&text), token);
         let code = finding.code.to_string();
         if !codes.contains(&code) {
             codes.push(code);
@@ -263,39 +263,45 @@ fn overridden(journal: &Record, report: &Report, word: &Word) -> Vec<String> {
     }
     // RKE2's own chown can leave the tree through what such a finding is about.
     if fatal.iter().any(|finding| finding.code.known().is_some_and(Code::leads_out)) {
-        warn_of_links(journal, word);
+        warn_of_links(journal, token);
     }
     codes.truncate(CODES);
     codes
 }
 
-fn warn_of_links(journal: &Record, word: &Word) {
+fn warn_of_links(journal: &Record, token: &Token) {
     let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what they \
                 lead to, anywhere on this host, will be etcd's";
-    record(journal, Priority::Error, text.into(), word);
+    record(journal, Priority::Error, text.into(), token);
 }
 
 /// RKE2 starts on the operator's word.
-fn let_through(journal: &Record, root: &Root, role: Role, word: Word, codes: Vec<String>) -> Exit {
+fn let_through(
+    journal: &Record,
+    root: &Root,
+    role: Role,
+    token: Token,
+    codes: Vec<String>,
+) -> Exit {
     let text = format!(
         "OVERRIDDEN by {} ({}): RKE2 starts this once on a node that is fatal: {}",
-        word.by,
-        word.reason,
+        token.by,
+        token.reason,
         codes.join(", ")
     );
-    record(journal, Priority::Error, text.clone(), &word);
+    record(journal, Priority::Error, text.clone(), &token);
     shut(&text);
     // In the place of the note of an earlier one.
-    if let Err(e) = overrides::remember(root, role, &Used { word, at: now(), codes }) {
+    if let Err(e) = overrides::remember(root, role, &Used { word: token, at: now(), codes }) {
         say(&format!("{e}; `nodeguard status` will not tell of the override"));
     }
     Exit::Ok
 }
 
 /// In the journal with a priority and the fields, and in order with RKE2's own words.
-fn record(journal: &Record, priority: Priority, text: String, word: &Word) {
+fn record(journal: &Record, priority: Priority, text: String, token: &Token) {
     say(&text);
-    let entry = Entry::overriding(priority, text, &word.by, &word.reason);
+    let entry = Entry::overriding(priority, text, &token.by, &token.reason);
     if let Err(e) = journal.log(&entry) {
         // The operator's word was on record when it was given.
         say(&format!("{e}; this is not on record"));

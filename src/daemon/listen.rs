@@ -30,11 +30,11 @@ pub(super) fn source_of(object: &Object) -> Source {
 }
 
 /// A source of hints.
-pub(super) struct Ear {
+pub(super) struct EventSource {
     pub(super) watcher: Watcher,
 }
 
-impl Ear {
+impl EventSource {
     pub(super) fn new(watcher: Watcher) -> Self {
         Self { watcher }
     }
@@ -54,7 +54,7 @@ impl Daemon {
     /// the tree matters.
     pub(super) fn mounts_changed(&mut self) {
         if self.way() != self.way {
-            self.look_soon(Source::Host, PassFor::Judging);
+            self.pass_soon(Source::Host, PassFor::Judging);
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::time::sleep_until;
 
 use clock::Clock;
 use gates::Gates;
-use listen::{Ear, source_of};
+use listen::{EventSource, source_of};
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
@@ -99,8 +99,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         Service::from_environment().map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
-        host: Ear::new(Watcher::of_the_host()),
-        tree: Ear::new(Watcher::of_others()),
+        host: EventSource::new(Watcher::of_the_host()),
+        tree: EventSource::new(Watcher::of_others()),
         watch: Watch::default(),
         journal,
         service,
@@ -119,7 +119,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         standing: BTreeMap::new(),
         recent: VecDeque::new(),
     };
-    daemon.look(Why::Asked);
+    daemon.pass(Why::Asked);
     // Before READY, since RKE2 waits for that, and its gate asks.
     daemon.listen_to_gates();
     daemon.service.ready();
@@ -163,7 +163,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Hints(_, Err(source)) => {
                 return Err(DaemonError::SetUp { what: "inotify", source });
             }
-            Event::Due => daemon.look(Why::Paced),
+            Event::Due => daemon.pass(Why::Paced),
             Event::Gate(ask) => {
                 let asks = queued(ask, &mut asked).await;
                 daemon.answer(waiting(&mut requested), asks);
@@ -183,7 +183,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
             Event::Mounts => daemon.mounts_changed(),
             Event::Reload => {
                 daemon.service.reloading();
-                daemon.look(Why::Asked);
+                daemon.pass(Why::Asked);
                 daemon.service.ready();
             }
             Event::BusStatus => {
@@ -222,8 +222,8 @@ fn waiting<T>(queue: &mut mpsc::Receiver<T>) -> Vec<T> {
 
 struct Daemon {
     engine: Engine,
-    host: Ear,
-    tree: Ear,
+    host: EventSource,
+    tree: EventSource,
     watch: Watch,
     journal: Journal,
     service: Service,
@@ -269,7 +269,7 @@ impl Daemon {
             if !asks.is_empty() {
                 self.engine.root().record();
             }
-            self.look(Why::Asked);
+            self.pass(Why::Asked);
             self.answer_gates(asks);
             let report = self.report();
             for reply in reconciles {
@@ -300,14 +300,14 @@ impl Daemon {
     }
 
     /// A whole pass, as soon as the pace allows.
-    fn look_soon(&mut self, from: Source, wanted: PassFor) {
+    fn pass_soon(&mut self, from: Source, wanted: PassFor) {
         if self.pace.pass_wanted(from, wanted, Instant::now()) {
-            self.look(Why::Paced);
+            self.pass(Why::Paced);
         }
     }
 
     /// A whole pass: watch first, then look, so that nothing falls between.
-    fn look(&mut self, why: Why) {
+    fn pass(&mut self, why: Why) {
         let span = PassSpan::begin(
             "apply",
             match why {

@@ -33,37 +33,37 @@ impl Daemon {
         }
         let _span = PassSpan::begin("narrow", "event");
         let (began, worked) = (Instant::now(), processor::worked());
-        let mut look = hints.look;
+        let mut pass = hints.pass;
         let (mut came, mut held_back) = (false, false);
         let mut corrections = Vec::new();
         self.engine.hold(self.pace.held(began));
         for key in &hints.sysctls {
             self.standing_stirs(key);
             let looked = self.mend_sysctl(key, &mut corrections);
-            look |= looked.needs_pass;
+            pass |= looked.needs_pass;
             held_back |= looked.held_back;
         }
         for entry in &hints.entries {
             if began.elapsed() > LONGEST_TURN {
-                look = true;
+                pass = true;
                 break;
             }
             let looked = self.mend_entry(&entry.below, entry.whole, &mut corrections);
-            look |= looked.needs_pass;
+            pass |= looked.needs_pass;
             came |= looked.held_back && entry.came;
             held_back |= looked.held_back;
         }
         self.corrected(corrections);
-        look |= self.blinded_by() != self.blind.as_deref();
+        pass |= self.blinded_by() != self.blind.as_deref();
         // Without a whole pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
         let worked = hints.took + processor::worked().saturating_sub(worked);
-        if look {
-            self.look_soon(from, PassFor::Judging);
+        if pass {
+            self.pass_soon(from, PassFor::Judging);
         } else if came {
-            self.look_soon(from, PassFor::Newcomer);
+            self.pass_soon(from, PassFor::Newcomer);
         } else if !hints.entries.is_empty() && !held_back && self.hopes_for_a_mend() {
-            self.look_soon(from, PassFor::Mending);
+            self.pass_soon(from, PassFor::Mending);
         }
         let only_for_a_pass = hints.is_only_for_a_look();
         let tree_is_held = self.tree_is_held();
@@ -109,7 +109,7 @@ impl Daemon {
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
-            self.look_soon(Source::Host, PassFor::Telling);
+            self.pass_soon(Source::Host, PassFor::Telling);
         }
         let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
         let change = if changed {
@@ -167,21 +167,21 @@ impl Daemon {
     pub(super) fn tick(&mut self) {
         let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
-        let mut look = false;
+        let mut pass = false;
         self.engine.hold(self.pace.held(Instant::now()));
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
         // What is not ready has the reason in its report already, and is tried again below.
         let ready = self.report().state == State::Ready;
         for key in keys {
-            look |= self.mend_sysctl(&key, &mut corrections).needs_pass && ready;
+            pass |= self.mend_sysctl(&key, &mut corrections).needs_pass && ready;
         }
         for object in self.pace.to_try_again(Instant::now()) {
-            look |= !self.retry(&object, &mut corrections);
+            pass |= !self.retry(&object, &mut corrections);
         }
         self.corrected(corrections);
         let well = self.report().state == State::Ready && self.blind.is_none();
-        if look || self.pace.pass_is_due(well, Instant::now()) {
-            self.look(Why::Paced);
+        if pass || self.pace.pass_is_due(well, Instant::now()) {
+            self.pass(Why::Paced);
         }
         self.log_the_rest();
         self.write_report();

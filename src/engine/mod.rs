@@ -43,7 +43,7 @@ pub struct Engine {
     /// The role the command line names.
     role: Option<Role>,
     /// The last configuration that could be read whole.
-    meant: Option<Config>,
+    last_whole: Option<Config>,
     /// nodeguard's own configuration: the last whole one, else the built-in one.
     settings: Settings,
     /// Whether `settings` was ever read.
@@ -73,7 +73,7 @@ impl Engine {
             proc_sys: ProcSys::default(),
             versions: VersionCache::default(),
             role,
-            meant: None,
+            last_whole: None,
             settings: Settings::default(),
             configured: false,
             controls: controls::all(),
@@ -148,11 +148,11 @@ impl Engine {
         let rke2 =
             rke2_config::observe::observe(&self.root, &mut self.versions, self.role, remember);
         if !rke2.config.is_incomplete() {
-            self.meant = Some(rke2.config.clone());
+            self.last_whole = Some(rke2.config.clone());
         }
         // While a file is broken, RKE2 goes on as it was started; so does the guard.
-        let meant = self.meant.clone().filter(|meant| meant.role == rke2.role);
-        let config = meant.unwrap_or_else(|| rke2.config.clone());
+        let last_whole = self.last_whole.clone().filter(|last_whole| last_whole.role == rke2.role);
+        let config = last_whole.unwrap_or_else(|| rke2.config.clone());
         let hardened = config.hardened(rke2.version.as_ref());
         let guarding = config.guarding(rke2.role, rke2.version.as_ref());
         let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };

@@ -20,8 +20,8 @@ pub const DEPTH_LIMIT: usize = 16;
 /// Directories found and not yet entered, in all open levels together; etcd makes two.
 pub const WIDTH_LIMIT: usize = 50_000;
 
-/// Entries of one directory from one sign of life to the next.
-const SIGN_OF_LIFE: u64 = 4096;
+/// Entries of one directory from one call for progress to the next.
+const PROGRESS_EVERY: u64 = 4096;
 
 /// Called for every directory of a walk ([`Visitor::directory`]). Gives the path below the top.
 pub type OnDirectory<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &Path);
@@ -73,7 +73,7 @@ pub(crate) enum Visited<'a> {
 /// Told of what a walk meets.
 pub(crate) trait Visitor {
     /// A directory, before its entries are read: the place to set a watch, so that nothing made
-    /// later is missed. Again now and then while it is read, if it is large: a sign of life.
+    /// later is missed. Again now and then while it is read, if it is large: a call for progress, which feeds the watchdog.
     fn directory(&mut self, dir: BorrowedFd<'_>, below: &Path);
 
     fn visited(&mut self, visited: Visited<'_>);
@@ -341,7 +341,7 @@ fn read_level(
             continue;
         }
         read += 1;
-        if read.is_multiple_of(SIGN_OF_LIFE) {
+        if read.is_multiple_of(PROGRESS_EVERY) {
             visitor.directory(fd.as_fd(), &below);
         }
         if visitor.enough() {
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn a_large_directory_gives_a_sign_of_life_every_so_many_entries() {
         let dir = tempfile::tempdir().unwrap();
-        for n in 0..SIGN_OF_LIFE {
+        for n in 0..PROGRESS_EVERY {
             std::fs::write(dir.path().join(n.to_string()), "").unwrap();
         }
         let mut visitor = Counting::default();
@@ -428,6 +428,6 @@ mod tests {
         let mount = mount_of(&top).unwrap();
         walk(top, mount, Path::new(""), &mut visitor).unwrap();
         // The directory itself is one of each.
-        assert_eq!((visitor.signs, visitor.entries), (2, SIGN_OF_LIFE + 1));
+        assert_eq!((visitor.signs, visitor.entries), (2, PROGRESS_EVERY + 1));
     }
 }

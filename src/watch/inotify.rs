@@ -324,7 +324,7 @@ impl Inotify {
         }
         if hints.entries.len() > ENTRY_LIMIT {
             hints.entries.clear();
-            hints.look = true;
+            hints.pass = true;
         }
         hints.took = began.elapsed();
         Ok(hints)
@@ -357,7 +357,7 @@ fn note(
     name: Option<&OsStr>,
 ) {
     if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-        hints.look = true;
+        hints.pass = true;
         return;
     }
     if events.contains(ReadFlags::IGNORED) {
@@ -369,13 +369,13 @@ fn note(
     let moved =
         events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
     match &target.what {
-        What::Way(_) if moved => hints.look = true,
+        What::Way(_) if moved => hints.pass = true,
         What::Way(Names { names, any }) => match name.and_then(|name| names.get(name)) {
             Some(true) => hints.bus = true,
-            Some(false) => hints.look = true,
-            None => hints.look |= *any,
+            Some(false) => hints.pass = true,
+            None => hints.pass |= *any,
         },
-        What::Tree { .. } if moved => hints.look = true,
+        What::Tree { .. } if moved => hints.pass = true,
         What::Tree { below } => {
             let below = name.map_or_else(|| below.clone(), |name| below.join(name));
             let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);

@@ -38,7 +38,7 @@ pub struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// A whole pass.
-    pub look: bool,
+    pub pass: bool,
     /// The bus's socket came or went.
     pub bus: bool,
     /// These kernel parameters.
@@ -51,7 +51,7 @@ pub struct Hints {
 impl Hints {
     /// Whether they ask for a whole pass and for nothing besides.
     pub fn is_only_for_a_look(&self) -> bool {
-        self.look && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
+        self.pass && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// By the path that the library has.
     pub(super) dirs: HashMap<PathBuf, Dir>,
-    pub(super) look: bool,
+    pub(super) pass: bool,
     pub(super) bus: bool,
     /// The library may have lost a watch.
     pub(super) stale: bool,
@@ -59,7 +59,7 @@ impl State {
             Ok(event) if !event.need_rescan() => event,
             // Events were lost, and with them perhaps what the library goes by.
             _ => {
-                (self.look, self.bus, self.stale) = (true, true, true);
+                (self.pass, self.bus, self.stale) = (true, true, true);
                 return;
             }
         };
@@ -78,9 +78,9 @@ impl State {
         // A directory itself.
         if let Some(dir) = self.dirs.get(path) {
             if what == What::Went {
-                (self.look, self.stale) = (true, true);
+                (self.pass, self.stale) = (true, true);
             }
-            self.look |= what == What::Rights && dir.names.any;
+            self.pass |= what == What::Rights && dir.names.any;
         }
         // An entry of one.
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
@@ -91,16 +91,16 @@ impl State {
         }
         match dir.names.names.get(name) {
             Some(true) => self.bus = true,
-            Some(false) => self.look = true,
-            None => self.look |= dir.names.any,
+            Some(false) => self.pass = true,
+            None => self.pass |= dir.names.any,
         }
     }
 
     /// What is to be told, once.
     pub(super) fn hints(&mut self) -> Option<Hints> {
-        let hints = Hints { look: self.look, bus: self.bus, ..Hints::default() };
-        (self.look, self.bus) = (false, false);
-        (hints.look || hints.bus).then_some(hints)
+        let hints = Hints { pass: self.pass, bus: self.bus, ..Hints::default() };
+        (self.pass, self.bus) = (false, false);
+        (hints.pass || hints.bus).then_some(hints)
     }
 }
 
@@ -151,11 +151,11 @@ impl EventHandler for Handler {
     fn handle_event(&mut self, event: notify::Result<Event>) {
         let mut state = self.shared.state();
         if state.generation == self.generation {
-            let told = state.look || state.bus;
+            let told = state.pass || state.bus;
             state.note(&event);
             state.events += 1;
-            state.look |= state.events > EVENTS;
-            if !told && (state.look || state.bus) {
+            state.pass |= state.events > EVENTS;
+            if !told && (state.pass || state.bus) {
                 self.shared.wake.notify_one();
             }
             // Reading on would cost a processor for as long as somebody likes.

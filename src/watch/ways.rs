@@ -266,7 +266,7 @@ mod tests {
         }
 
         fn sees(&mut self, what: &str) {
-            self.until(what, |hints| hints.look);
+            self.until(what, |hints| hints.pass);
         }
 
         /// Everything that was raised so far has been read, and told.
@@ -485,7 +485,7 @@ mod tests {
         host.told();
 
         host.arm();
-        host.until("the queue's end", |hints| hints.look && hints.bus);
+        host.until("the queue's end", |hints| hints.pass && hints.bus);
         host.settle();
         assert!(host.ways.shared.state().generation > before, "everything is watched anew");
         fs::write(host.at("etc/rke2/config.yaml"), "").unwrap();

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::time::ClockId;
 
-use super::judge::overrides::{Facts, Used, Word};
+use super::judge::overrides::{Facts, Token, Used};
 use crate::model::Role;
 use crate::system::root::Root;
 use crate::system::temporary::name_beside;
@@ -40,10 +40,10 @@ pub(crate) fn observe(root: &Root, role: Role) -> Facts {
 }
 
 /// Writes the word for the next start down. `by` and `reason` are the operator's.
-pub fn ask(root: &Root, role: Role, reason: &str, at: &str) -> Result<Word, HostError> {
+pub fn ask(root: &Root, role: Role, reason: &str, at: &str) -> Result<Token, HostError> {
     let path = token(role);
     let Now { boot, since_boot } = now(root)?;
-    let word = Word { by: who(root), reason: reason.into(), at: at.into(), since_boot, boot };
+    let word = Token { by: who(root), reason: reason.into(), at: at.into(), since_boot, boot };
     files::put(root, &path, &serde_json::to_vec(&word).unwrap_or_default())?;
     Ok(word)
 }
@@ -55,7 +55,7 @@ pub fn withdraw(root: &Root, role: Role) -> Result<bool, HostError> {
 
 /// The word for this start, if there is one, taken away before anybody goes by it: of two gates
 /// one has it, and neither has it twice. The error says why one that was there does not count.
-pub fn claim(root: &Root, role: Role) -> Option<Result<Word, String>> {
+pub fn claim(root: &Root, role: Role) -> Option<Result<Token, String>> {
     let path = token(role);
     let dir = path.parent()?;
     // Nobody but root may have put it there, whatever somebody did to the directory.
@@ -129,8 +129,8 @@ fn open_trusted(root: &Root, path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The word in a token, if it still counts.
-fn counting(root: &Root, content: &[u8]) -> Result<Word, String> {
-    let word: Word = serde_json::from_slice(content).map_err(|e| format!("it is broken: {e}"))?;
+fn counting(root: &Root, content: &[u8]) -> Result<Token, String> {
+    let word: Token = serde_json::from_slice(content).map_err(|e| format!("it is broken: {e}"))?;
     let Now { boot, since_boot } = now(root).map_err(|e| e.to_string())?;
     if word.counts(&boot, since_boot) {
         Ok(word)

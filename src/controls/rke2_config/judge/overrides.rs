@@ -18,7 +18,7 @@ pub const CODES: usize = 16;
 
 /// Who asked, why and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word {
+pub struct Token {
     pub by: String,
     pub reason: String,
     /// When it was asked for, for a person: `2026-11-22T08:42:35Z`.
@@ -29,7 +29,7 @@ pub struct Word {
     pub boot: String,
 }
 
-impl Word {
+impl Token {
     /// Whether it still counts.
     pub fn counts(&self, boot: &str, since_boot: u64) -> bool {
         self.boot == boot && since_boot.checked_sub(self.since_boot).is_some_and(|age| age < LASTS)
@@ -39,7 +39,7 @@ impl Word {
 /// A start of RKE2's that was let through by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
-    pub word: Word,
+    pub word: Token,
     /// When RKE2 started, as above.
     pub at: String,
     /// What was overridden: codes of fatal findings, the first few.
@@ -50,14 +50,14 @@ pub struct Used {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub role: Option<Role>,
-    pub pending: Option<Word>,
+    pub pending: Option<Token>,
     pub used: Option<Used>,
 }
 
 /// Facts → findings. Both want an operator's eye, and neither is what is wrong with the node.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     let role = facts.role.map_or("server", Role::as_str);
-    let said = |word: &Word| {
+    let said = |word: &Token| {
         format!("{} at {}: {}", shown(word.by.as_ref()), word.at, shown(word.reason.as_ref()))
     };
     let pending = facts.pending.as_ref().map(|word| {
@@ -91,8 +91,8 @@ mod tests {
     use super::*;
     use crate::model::Severity;
 
-    fn word() -> Word {
-        Word {
+    fn word() -> Token {
+        Token {
             by: "alice".into(),
             reason: "vendor says so".into(),
             at: "2026-11-22T08:42:35Z".into(),
