@@ -21,7 +21,12 @@ runs_as() { [ "$(etcd_ids)" = "$1" ]; }
 segments() { node_sh "ls $ETCD_DIR/member/wal | grep -c '^[0-9a-f-]*\.wal$'"; }
 finding() { node_sh 'nodeguard check | grep -A3 -e "etcd runs as" -e "etcd is not running"'; }
 warned() { said "etcd runs as $1 .*account etcd is $2" "$(finding)"; }
-reconcile() { node timeout 30 busctl call $BUS $BUS_PATH $BUS Reconcile >/dev/null; }
+# An agent that has just been started is ready before it is on the bus.
+on_the_bus() { node busctl status $BUS >/dev/null 2>&1; }
+reconcile() {
+    wait_for "the agent on the bus" 30 on_the_bus
+    node timeout 30 busctl call $BUS $BUS_PATH $BUS Reconcile >/dev/null
+}
 
 # New segments of the log and a new database: whatever the running etcd has to make and to open.
 load() {
