@@ -19,7 +19,7 @@ use crate::journal::{Entry, Priority, Record};
 use crate::model::{Code, Finding, Report, Role, Severity, State, shown};
 use crate::render;
 use crate::service::Service;
-use crate::system::command::CommandError;
+use crate::system::HostError;
 use crate::system::root::Root;
 use crate::system::root::observed::{Difference, Observed};
 use crate::system::runtime::{gate_role, write_gate_role, write_hidden};
@@ -183,7 +183,7 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<Report, LookError> {
     let left = end.saturating_duration_since(Instant::now());
     let ended = look::run(root, role, left).map_err(|e| match e {
         look::LookError::Busy => LookError::Busy(left.as_secs()),
-        look::LookError::Command(CommandError::Deadline { errors, .. }) => {
+        look::LookError::Command(HostError::Deadline { errors, .. }) => {
             eprint!("{errors}");
             LookError::Hangs(left.as_secs())
         }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::model::Role;
-use crate::system::command::{self, CommandError, Ended};
+use crate::system::HostError;
+use crate::system::command::{self, Ended};
 use crate::system::root::Root;
 
 /// Held by whoever looks, for as long as it lives.
@@ -23,7 +24,7 @@ pub enum LookError {
     #[error("{LOCK} is held by another gate")]
     Busy,
     #[error(transparent)]
-    Command(#[from] CommandError),
+    Command(#[from] HostError),
 }
 
 /// A pass that mends, and the report on its standard output.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal};
 
+use super::HostError;
 use super::root::Root;
 use crate::model::limits::REPORT_LIMIT;
 
@@ -27,36 +28,8 @@ fn in_time(limit: Duration, left: Option<Duration>) -> Duration {
     left.map_or(limit, |left| limit.min(left / 2))
 }
 
-/// Why a program gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    #[error("{} is {reason}, expected a program that only root can change", .program.display())]
-    Untrusted { program: PathBuf, reason: String },
-    #[error("cannot start {}: {source}", .program.display())]
-    Start {
-        program: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{} did not end within {} s and was killed", .program.display(), seconds(.limit))]
-    Deadline {
-        program: PathBuf,
-        limit: Duration,
-        /// What it had said on standard error.
-        errors: String,
-    },
-    #[error("{} failed ({status}): {words}", .program.display())]
-    Status { program: PathBuf, status: ExitStatus, words: String },
-    #[error("cannot wait for {}: {source}", .program.display())]
-    Wait {
-        program: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-}
-
 /// In whole seconds, but what is shorter as it is.
-fn seconds(limit: &Duration) -> f64 {
+pub(super) fn seconds(limit: &Duration) -> f64 {
     let tenths = (limit.as_secs_f64() * 10.0).floor() / 10.0;
     if tenths < 10.0 { tenths } else { tenths.floor() }
 }
@@ -68,13 +41,13 @@ pub(crate) fn run<A: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = A>,
     limit: Duration,
-) -> Result<String, CommandError> {
+) -> Result<String, HostError> {
     trusted(program)?;
     let limit = in_time(limit, root.left());
     if limit.is_zero() {
         // Killed as soon as it is started, an account tool would leave its lock behind.
         let errors = String::new();
-        return Err(CommandError::Deadline { program: program.into(), limit, errors });
+        return Err(HostError::Deadline { program: program.into(), limit, errors });
     }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -83,7 +56,7 @@ pub(crate) fn run<A: AsRef<OsStr>>(
         return Ok(ended.output);
     }
     let words = ended.errors.trim().replace('\n', "; ");
-    Err(CommandError::Status { program: program.into(), status: ended.status, words })
+    Err(HostError::Status { program: program.into(), status: ended.status, words })
 }
 
 /// How a program ended, and what it printed.
@@ -101,7 +74,7 @@ pub fn run_ourselves(
     arguments: &[&str],
     keeps: Option<OwnedFd>,
     limit: Duration,
-) -> Result<Ended, CommandError> {
+) -> Result<Ended, HostError> {
     // The link leads to the running program also where its file was replaced, as by an upgrade.
     let program = Path::new("/proc/self/exe");
     let mut command = Command::new(program);
@@ -115,8 +88,8 @@ fn supervise(
     program: &Path,
     limit: Duration,
     output_limit: u64,
-) -> Result<Ended, CommandError> {
-    let start = |source| CommandError::Start { program: program.into(), source };
+) -> Result<Ended, HostError> {
+    let start = |source| HostError::Start { program: program.into(), source };
     let child = command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -147,12 +120,8 @@ fn supervise(
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     ended?
-        .map_err(|_| CommandError::Deadline {
-            program: program.into(),
-            limit,
-            errors: text(&errors),
-        })?
-        .map_err(|source| CommandError::Wait { program: program.into(), source })
+        .map_err(|_| HostError::Deadline { program: program.into(), limit, errors: text(&errors) })?
+        .map_err(|source| HostError::Wait { program: program.into(), source })
 }
 
 /// Exit status, standard output and standard error, when all three have ended.
@@ -185,8 +154,8 @@ fn drain(pipe: Option<impl Read>, limit: u64, bytes: &Mutex<Vec<u8>>) {
 }
 
 /// Refuses a program that somebody besides root could have put there.
-fn trusted(program: &Path) -> Result<(), CommandError> {
-    let untrusted = |reason: String| CommandError::Untrusted { program: program.into(), reason };
+fn trusted(program: &Path) -> Result<(), HostError> {
+    let untrusted = |reason: String| HostError::Untrusted { program: program.into(), reason };
     let stat = rustix::fs::stat(program).map_err(|e| untrusted(format!("unusable ({e})")))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(untrusted("no regular file".into()));
@@ -211,7 +180,7 @@ mod tests {
         let begin = Instant::now();
         let limit = Duration::from_millis(200);
         let result = run(&Root::host().unwrap(), Path::new("/bin/sleep"), ["1000"], limit);
-        assert!(matches!(result, Err(CommandError::Deadline { .. })), "{result:?}");
+        assert!(matches!(result, Err(HostError::Deadline { .. })), "{result:?}");
         assert!(begin.elapsed() < Duration::from_secs(10));
     }
 
@@ -225,7 +194,7 @@ mod tests {
                 ["-c", script],
                 Duration::from_millis(200),
             );
-            assert!(matches!(result, Err(CommandError::Deadline { .. })), "{script}: {result:?}");
+            assert!(matches!(result, Err(HostError::Deadline { .. })), "{script}: {result:?}");
             assert!(begin.elapsed() < Duration::from_secs(10), "{script}");
         }
     }
@@ -239,7 +208,7 @@ mod tests {
             ["-c", script],
             Duration::from_secs(2),
         );
-        let Err(CommandError::Deadline { errors, .. }) = result else { panic!("{result:?}") };
+        let Err(HostError::Deadline { errors, .. }) = result else { panic!("{result:?}") };
         assert_eq!(errors, "it stands at the lake\n");
     }
 

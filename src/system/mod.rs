@@ -20,8 +20,11 @@ pub mod temporary;
 pub mod walk;
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
-/// What nodeguard itself could not do. A host that is not as it should be is a finding, not this.
+/// What nodeguard itself could not do, and why a program gave no answer. A host that is not as it
+/// should be is a finding, not this.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("cannot {operation} {}: {source}", .path.display())]
@@ -49,6 +52,29 @@ pub enum HostError {
     OwnRoot { path: PathBuf },
     #[error("--root {} needs Linux 5.6 or later (openat2)", .path.display())]
     NoOpenat2 { path: PathBuf },
+    #[error("{} is {reason}, expected a program that only root can change", .program.display())]
+    Untrusted { program: PathBuf, reason: String },
+    #[error("cannot start {}: {source}", .program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} did not end within {} s and was killed", .program.display(), command::seconds(.limit))]
+    Deadline {
+        program: PathBuf,
+        limit: Duration,
+        /// What it had said on standard error.
+        errors: String,
+    },
+    #[error("{} failed ({status}): {words}", .program.display())]
+    Status { program: PathBuf, status: ExitStatus, words: String },
+    #[error("cannot wait for {}: {source}", .program.display())]
+    Wait {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(
         "/proc is not mounted here, expected it: files are opened by way of it once it is known \
          what they are; mount it with `mount -t proc proc /proc`"

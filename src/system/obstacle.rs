@@ -32,7 +32,13 @@ pub(crate) fn of_error(root: &Root, error: &HostError) -> Obstacle {
         | HostError::NotRoots { .. }
         | HostError::NoProc
         | HostError::NoOpenat2 { .. }
-        | HostError::OwnRoot { .. } => Obstacle::Unclear,
+        | HostError::OwnRoot { .. }
+        // Of a program; no file is replaced by one.
+        | HostError::Untrusted { .. }
+        | HostError::Start { .. }
+        | HostError::Deadline { .. }
+        | HostError::Status { .. }
+        | HostError::Wait { .. } => Obstacle::Unclear,
     }
 }
 

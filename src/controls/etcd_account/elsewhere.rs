@@ -14,7 +14,8 @@ use serde::Deserialize;
 use super::judge::account_db::{parse_group, parse_passwd};
 use super::{Holder, Kind, KnownGroup, KnownUser};
 use crate::model::Origin;
-use crate::system::command::{self, CommandError};
+use crate::system::HostError;
+use crate::system::command;
 use crate::system::root::Root;
 
 /// For all questions of one look: a directory server that does not answer must not hold up a pass,
@@ -154,7 +155,7 @@ impl<'a> Asking<'a> {
             let left = self.end.saturating_duration_since(Instant::now());
             match command::run(self.root, Path::new(GETENT), ["-s", service, database, key], left) {
                 Ok(output) => known(output.as_bytes(), &format!("NSS ({service})")),
-                Err(CommandError::Deadline { .. }) => {
+                Err(HostError::Deadline { .. }) => {
                     self.silent.set(true);
                     None
                 }
