@@ -2,17 +2,7 @@
 #![forbid(unsafe_code)]
 //! nodeguard makes a Linux host fit for a CIS-hardened RKE2, and keeps it so.
 //!
-//! ```text
-//!  hint ──┐   inotify (data dir, tls, accounts, sysctl.d, rancher/rke2, /proc/sys),
-//!  tick ──┤   poll backstop, SIGHUP, D-Bus request, gate
-//!         ▼
-//!    one event loop ──► engine: one pass
-//!                         observe   host looks, through Root            (reads only)
-//!                         judge     facts → findings with actions       (pure, no IO)
-//!                         apply     one executor, compare-and-set       (the only writer)
-//!                         observe   again what was touched
-//!                       ──► Report ──► D-Bus · sd_notify · journal · /run report · exit code
-//! ```
+//! How a change of the host becomes a correction is drawn in ARCHITECTURE.md.
 //!
 //! The modules in reading order:
 

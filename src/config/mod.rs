@@ -3,10 +3,10 @@
 //! and line that set it.
 //!
 //! ```text
-//! files (host layer) ──► order ──► fragment, one a file ──► Settings, or every Problem at once
+//! files ──► order ──► fragment, one a file ──► Settings, or every Problem at once
 //! ```
 //!
-//! Everything here is pure: the bytes were read by the host layer. Whatever is wrong with a file
+//! Everything here is pure: the bytes were read elsewhere. Whatever is wrong with a file
 //! is a [`Problem`]; a configuration counts as a whole or not at all.
 
 mod fragment;
@@ -53,7 +53,7 @@ const MAX_KEYS: usize = 256;
 /// Problems that are told one by one; the rest is counted.
 const MAX_PROBLEMS: usize = 32;
 
-/// One file as the host layer met it.
+/// One file as it was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// As it is shown to the operator.

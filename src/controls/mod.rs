@@ -162,7 +162,7 @@ pub enum Observation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Files, and directories (`*.d`), whose change asks for a pass. A control adds its own.
-    pub config: Vec<PathBuf>,
+    pub files: BTreeSet<PathBuf>,
     /// The kernel parameters to hold, and why.
     pub sysctls: Vec<Wanted>,
     pub scope: Scope,

@@ -7,13 +7,11 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 
 use super::Daemon;
-use crate::config;
 use crate::controls::rke2_config::overrides;
-use crate::controls::sysctl::{DROP_IN, RKE2_SOURCES};
+use crate::controls::sysctl::DROP_IN;
 use crate::model::{Code, Finding, Object, Role};
 use crate::pace::limits::REGULAR_PASS_WHILE_WRONG;
 use crate::pace::{PassFor, Source};
-use crate::sysctl_d::{self, Place};
 use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
 
@@ -97,9 +95,6 @@ impl Daemon {
     /// Everything whose change may change the next pass's result.
     pub(super) fn interests(&self) -> Vec<Interest> {
         let mut interests = vec![
-            Interest::file("/etc/passwd"),
-            Interest::file("/etc/group"),
-            Interest::file(DROP_IN),
             Interest::file(runtime::ROLE),
             Interest::file(runtime::HIDDEN),
             Interest::file("/etc/systemd/system/multi-user.target.wants/rke2-server.service"),
@@ -109,13 +104,7 @@ impl Daemon {
         for role in [Role::Server, Role::Agent] {
             interests.extend([overrides::token(role), overrides::note(role)].map(Interest::file));
         }
-        interests.extend(RKE2_SOURCES.iter().map(Interest::file));
-        interests.extend(config::BASE.iter().map(Interest::file));
-        interests.extend(config::DROP_INS.iter().map(Interest::directory));
-        // What may defeat our drop-in at the next boot.
-        interests.extend(Place::ALL.map(|place| Interest::directory(place.path())));
-        interests.extend(sysctl_d::FILES.map(Interest::file));
-        for path in &self.watch.config {
+        for path in &self.watch.files {
             let directory = path.extension().is_some_and(|suffix| suffix == "d");
             interests.push(if directory {
                 Interest::directory(path)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One pass: observe, judge, apply, observe again what was touched, report.
 //!
-//! AccountContext the whole pass there are two narrow ones, for one kernel parameter and for one entry
+//! Besides the whole pass there are two narrow ones, for one kernel parameter and for one entry
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
 //! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
 
@@ -169,8 +169,11 @@ impl Engine {
         let node = self.context(mode);
         let mut changes = Changes::default();
         let mut reports = Vec::new();
-        let mut watch =
-            Watch { config: node.rke2.watched.clone(), scope: node.scope, ..Watch::default() };
+        let mut watch = Watch {
+            files: node.rke2.watched.iter().cloned().collect(),
+            scope: node.scope,
+            ..Watch::default()
+        };
         // Taken out meanwhile: each works with the rest of the engine.
         let mut controls = std::mem::take(&mut self.controls);
         for control in controls.iter_mut().filter(|control| control.applies(&node)) {

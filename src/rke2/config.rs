@@ -8,7 +8,7 @@ use super::profile::{self, Verdict};
 use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR};
 use crate::model::{Origin, Role};
 
-/// A configuration file as the host layer met it.
+/// A configuration file as it was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// As it is shown to the operator.

@@ -2,7 +2,7 @@
 //! What this node's RKE2 is: its configuration as RKE2 itself would read it, its version, and the
 //! profiles that version knows.
 //!
-//! Everything here is pure: the bytes were read by the host layer, nothing is opened, run or
+//! Everything here is pure: the bytes were read elsewhere, nothing is opened, run or
 //! logged. Input comes from files that an operator wrote, so every parser has limits and none
 //! of them fails on what it meets; what is wrong becomes a [`Problem`].
 //!

@@ -3,7 +3,7 @@
 //! an entry of it, nor write one or change its owner, mode or times, and where nobody else can put
 //! another directory into its place.
 //!
-//! Stricter than `Root::unsafe_component` in the host layer, which judges whom a file can be replaced
+//! Stricter than `Root::unsafe_component`, which judges whom a file can be replaced
 //! by: there a sticky directory is good enough, and what else is in it does not matter.
 
 use std::ffi::OsString;

@@ -17,6 +17,8 @@ pub mod tool;
 pub use facts::*;
 pub use judge::*;
 
+use std::path::PathBuf;
+
 use crate::controls::{Control, Host, NodeContext, Observation};
 use crate::model::{ControlId, Planned, Role};
 
@@ -42,6 +44,7 @@ impl Control for EtcdAccount {
         node: &NodeContext,
         _observation: Observation,
     ) -> Facts {
+        host.watch.files.extend(["/etc/passwd", "/etc/group"].map(PathBuf::from));
         let besides = observe::AccountContext {
             data_dir: &node.last_whole.data_dir.value,
             checked: node.hardened,

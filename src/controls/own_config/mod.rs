@@ -8,6 +8,9 @@ pub mod observe;
 pub use facts::*;
 pub use judge::*;
 
+use std::path::PathBuf;
+
+use crate::config::{BASE, DROP_INS};
 use crate::controls::{Control, Host, NodeContext, Observation};
 use crate::model::{ControlId, Planned};
 
@@ -26,6 +29,7 @@ impl Control for OwnConfig {
         node: &'n NodeContext,
         _observation: Observation,
     ) -> Facts<'n> {
+        host.watch.files.extend(BASE.iter().chain(&DROP_INS).map(PathBuf::from));
         // The files were read before all controls, since they decide what those want.
         Facts {
             problems: &node.problems,

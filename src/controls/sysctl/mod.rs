@@ -11,9 +11,11 @@ pub mod sources;
 pub use facts::*;
 pub use judge::*;
 
+use std::path::PathBuf;
+
 use crate::controls::{Control, Host, NodeContext, Observation};
 use crate::model::{ControlId, Planned};
-use crate::sysctl_d::Sources;
+use crate::sysctl_d::{FILES, Place, Sources};
 
 /// The control.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ impl Control for Sysctl {
         node: &NodeContext,
         _observation: Observation,
     ) -> Observed {
+        host.watch.files.extend([DROP_IN].iter().chain(&RKE2_SOURCES).map(PathBuf::from));
+        // What may defeat our drop-in at the next boot.
+        host.watch.files.extend(Place::ALL.map(|place| PathBuf::from(place.path())));
+        host.watch.files.extend(FILES.map(PathBuf::from));
         let own = &node.settings.sysctl;
         let (facts, wanted) = observe::observe(host.root, host.proc_sys, node.scope, own);
         host.watch.sysctls.clone_from(&wanted);
