@@ -113,8 +113,7 @@ impl Daemon {
             });
         }
         if let Some(guard) = &self.watch.guard {
-            interests.extend([&guard.dir, &guard.tls_dir].map(Interest::given));
-            interests.push(Interest::file(&guard.manifest));
+            interests.extend([&guard.dir, &guard.tls_dir, &guard.manifest].map(Interest::file));
         }
         interests
     }

@@ -99,8 +99,8 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         Service::from_environment().map_err(set_up("the thread that tells the service manager"))?;
     let mut daemon = Daemon {
         engine,
-        host: EventSource::new(Watcher::of_the_host()),
-        tree: EventSource::new(Watcher::of_others()),
+        host: EventSource::new(Watcher::new()),
+        tree: EventSource::new(Watcher::new()),
         watch: Watch::default(),
         journal,
         service,

@@ -11,7 +11,9 @@ use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::controls::{Guard, Observation, etcd_data_dir};
 use crate::engine::executor::{self, Executed, Executor};
-use crate::model::{Action, Correction, Depth, Finding, ModeRule, Outcome, Planned, Severity};
+use crate::model::{
+    Action, Correction, Depth, Finding, ModeRule, Obstacle, Outcome, Planned, Severity,
+};
 use crate::system::walk::OnDirectory;
 
 /// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
@@ -95,7 +97,13 @@ impl Engine {
         let Self { root, proc_sys, held, .. } = self;
         let mut tools = Executor { root, proc_sys, held, limit: SUBTREE, on_directory };
         let Executed { outcome, trees } = executor::run(&mut tools, own);
-        let Some(Trees { before, after }) = trees else { return Narrow::Beyond };
+        let Some(Trees { before, after }) = trees else {
+            // Its pause ended since this turn began, and it is tried at the next one: nothing was
+            // looked at, so nothing is said to be right.
+            let contested =
+                matches!(outcome, Outcome::Refused { obstacle: Obstacle::Contested, .. });
+            return if contested { Narrow::Unmended } else { Narrow::Beyond };
+        };
         let judge = |tree| weighty(etcd_data_dir::judge_tree(&guard.dir, tree, own));
         let attempts = [(own.clone(), outcome)];
         let planned = judge(&before);

@@ -35,6 +35,11 @@ impl Budget {
         self.owed += worked.saturating_sub(left);
         self.owed * self.share
     }
+
+    /// What is owed beyond `most` is not asked for.
+    pub fn forgive(&mut self, most: Duration) {
+        self.owed = self.owed.min(most);
+    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,10 @@ impl Listening {
     }
 
     pub(super) fn turn_ended(&mut self, turn: &Turn, meanwhile: Meanwhile, now: Instant) {
+        // No longer than that for what one turn cost, and it is not paid for in the turns to come:
+        // who made it dear may be gone.
         let spent = self.budget.spend(turn.worked, now).min(LONGEST_QUIET);
+        self.budget.forgive(LONGEST_QUIET / SHARE);
         let quiet = quiet_after(turn, meanwhile).max(spent);
         self.until = (quiet >= SHORTEST_QUIET).then(|| now + quiet);
     }

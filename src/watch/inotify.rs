@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An inotify instance of our own: the guarded tree, kernel parameters, and directories on the way
-//! to something in which somebody besides root can raise events.
+//! An inotify instance: the guarded tree, kernel parameters, and directories on the way to something.
 //!
 //! The tree's directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.

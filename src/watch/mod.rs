@@ -2,17 +2,12 @@
 //! File events → [`Hints`]: where to look again. A hint is never evidence; whatever is lost, doubled
 //! or reordered here changes how soon a pass looks, never what it finds.
 //!
-//! Directories in which nobody but root can raise an event are watched by the library notify
-//! (`ways.rs`). A call of that library waits for its thread, and the thread reads until nothing is
-//! left, so whoever can raise events as fast as they are read holds up the caller for as long as he
-//! likes. What anybody else can write, the guarded tree first of all, and the kernel parameters have
-//! an inotify instance of our own (`inotify.rs`). Which directory is which is found out by
-//! `rights.rs` at each arming.
+//! Everything is watched by inotify instances of our own (`inotify.rs`), which are read without
+//! waiting and with a limit. A library that reads until nothing is left was tried for root's own
+//! files (docs/decisions/0065): whoever can raise events as fast as it reads them holds it up, and any
+//! user can, by the times of a link, a socket or a sticky directory of root's.
 
 mod inotify;
-mod rights;
-mod thread;
-mod ways;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -21,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inotify::Inotify;
-use ways::Ways;
 
 /// An entry of the guarded tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,13 +57,11 @@ pub struct Interest {
     pub content: bool,
     /// It is the bus's socket.
     pub bus: bool,
-    /// It is another user's, or is about to be given to one: the library never watches the way to it.
-    pub given: bool,
 }
 
 impl Interest {
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), content: false, bus: false, given: false }
+        Self { path: path.into(), content: false, bus: false }
     }
 
     pub fn directory(path: impl Into<PathBuf>) -> Self {
@@ -78,11 +70,6 @@ impl Interest {
 
     pub fn bus(path: impl Into<PathBuf>) -> Self {
         Self { bus: true, ..Self::file(path) }
-    }
-
-    /// A directory that we give to another user.
-    pub fn given(path: impl Into<PathBuf>) -> Self {
-        Self { given: true, ..Self::file(path) }
     }
 }
 
@@ -122,23 +109,22 @@ fn ways<'a>(interests: impl Iterator<Item = &'a Interest>) -> BTreeMap<PathBuf, 
     ways
 }
 
-/// A source of hints: an inotify instance of our own, and for what is root's the library besides.
+/// A source of hints.
 #[derive(Debug)]
 pub struct Watcher {
     own: Inotify,
-    /// `None`: everything is watched by the instance of our own.
-    library: Option<Ways>,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Watcher {
-    /// For the host's files. Needs a running tokio runtime.
-    pub fn of_the_host() -> Self {
-        Self { own: Inotify::new(), library: Some(Ways::below(Path::new("/"))) }
-    }
-
-    /// For what another user writes. Needs a running tokio runtime.
-    pub fn of_others() -> Self {
-        Self { own: Inotify::new(), library: None }
+    /// Needs a running tokio runtime.
+    pub fn new() -> Self {
+        Self { own: Inotify::new() }
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
@@ -148,15 +134,7 @@ impl Watcher {
 
     /// Watches the way to each interest as far as it exists. Once in each arming.
     pub fn watch_ways(&mut self, interests: &[Interest]) {
-        let Some(library) = &mut self.library else {
-            return self.own.watch_ways(ways(interests.iter()));
-        };
-        let (given, roots): (Vec<_>, Vec<_>) = interests.iter().partition(|i| i.given);
-        let mut own = ways(given.into_iter());
-        for (dir, names) in library.arm(ways(roots.into_iter())) {
-            own.entry(dir).or_default().merge(names);
-        }
-        self.own.watch_ways(own);
+        self.own.watch_ways(ways(interests.iter()));
     }
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
@@ -176,7 +154,6 @@ impl Watcher {
 
     /// Why events may be missed since the last arming began, if they may.
     pub fn blind(&self) -> Option<&str> {
-        // What the library cannot watch, the instance of our own has to.
         self.own.blind()
     }
 
@@ -187,12 +164,7 @@ impl Watcher {
 
     /// Waits for events and reads what is there. Cancellation safe.
     pub async fn hints(&mut self) -> std::io::Result<Hints> {
-        let Some(library) = &self.library else { return self.own.hints().await };
-        tokio::select! {
-            biased;
-            hints = library.hints() => Ok(hints),
-            hints = self.own.hints() => hints,
-        }
+        self.own.hints().await
     }
 }
 

@@ -384,9 +384,8 @@ fn an_idle_daemon_is_small() {
     };
     // A debug build; the release build is measured in the node.
     assert!(field("VmRSS:") < 32 * 1024, "{status}");
-    // One that guards, one for each that may stall (the bus, the journal, the service manager), and
-    // notify's. The kernel has 15 bytes for a name, and a thread takes its own when it runs first.
-    let names =
-        ["nodeguard", "nodeguard-bus", "nodeguard-journ", "nodeguard-notif", "notify-rs inoti"];
+    // One that guards, and one for each that may stall: the bus, the journal, the service manager. The
+    // kernel has 15 bytes for a name, and a thread takes its own when it runs first.
+    let names = ["nodeguard", "nodeguard-bus", "nodeguard-journ", "nodeguard-notif"];
     host.until("these threads and no others", |host| journal::threads(host.pid()) == names);
 }

@@ -168,6 +168,11 @@ pub fn own(
     };
     match visited {
         Ok(()) => Owned { outcome: owning.sum.outcome(base), trees: Some(owning.trees) },
+        // What is below the top is another user's: nothing is looked up there by its path.
+        Err(e) if depth == Depth::Entry && look.rule == ModeRule::EtcdTree => {
+            let reason = format!("{}: {e}", shown(&join(base, below)));
+            Owned { outcome: Outcome::Failed { reason, obstacle: Obstacle::Unclear }, trees: None }
+        }
         Err(e) => Owned { outcome: failed(root, base, below, e), trees: None },
     }
 }
