@@ -59,7 +59,7 @@ proptest! {
                 .variable("RKE2_SELINUX", &value)
                 .arguments(&format!("server {}", line.join(" ")));
             let config = resolve(&node.inputs());
-            // Of two files each has at most one problem of its own, beside those of keys.
+            // Each of two files has at most one problem of its own, beside those of keys.
             let facts = Facts { config: &config, version: None, role, units: Units::default(), place: None };
             for plan in judge(&facts) {
                 prop_assert!(!plan.finding.message.is_empty());

@@ -323,7 +323,7 @@ mod tests {
             assert_eq!((process.pid, process.comm.as_str()), (rival.id(), "sh"));
             assert!(process.exe.as_ref().unwrap().starts_with('/'));
         }
-        // Of other tests there may be some at the same time, but none on this file.
+        // Other tests may have some at the same time, but none on this file.
         let leaked = std::fs::read_dir("/proc/self/fd")
             .unwrap()
             .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())

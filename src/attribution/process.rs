@@ -10,7 +10,7 @@ use std::path::Path;
 use super::received::Received;
 use crate::model::{Process, shown};
 
-/// Of any of the files in /proc that are read here.
+/// Bytes that are read of a file in /proc.
 const FILE_LIMIT: u64 = 4096;
 
 /// Since boot, in hundredths of a second, as /proc/PID/stat has them.
@@ -132,7 +132,7 @@ fn unit(text: &str) -> Option<String> {
     let line =
         text.lines().find(systemds).or_else(|| text.lines().find(|l| l.starts_with("0::")))?;
     let path = path(line)?;
-    // Of one that ended with its unit: the kernel says so behind the path.
+    // The kernel marks the group of a unit that has ended behind its path.
     let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
     let name = path.split('/').find(|name| !name.is_empty() && !name.ends_with(".slice"))?;
     // systemd puts a line before names that the kernel has another meaning for.

@@ -31,7 +31,7 @@ const ASKING: Duration = Duration::from_secs(10);
 /// At the end of the limit, for the last words; less of a limit that is short.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Of the whole limit: how long until there has to be an answer, and the daemon's share of that.
+/// The parts of the whole limit: how long until there has to be an answer, and the daemon's share of that.
 fn shares(limit: Duration) -> (Duration, Duration) {
     let looking = limit - GRACE.min(limit / 3);
     (looking, ASKING.min(looking / 2))
@@ -63,7 +63,7 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
             Err(e) => unknown(&e),
         });
     };
-    // Of what is left for the last words, so that a journal that hangs shuts nobody's gate.
+    // A part of what is left for the last words, so that a journal that hangs shuts nobody's gate.
     let left = (began + limit).saturating_duration_since(Instant::now());
     let journal = Record::within(Record::LIMIT.min(left / 2));
     let record = |priority, text, token: &Token| record(&journal, priority, text, token);
@@ -202,7 +202,7 @@ fn look(root: &Root, role: Role, end: Instant) -> Result<Report, LookError> {
 /// What is wrong, the worst first.
 fn print(report: &Report) {
     for finding in worst_first(report) {
-        // Of the start before this one; whether that is over is decided here.
+        // An override of the start before this one is told too; whether that is over is decided here.
         if finding.severity != Severity::Note && finding.code != Code::OverrideUsed {
             // To stderr, so that it stands in order with RKE2's own words.
             eprint!("{}", render::finding_text(finding, "nodeguard: "));

@@ -26,7 +26,7 @@ const KEYS: [&str; 8] = [
     "etcd-account.gid",
 ];
 
-/// Of one file; a text that is no TOML at all has one in every line.
+/// Syntax errors that are told of one file; a text that is no TOML at all has one in every line.
 const SYNTAX_ERRORS: usize = 64;
 
 /// What one file sets.

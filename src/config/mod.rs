@@ -38,10 +38,10 @@ pub const DROP_INS: [&str; 3] = [
     "/usr/lib/nodeguard/nodeguard.toml.d",
 ];
 
-/// Of one file, in bytes.
+/// Bytes of one file.
 pub const MAX_FILE_SIZE: usize = 64 * 1024;
 
-/// Of all files together, in bytes.
+/// Bytes of all files together.
 pub const MAX_SIZE: usize = 512 * 1024;
 
 /// Entries of one drop-in directory.

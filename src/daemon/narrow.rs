@@ -65,8 +65,8 @@ impl Daemon {
         } else if !hints.entries.is_empty() && !held_back && self.hopes_for_a_mend() {
             self.pass_soon(from, PassFor::Mending);
         }
-        let only_for_a_pass = hints.is_only_for_a_look();
-        let tree_is_held = self.tree_is_held();
+        let only_for_a_pass = hints.is_only_for_a_pass();
+        let tree_is_held = from == Source::Tree && self.tree_is_held();
         let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
         self.pace.turn_ended(&turn, Instant::now());
     }

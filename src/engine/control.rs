@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::controls::etcd_data_dir::tree::Trees;
 use crate::controls::{Observation, obstacle, sysctl};
 use crate::engine::Engine;
-use crate::engine::executor::{self, Executor};
+use crate::engine::executor::{self, Executed, Executor};
 use crate::model::{
     Action, ControlId, ControlReport, Correction, Depth, Finding, Object, Obstacle, Origin,
     Outcome, Planned,
@@ -164,9 +164,7 @@ impl Engine {
         let mut trees = None;
         for action in planned.iter().flat_map(|p| &p.actions) {
             if !done.iter().any(|(known, _)| known == action) {
-                let Self { root, proc_sys, held, .. } = self;
-                let mut tools = Executor { root, proc_sys, held, limit, on_directory };
-                let executed = executor::run(&mut tools, action);
+                let executed = self.execute(action, limit, on_directory);
                 if is_whole_tree(action) {
                     trees = trees.or(executed.trees);
                 }
@@ -174,6 +172,17 @@ impl Engine {
             }
         }
         (done, trees)
+    }
+
+    /// Runs an action; of a tree, on `limit` entries.
+    pub(super) fn execute(
+        &mut self,
+        action: &Action,
+        limit: u64,
+        on_directory: OnDirectory<'_>,
+    ) -> Executed {
+        let Self { root, proc_sys, held, .. } = self;
+        executor::run(&mut Executor { root, proc_sys, held, limit, on_directory }, action)
     }
 
     /// Whether a contest, which has a finding of its own, is all that is in the way of mending.

@@ -151,13 +151,14 @@ impl Engine {
             self.last_whole = Some(rke2.config.clone());
         }
         // While a file is broken, RKE2 goes on as it was started; so does the guard.
-        let last_whole = self.last_whole.clone().filter(|last_whole| last_whole.role == rke2.role);
-        let config = last_whole.unwrap_or_else(|| rke2.config.clone());
-        let hardened = config.hardened(rke2.version.as_ref());
-        let guarding = config.guarding(rke2.role, rke2.version.as_ref());
-        let scope = Scope { kernel_defaults_in_force: config.kernel_defaults_in_force(), guarding };
+        let known = self.last_whole.clone().filter(|config| config.role == rke2.role);
+        let last_whole = known.unwrap_or_else(|| rke2.config.clone());
+        let hardened = last_whole.hardened(rke2.version.as_ref());
+        let guarding = last_whole.guarding(rke2.role, rke2.version.as_ref());
+        let kernel_defaults_in_force = last_whole.kernel_defaults_in_force();
+        let scope = Scope { kernel_defaults_in_force, guarding };
         let (settings, configured) = (self.settings.clone(), self.configured);
-        NodeContext { settings, problems, configured, rke2, last_whole: config, hardened, scope }
+        NodeContext { settings, problems, configured, rke2, last_whole, hardened, scope }
     }
 
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
@@ -169,11 +170,7 @@ impl Engine {
         let node = self.context(mode);
         let mut changes = Changes::default();
         let mut reports = Vec::new();
-        let mut watch = Watch {
-            files: node.rke2.watched.iter().cloned().collect(),
-            scope: node.scope,
-            ..Watch::default()
-        };
+        let mut watch = Watch { scope: node.scope, ..Watch::default() };
         // Taken out meanwhile: each works with the rest of the engine.
         let mut controls = std::mem::take(&mut self.controls);
         for control in controls.iter_mut().filter(|control| control.applies(&node)) {

@@ -10,7 +10,7 @@ use super::control::{Judge, corrected};
 use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::controls::{Guard, Observation, etcd_data_dir};
-use crate::engine::executor::{self, Executed, Executor};
+use crate::engine::executor::Executed;
 use crate::model::{
     Action, Correction, Depth, Finding, ModeRule, Obstacle, Outcome, Planned, Severity,
 };
@@ -94,9 +94,7 @@ impl Engine {
         own: &Action,
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
-        let Self { root, proc_sys, held, .. } = self;
-        let mut tools = Executor { root, proc_sys, held, limit: SUBTREE, on_directory };
-        let Executed { outcome, trees } = executor::run(&mut tools, own);
+        let Executed { outcome, trees } = self.execute(own, SUBTREE, on_directory);
         let Some(Trees { before, after }) = trees else {
             // Its pause ended since this turn began, and it is tried at the next one: nothing was
             // looked at, so nothing is said to be right.
@@ -182,5 +180,34 @@ fn ended(planned: &[Planned], attempts: &[(Action, Outcome)], after: &[Planned])
     match corrected(planned, attempts, after) {
         corrections if corrections.is_empty() => Narrow::Right,
         corrections => Narrow::Corrected(corrections),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Object, Owner};
+    use crate::system::root::Root;
+
+    #[test]
+    fn a_contested_entry_that_is_left_alone_is_not_taken_for_right() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etcd")).unwrap();
+        std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
+        // Nobody's: whatever it is, it is wrong.
+        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
+        let guard = Guard {
+            dir: "/etcd".into(),
+            tls_dir: "/tls".into(),
+            owner,
+            account: owner,
+            manifest: "/etcd.yaml".into(),
+        };
+        let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
+        engine.hold([Object::File("/etcd/db".into())].into());
+        let mut mend =
+            |below: &str| engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {});
+        assert!(matches!(mend("db"), Narrow::Unmended));
+        assert!(matches!(mend("gone"), Narrow::Right));
     }
 }

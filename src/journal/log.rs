@@ -47,11 +47,10 @@ impl Journal {
             Some(outbox) => Log::to(move |sent| outbox.put(sent)),
             None => Log::to(|sent| print(&sent)),
         };
-        let (level, wrong) = match std::env::var(LEVEL) {
-            Ok(word) => (level(&word), level(&word).is_none().then_some(word)),
-            Err(_) => (None, None),
-        };
-        let level = level.unwrap_or(LevelFilter::DEBUG);
+        let word = std::env::var(LEVEL).ok();
+        let known = word.as_deref().map(level);
+        let wrong = word.filter(|_| known == Some(None));
+        let level = known.flatten().unwrap_or(LevelFilter::DEBUG);
         // The program has one log; if there were another one already, it would go on.
         let _ = tracing::subscriber::set_global_default(Registry::default().with(level).with(log));
         let journal = Self(outbox);

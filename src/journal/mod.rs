@@ -17,7 +17,7 @@ pub use log::Journal;
 pub use pass::PassSpan;
 pub use record::{Record, Unrecorded};
 
-/// Of one entry; a longer message is cut. Far below what a datagram may hold.
+/// Bytes of a message; a longer one is cut. Far below what a datagram may hold.
 const MESSAGE_LIMIT: usize = 8 * 1024;
 
 /// Makes journald look at the process with this id when it takes the entry.
@@ -272,7 +272,6 @@ fn printable(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Process;
 
     #[test]
     fn an_entry_is_journalds_native_protocol_and_a_line_break_cannot_forge_a_field() {
@@ -303,22 +302,7 @@ mod tests {
             before: None,
             writer: None,
         };
-        let process = Process {
-            pid: 812,
-            comm: "sysctl".into(),
-            exe: Some("/usr/sbin/sysctl".into()),
-            unit: Some("rogue.service".into()),
-        };
-        let written = Correction {
-            control: ControlId::Sysctl.into(),
-            code: Code::SysctlLive.into(),
-            subject: "kernel.panic".into(),
-            from: "0".into(),
-            to: "10".into(),
-            object: None,
-            before: Some("10".into()),
-            writer: Some(Writer { processes: vec![process], unknown: None }),
-        };
+        let written = crate::model::fixture::written();
         let nobody = Correction {
             before: None,
             writer: Some(Writer::unknown("it ended before it could be looked at (pid 812)")),

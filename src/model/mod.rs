@@ -249,7 +249,7 @@ pub struct Correction {
     pub writer: Option<Writer>,
 }
 
-/// Of the node, or of one control. What we do not know must not open a gate: one that another version
+/// The state of the node, or of one control. What we do not know must not open a gate: one that another version
 /// wrote and this one does not know is read as fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -316,6 +316,9 @@ impl fmt::Display for Role {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+pub mod fixture;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ pub struct ControlReport {
 /// nothing is decided by may be missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Of this format; raised when a field changes its meaning or goes.
+    /// The version of this format; raised when a field changes its meaning or goes.
     #[serde(default)]
     pub schema: u32,
     /// nodeguard's own.

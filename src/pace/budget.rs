@@ -36,9 +36,11 @@ impl Budget {
         self.owed * self.share
     }
 
-    /// What is owed beyond `most` is not asked for.
-    pub fn forgive(&mut self, most: Duration) {
-        self.owed = self.owed.min(most);
+    /// The same for who rests no longer than so: what is owed beyond that is not asked for later.
+    pub fn spend_within(&mut self, worked: Duration, longest: Duration, now: Instant) -> Duration {
+        let rest = self.spend(worked, now).min(longest);
+        self.owed = rest / self.share;
+        rest
     }
 }
 
@@ -66,5 +68,16 @@ mod tests {
         now += Duration::from_secs(1000);
         assert_eq!(budget.spend(BUDGET, now), Duration::ZERO);
         assert!(budget.spend(turn, now) > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_one_dear_turn_cost_is_over_with_the_longest_rest() {
+        let longest = Duration::from_secs(1);
+        let mut now = Instant::now();
+        let mut budget = Budget::full(BUDGET, SHARE, now);
+        now += Duration::from_secs(60);
+        let rest = budget.spend_within(Duration::from_secs(60), longest, now);
+        assert_eq!(rest, longest);
+        assert_eq!(budget.spend_within(Duration::ZERO, longest, now + rest), Duration::ZERO);
     }
 }

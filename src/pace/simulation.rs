@@ -183,12 +183,12 @@ pub(super) mod machine {
             self.turns += 1;
             if self.gate <= self.now {
                 self.gate_waited = self.gate_waited.max(self.now - self.gate);
-                self.look(true);
+                self.pass(true);
                 let wait = Duration::from_secs(300) + self.random.up_to(Duration::from_secs(600));
                 self.gate = self.now + wait;
             } else if is_due(due) {
                 self.work(WAKEUP);
-                self.look(false);
+                self.pass(false);
             } else if self.tick <= self.now {
                 self.tick_waited = self.tick_waited.max(self.now - self.tick);
                 self.tick();
@@ -383,25 +383,25 @@ pub(super) mod machine {
             let took = self.now - began;
             let worked = worked.until(self);
             if look {
-                self.look_soon(from, PassFor::Judging);
+                self.pass_soon(from, PassFor::Judging);
             } else if came {
-                self.look_soon(from, PassFor::Newcomer);
+                self.pass_soon(from, PassFor::Newcomer);
             } else if from == Source::Tree && handled > 0 && !held_back && self.unready {
-                self.look_soon(from, PassFor::Mending);
+                self.pass_soon(from, PassFor::Mending);
             }
             let tree_is_held = self.tree_is_held();
             let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
             self.pace.turn_ended(&turn, self.now);
         }
 
-        fn look_soon(&mut self, from: Source, wanted: PassFor) {
+        fn pass_soon(&mut self, from: Source, wanted: PassFor) {
             if self.pace.pass_wanted(from, wanted, self.now) {
-                self.look(false);
+                self.pass(false);
             }
         }
 
         /// A whole pass; `asked`: by a gate.
-        fn look(&mut self, asked: bool) {
+        fn pass(&mut self, asked: bool) {
             let (began, worked) = (self.now, Worked::since(self));
             let due = self.pace.to_try_again(began);
             let held = if asked { BTreeSet::new() } else { self.pace.held(began) };
@@ -477,7 +477,7 @@ pub(super) mod machine {
             }
             let well = self.is_right() && !self.unready && !self.is_contested();
             if look || self.pace.pass_is_due(well, self.now) {
-                self.look(false);
+                self.pass(false);
             }
             for (subject, more) in self.pace.untold(self.now) {
                 assert!(more > 0, "{subject}");
@@ -490,7 +490,7 @@ pub(super) mod machine {
             }
         }
 
-        /// Of a processor, in percent, in the worst minute of all that was contested from its begin.
+        /// Share of a processor, in percent, in the worst minute of all that was contested from its begin.
         pub fn share_while_contested(&self) -> f64 {
             let worked = |second: &Second| second.worked.as_secs_f64();
             most_in(&self.seconds, 60, |second| second.contested, worked) / 60.0 * 100.0

@@ -62,10 +62,8 @@ impl Listening {
     }
 
     pub(super) fn turn_ended(&mut self, turn: &Turn, meanwhile: Meanwhile, now: Instant) {
-        // No longer than that for what one turn cost, and it is not paid for in the turns to come:
-        // who made it dear may be gone.
-        let spent = self.budget.spend(turn.worked, now).min(LONGEST_QUIET);
-        self.budget.forgive(LONGEST_QUIET / SHARE);
+        // What one turn cost is not paid for in many to come: who made it dear may be gone.
+        let spent = self.budget.spend_within(turn.worked, LONGEST_QUIET, now);
         let quiet = quiet_after(turn, meanwhile).max(spent);
         self.until = (quiet >= SHORTEST_QUIET).then(|| now + quiet);
     }

@@ -127,7 +127,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Code, ControlId, ControlReport, Origin, Process, Severity, Writer};
+    use crate::model::{Code, ControlId, ControlReport, Origin, Severity, fixture};
 
     fn report() -> Report {
         let finding = Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
@@ -147,24 +147,7 @@ mod tests {
                 ControlReport::new(ControlId::Rke2Config, vec![finding]),
                 ControlReport::new(ControlId::Sysctl, vec![]),
             ],
-            corrections: vec![Correction {
-                control: ControlId::Sysctl.into(),
-                code: Code::SysctlLive.into(),
-                subject: "kernel.panic".into(),
-                from: "0".into(),
-                to: "10".into(),
-                object: None,
-                before: Some("10".into()),
-                writer: Some(Writer {
-                    processes: vec![Process {
-                        pid: 812,
-                        comm: "sysctl".into(),
-                        exe: Some("/usr/sbin/sysctl".into()),
-                        unit: Some("rogue.service".into()),
-                    }],
-                    unknown: None,
-                }),
-            }],
+            corrections: vec![fixture::written()],
             ..Report::starting()
         }
     }

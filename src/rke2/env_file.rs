@@ -49,7 +49,7 @@ struct Reader<'a> {
     path: &'a str,
     state: State,
     line: u32,
-    /// Of the key.
+    /// The line of the key.
     start: u32,
     key: String,
     value: String,

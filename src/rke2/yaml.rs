@@ -23,7 +23,7 @@ const MAX_PRINTED: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: String,
-    /// Of the key.
+    /// The line of the key.
     pub(super) line: u32,
     pub(super) value: Value,
 }

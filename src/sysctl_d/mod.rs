@@ -129,7 +129,7 @@ pub struct Sources {
     /// What the running kernel's package brings for it (SUSE); applied in a run of its own before
     /// all other files. None for an image, whose kernel is not known.
     pub kernel_file: Option<File>,
-    /// Of the running kernel; none for an image.
+    /// The command line of the running kernel; none for an image.
     pub command_line: Option<String>,
     /// The credential `sysctl.extra`, which systemd-sysctl reads after all files.
     pub credential: Option<File>,

@@ -157,7 +157,7 @@ impl<'a> Resolver<'a> {
             let why = match decisive.map(|at| &bearing[at]) {
                 Some(by) if by.setting.value.is_none() => Why::Excluded,
                 Some(by) if line.setting.is_glob() && !by.setting.is_glob() => Why::Named,
-                // Of procps alone: a lone `-key` stops patterns and nothing else.
+                // procps alone has this: a lone `-key` stops patterns and nothing else.
                 _ if line.setting.is_glob() && named => Why::Excluded,
                 _ => Why::Later,
             };

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 
 pub(crate) const PATH: &str = "/proc/self/mountinfo";
 
-/// Of all of it, in bytes. A host with thousands of pods has some ten thousand mounts.
+/// Bytes of all of it. A host with thousands of pods has some ten thousand mounts.
 pub(crate) const LIMIT: usize = 64 << 20;
 
 /// One mount. Blanks in names are octal escapes, as the kernel writes them.

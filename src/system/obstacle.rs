@@ -33,7 +33,7 @@ pub(crate) fn of_error(root: &Root, error: &HostError) -> Obstacle {
         | HostError::NoProc
         | HostError::NoOpenat2 { .. }
         | HostError::OwnRoot { .. }
-        // Of a program; no file is replaced by one.
+        // These are about a program; no file is replaced by one.
         | HostError::Untrusted { .. }
         | HostError::Start { .. }
         | HostError::Deadline { .. }

@@ -295,7 +295,7 @@ pub(crate) fn walk(
         };
         let mut inode = inode;
         if mount != level.mount {
-            // Of what is mounted here the parent's watch tells nothing: watched first, then looked at.
+            // The parent's watch tells nothing of what is mounted here: watched first, then looked at.
             visitor.directory(fd.as_fd(), &below);
             match examine(&fd) {
                 Ok((_, now)) => inode = now,

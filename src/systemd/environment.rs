@@ -20,7 +20,7 @@ pub(crate) const SOCKET: &str = "/run/systemd/private";
 /// For all of it. systemd answers nobody while it reloads its units.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Of one message; what systemd holds is some hundred bytes.
+/// Bytes of one message; what systemd holds is some hundred bytes.
 const MESSAGE_LIMIT: usize = 1 << 20;
 
 /// Messages before the answer: systemd tells everybody on this socket what happens to its units.
@@ -183,7 +183,7 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(0);
 }
 
-/// Of the header fields and of the body, from the first 16 bytes of a message.
+/// The lengths of the header fields and of the body, from the first 16 bytes of a message.
 fn lengths(head: &[u8]) -> Option<(usize, usize)> {
     // systemd speaks as this machine does, and we run on nothing that is big-endian.
     (head.first() == Some(&b'l')).then_some(())?;

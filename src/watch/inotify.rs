@@ -4,7 +4,7 @@
 //! The tree's directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -17,7 +17,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, WatchDescriptor};
 use rustix::fs::inotify::{ReadFlags, Reader};
 use tokio::io::unix::AsyncFd;
 
-use super::{Entry, Hints, Names, no_instance, not_watched};
+use super::{Entry, Hints, Interest, Names, ways};
 use crate::model::shown;
 
 /// More entries than this in one turn, and looking at the whole tree is cheaper.
@@ -71,7 +71,7 @@ const TREE_BYTES: usize = 512 * 1024;
 struct Target {
     what: What,
     watch: WatchDescriptor,
-    /// Of the last arming that still wanted it.
+    /// The last arming that still wanted it.
     generation: u64,
 }
 
@@ -111,13 +111,14 @@ impl Instance {
     }
 }
 
-/// One inotify instance.
+/// A source of hints: one inotify instance.
 #[derive(Debug)]
-pub(super) struct Inotify {
+pub struct Watcher {
     /// `None`: the kernel has no instance left for us; tried again at each arming.
     instance: Option<Instance>,
     targets: HashMap<i32, Target>,
-    /// Of the guarded tree, in this arming and since.
+    /// The guarded tree's directories that are watched in this arming and since, and the bytes of their
+    /// paths.
     tree_watches: usize,
     tree_bytes: usize,
     /// No more directories of the tree are watched in this arming: each try would be an event.
@@ -127,8 +128,15 @@ pub(super) struct Inotify {
     blind: Option<String>,
 }
 
-impl Inotify {
-    pub(super) fn new() -> Self {
+impl Default for Watcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Watcher {
+    /// Needs a running tokio runtime.
+    pub fn new() -> Self {
         Self {
             instance: None,
             targets: HashMap::new(),
@@ -141,7 +149,7 @@ impl Inotify {
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
-    pub(super) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.generation += 1;
         self.blind = None;
         self.tree_watches = 0;
@@ -150,14 +158,17 @@ impl Inotify {
         if self.instance.is_none() {
             match open() {
                 Ok(inotify) => self.instance = Some(Instance::Listening(inotify)),
-                Err(e) => self.blind = Some(no_instance(&e)),
+                Err(e) => {
+                    let hint = "raise fs.inotify.max_user_instances if it is the limit";
+                    self.blind = Some(format!("no inotify: {e}; {hint}"));
+                }
             }
         }
     }
 
-    /// Watches directories on the way to something as far as they exist.
-    pub(super) fn watch_ways(&mut self, ways: BTreeMap<PathBuf, Names>) {
-        for (dir, names) in ways {
+    /// Watches the way to each interest as far as it exists.
+    pub fn watch_ways(&mut self, interests: &[Interest]) {
+        for (dir, names) in ways(interests) {
             // What is in a directory matters with its owner and mode as well.
             let flags = if names.any { WAY | AddWatchFlags::IN_ATTRIB } else { WAY };
             match self.add(&dir, flags) {
@@ -170,7 +181,7 @@ impl Inotify {
     }
 
     /// Watches a directory of the guarded tree through the walk's own descriptor.
-    pub(super) fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
+    pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
         if self.full {
             return;
         }
@@ -200,7 +211,7 @@ impl Inotify {
     }
 
     /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
-    pub(super) fn watch_sysctl(&mut self, key: &str, path: &Path) {
+    pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
         match self.add(path, AddWatchFlags::IN_MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
             Err(Errno::ENOENT) => {}
@@ -209,7 +220,7 @@ impl Inotify {
     }
 
     /// Ends an arming.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         let generation = self.generation;
         let (wanted, old): (HashMap<_, _>, HashMap<_, _>) =
             self.targets.drain().partition(|(_, target)| target.generation == generation);
@@ -227,7 +238,7 @@ impl Inotify {
     }
 
     /// Why events may be missed since the last arming began, if they may.
-    pub(super) fn blind(&self) -> Option<&str> {
+    pub fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
     }
 
@@ -254,12 +265,13 @@ impl Inotify {
     }
 
     fn blinded(&mut self, what: &str, e: Errno) {
+        let hint = if e == Errno::ENOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
         let error = std::io::Error::from(e);
-        self.blind.get_or_insert_with(|| not_watched(what, &error, e == Errno::ENOSPC));
+        self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
     }
 
     /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
-    pub(super) fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.instance = self.instance.take().map(|instance| match instance {
             Instance::Listening(descriptor) => Instance::Resting(descriptor.into_inner()),
             resting => resting,
@@ -277,7 +289,7 @@ impl Inotify {
     }
 
     /// Waits for events and reads what is there. Cancellation safe.
-    pub(super) async fn hints(&mut self) -> std::io::Result<Hints> {
+    pub async fn hints(&mut self) -> std::io::Result<Hints> {
         self.listen()?;
         let mut hints = Hints::default();
         let mut buffer = [MaybeUninit::<u8>::uninit(); BUFFER];

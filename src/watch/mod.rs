@@ -11,11 +11,10 @@ mod inotify;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use inotify::Inotify;
+pub use inotify::Watcher;
 
 /// An entry of the guarded tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +43,7 @@ pub struct Hints {
 
 impl Hints {
     /// Whether they ask for a whole pass and for nothing besides.
-    pub fn is_only_for_a_look(&self) -> bool {
+    pub fn is_only_for_a_pass(&self) -> bool {
         self.pass && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
     }
 }
@@ -93,7 +92,7 @@ impl Names {
 }
 
 /// The directories on the way to each interest, parents first.
-fn ways<'a>(interests: impl Iterator<Item = &'a Interest>) -> BTreeMap<PathBuf, Names> {
+fn ways(interests: &[Interest]) -> BTreeMap<PathBuf, Names> {
     let mut ways: BTreeMap<PathBuf, Names> = BTreeMap::new();
     for interest in interests {
         let mut path = interest.path.as_path();
@@ -107,74 +106,4 @@ fn ways<'a>(interests: impl Iterator<Item = &'a Interest>) -> BTreeMap<PathBuf, 
         }
     }
     ways
-}
-
-/// A source of hints.
-#[derive(Debug)]
-pub struct Watcher {
-    own: Inotify,
-}
-
-impl Default for Watcher {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Watcher {
-    /// Needs a running tokio runtime.
-    pub fn new() -> Self {
-        Self { own: Inotify::new() }
-    }
-
-    /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
-    pub fn begin(&mut self) {
-        self.own.begin();
-    }
-
-    /// Watches the way to each interest as far as it exists. Once in each arming.
-    pub fn watch_ways(&mut self, interests: &[Interest]) {
-        self.own.watch_ways(ways(interests.iter()));
-    }
-
-    /// Watches a directory of the guarded tree through the walk's own descriptor.
-    pub fn watch_tree(&mut self, dir: BorrowedFd<'_>, below: &Path) {
-        self.own.watch_tree(dir, below);
-    }
-
-    /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
-    pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
-        self.own.watch_sysctl(key, path);
-    }
-
-    /// Ends an arming.
-    pub fn finish(&mut self) {
-        self.own.finish();
-    }
-
-    /// Why events may be missed since the last arming began, if they may.
-    pub fn blind(&self) -> Option<&str> {
-        self.own.blind()
-    }
-
-    /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
-    pub fn rest(&mut self) {
-        self.own.rest();
-    }
-
-    /// Waits for events and reads what is there. Cancellation safe.
-    pub async fn hints(&mut self) -> std::io::Result<Hints> {
-        self.own.hints().await
-    }
-}
-
-/// Why there is no inotify instance.
-fn no_instance(why: &impl std::fmt::Display) -> String {
-    format!("no inotify: {why}; raise fs.inotify.max_user_instances if it is the limit")
-}
-
-/// Why a directory or file is not watched.
-fn not_watched(what: &str, why: &impl std::fmt::Display, at_the_limit: bool) -> String {
-    let hint = if at_the_limit { "; raise fs.inotify.max_user_watches" } else { "" };
-    format!("cannot watch {what}: {why}{hint}")
 }

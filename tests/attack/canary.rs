@@ -11,7 +11,7 @@ use crate::host::Host;
 /// uid, gid, mode with the type.
 type State = (u32, u32, u32);
 
-/// Of the last change to any of those, or to anything else in the inode.
+/// The time of the last change to any of those, or to anything else in the inode.
 type Time = (i64, i64);
 
 /// The time counts only where nobody but us can change it: whoever renames or removes one of a

@@ -22,7 +22,7 @@ const SYSCTL_LIMIT: Duration = Duration::from_secs(2);
 /// The daemon's own watchdog, as the host sets it.
 const WATCHDOG: Duration = Duration::from_secs(3);
 
-/// Of a debug build, at its highest ever.
+/// Memory of a debug build, at its highest ever.
 const MEMORY_LIMIT_KIB: u64 = 24 * 1024;
 
 /// Between two looks at the daemon.
@@ -32,10 +32,10 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// is a whole pass that answers each: that is another test.
 const PROVOCATIONS: u32 = 20;
 
-/// Of /proc, on every architecture.
+/// The ticks of /proc, on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Of root's programs at work.
+/// The pace of root's programs at work.
 const BETWEEN_ENTRIES: Duration = Duration::from_millis(4);
 
 /// A host with a guarded data directory and a canary beside it.

@@ -215,7 +215,7 @@ struct Walked {
     /// Milliseconds.
     check: f64,
     apply: f64,
-    /// Of the daemon, MiB.
+    /// Memory of the daemon, MiB.
     resident: f64,
     peak: f64,
 }

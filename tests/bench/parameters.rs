@@ -148,7 +148,7 @@ fn pass(time: Duration) {
     }
 }
 
-/// Of all threads.
+/// Wakeups of all threads.
 fn wakeups(host: &Host) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).unwrap();
     let of = |task: std::fs::DirEntry| -> u64 {

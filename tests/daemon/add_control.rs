@@ -29,7 +29,7 @@ fn a_change_that_adds_a_control_touches_its_folder_its_names_and_nothing_else() 
     let touched: BTreeSet<&str> =
         CHANGE.lines().filter_map(|line| line.strip_prefix("+++ b/")).collect();
     assert_eq!(touched, BTreeSet::from(TOUCHED));
-    // Of what is there it changes names and lists, line by line, and takes nothing away but those.
+    // It changes names and lists that are there, line by line, and takes nothing away but those.
     let removed: Vec<&str> =
         CHANGE.lines().filter(|line| line.starts_with('-') && !line.starts_with("---")).collect();
     assert!(removed.len() <= 2, "{removed:#?}");

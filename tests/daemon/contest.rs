@@ -196,7 +196,7 @@ fn cpu_ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Of a processor, in percent: what the daemon takes while somebody does `what` over and over.
+/// Share of a processor, in percent: what the daemon takes while somebody does `what` over and over.
 pub fn cpu_share(host: &Host, time: Duration, mut what: impl FnMut()) -> f64 {
     let (before, begin) = (cpu_ticks(host.pid()), Instant::now());
     while begin.elapsed() < time {

@@ -13,7 +13,7 @@ use super::host::{ETCD, Host, PATIENCE, proc_file};
 const KEPT: usize = 256;
 const CHANGES: usize = 220;
 
-/// Of a daemon that is started here; see `Host::start`.
+/// The watchdog's time of a daemon that is started here; see `Host::start`.
 const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// What takes the place of journald: its socket.

@@ -25,14 +25,14 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 /// More than any nsswitch.conf has.
 const SERVICES: usize = 8;
 
-/// Of nsswitch.conf and of a user record, in bytes.
+/// Bytes of nsswitch.conf, and of a user record.
 const FILE_LIMIT: usize = 64 * 1024;
 
 /// Where ostree-based systems keep the accounts of the image (nss-altfiles).
 const USERS: &str = "/usr/lib/passwd";
 const GROUPS: &str = "/usr/lib/group";
 
-/// Of systemd's user records, in its order.
+/// The directories of systemd's user records, in its order.
 const RECORDS: [&str; 4] =
     ["/etc/userdb", "/run/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb"];
 

@@ -34,7 +34,7 @@ pub struct UserFacts {
     pub home_exists: bool,
     /// In /etc/passwd, counted from 1.
     pub line: u32,
-    /// Of /etc/shadow, or of passwd itself.
+    /// The password in /etc/shadow, or in passwd itself.
     pub password: Password,
     /// The lines of further entries of the name.
     pub again: Vec<u32>,

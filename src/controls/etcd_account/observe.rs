@@ -177,7 +177,7 @@ fn password(db: &Accounts, user: &User) -> Password {
 
 /// Those of etcd's data, where they are a system account's.
 fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
-    /// Of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
+    /// Numbers of a system account on every distribution that RKE2 supports (login.defs SYS_UID_MAX).
     const SYSTEM: std::ops::RangeInclusive<u32> = 1..=999;
     let owner = root.stat(&rke2::etcd_dir(data_dir)).ok();
     let of_a_system_account = |id: Option<u32>| id.filter(|id| SYSTEM.contains(id));

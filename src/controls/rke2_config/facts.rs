@@ -33,7 +33,7 @@ impl Units {
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub config: &'a Config,
-    /// Of the installed RKE2; `None` where none was found.
+    /// The version of the installed RKE2; `None` where none was found.
     pub version: Option<&'a Version>,
     /// What the pass takes the node for.
     pub role: Role,
@@ -45,7 +45,7 @@ pub struct Facts<'a> {
 /// What was observed. Nothing of it is known of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Of the data directory and of etcd's below it, which may be on a disk of its own.
+    /// The file systems of the data directory and of etcd's below it, which may be on a disk of its own.
     pub file_systems: Vec<FileSystem>,
     /// `None` where SELinux does not enforce anything.
     pub labels: Option<Labels>,

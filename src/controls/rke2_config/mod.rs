@@ -25,10 +25,11 @@ impl Control for Rke2Config {
 
     fn observe<'n>(
         &mut self,
-        _host: &mut Host<'_>,
+        host: &mut Host<'_>,
         node: &'n NodeContext,
         _observation: Observation,
     ) -> Self::Facts<'n> {
+        host.watch.files.extend(node.rke2.watched.iter().cloned());
         // Observed before all controls, since it decides which there are.
         let facts = Facts {
             config: &node.rke2.config,

@@ -15,7 +15,7 @@ use crate::system::root::Root;
 use crate::system::temporary::name_beside;
 use crate::system::{HostError, files};
 
-/// Of either file, in bytes.
+/// Bytes of either file.
 const LIMIT: usize = 16 * 1024;
 
 /// The word that has not been used.

@@ -37,7 +37,7 @@ struct Known {
     device: u64,
     inode: u64,
     size: i64,
-    /// Of the last change of the inode, which nobody can set: seconds and nanoseconds.
+    /// The time of the last change of the inode, which nobody can set: seconds and nanoseconds.
     changed: (i64, u64),
     version: Option<Version>,
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config;
+use crate::config::{Policy, Setting};
+use crate::model::Origin;
 
 /// What was observed.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +16,8 @@ pub struct Facts {
     pub live: Option<BTreeMap<String, Live>>,
     /// Which of them belong to the baseline.
     pub scope: Scope,
-    /// What the operator's configuration says about them.
-    pub own: config::Sysctl,
+    /// Which are wanted: RKE2's, and what the operator's configuration says.
+    pub wanted: Vec<Wanted>,
 }
 
 /// One kernel parameter as it is.
@@ -52,4 +53,13 @@ pub struct Scope {
     pub kernel_defaults_in_force: bool,
     /// etcd's data directory is guarded.
     pub guarding: bool,
+}
+
+/// One parameter as it should be, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: String,
+    pub value: String,
+    pub source: Origin,
+    pub policy: Setting<Policy>,
 }

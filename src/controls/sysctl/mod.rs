@@ -26,9 +26,6 @@ pub struct Sysctl;
 pub struct Observed {
     facts: Facts,
     sources: Sources,
-    wanted: Vec<Wanted>,
-    /// The kernel parameters that are written.
-    held: Vec<Wanted>,
 }
 
 impl Control for Sysctl {
@@ -47,16 +44,16 @@ impl Control for Sysctl {
         host.watch.files.extend(Place::ALL.map(|place| PathBuf::from(place.path())));
         host.watch.files.extend(FILES.map(PathBuf::from));
         let own = &node.settings.sysctl;
-        let (facts, wanted) = observe::observe(host.root, host.proc_sys, node.scope, own);
-        host.watch.sysctls.clone_from(&wanted);
-        // What is left alone at runtime may be set by whoever wants to at boot.
-        let held = wanted.iter().filter(|w| w.is_held()).cloned().collect();
-        Observed { facts, sources: sources::observe(host.root), wanted, held }
+        let facts = observe::observe(host.root, host.proc_sys, node.scope, own);
+        host.watch.sysctls.clone_from(&facts.wanted);
+        Observed { facts, sources: sources::observe(host.root) }
     }
 
     fn judge(observed: &Observed) -> Vec<Planned> {
-        let mut planned = judge::judge_wanted(&observed.facts, &observed.wanted);
-        planned.extend(overridden::judge(&observed.sources, &observed.held));
+        let mut planned = judge::judge(&observed.facts);
+        // What is left alone at runtime may be set by whoever wants to at boot.
+        let held: Vec<_> = observed.facts.wanted.iter().filter(|w| w.is_held()).cloned().collect();
+        planned.extend(overridden::judge(&observed.sources, &held));
         planned
     }
 }

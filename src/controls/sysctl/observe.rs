@@ -14,13 +14,13 @@ use crate::system::root::Root;
 /// A configuration file of an operator's is a few lines.
 const FILE_LIMIT: usize = 1 << 20;
 
-/// The kernel parameters and their drop-in, and which of them are wanted.
+/// The kernel parameters and their drop-in.
 pub fn observe(
     root: &Root,
     proc_sys: &mut ProcSys,
     scope: sysctl::Scope,
     own: &config::Sysctl,
-) -> (sysctl::Facts, Vec<Wanted>) {
+) -> sysctl::Facts {
     let source = source(root);
     let wanted = sysctl::wanted(source.as_ref(), scope, own);
     let live = root.is_live().then(|| {
@@ -28,7 +28,7 @@ pub fn observe(
         wanted.iter().map(value).collect()
     });
     let drop_in = drop_in(root);
-    (sysctl::Facts { source, drop_in, live, scope, own: own.clone() }, wanted)
+    sysctl::Facts { source, drop_in, live, scope, wanted }
 }
 
 /// RKE2's own file of kernel parameters, with its path; `None` where it has none.

@@ -16,11 +16,11 @@ use crate::sysctl_d::{
 use crate::system::HostError;
 use crate::system::root::Root;
 
-/// Of one file, in bytes. What systemd-sysctl has a limit for is one line, and it is this one; a
+/// Bytes of one file. What systemd-sysctl has a limit for is one line, and it is this one; a
 /// file larger than that is none that somebody wrote.
 const FILE_LIMIT: usize = 1 << 20;
 
-/// Of all files together, in bytes. A distribution ships a dozen of some kilobytes.
+/// Bytes of all files together. A distribution ships a dozen of some kilobytes.
 const TOTAL_LIMIT: usize = 4 << 20;
 
 /// Lines of all files together, empty ones and comments left out. Each takes some 200 bytes once it

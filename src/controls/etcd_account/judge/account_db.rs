@@ -37,7 +37,7 @@ const MAX_MALFORMED: usize = 100;
 pub struct User {
     pub name: String,
     pub uid: u32,
-    /// Of the primary group.
+    /// The number of the primary group.
     pub gid: u32,
     pub comment: String,
     pub home: String,

@@ -21,14 +21,14 @@ pub(crate) struct Refusal {
     pub remedy: String,
 }
 
-/// Of the user, which is missing; `None`: whatever is free.
+/// The number for the user, which is missing; `None`: whatever is free.
 pub(crate) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.user.as_ref().map(|user| (user.uid, user.source.as_str()));
     let wanted = wanted(facts, Kind::User, facts.pinned.uid.as_ref(), known)?;
     Ok(wanted.or(facts.former.uid))
 }
 
-/// Of the group, which is missing; `None`: whatever is free.
+/// The number for the group, which is missing; `None`: whatever is free.
 pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.group.as_ref().map(|group| (group.gid, group.source.as_str()));
     let wanted = wanted(facts, Kind::Group, facts.pinned.gid.as_ref(), known)?;

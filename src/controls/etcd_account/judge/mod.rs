@@ -16,7 +16,7 @@ use ids::Refusal;
 
 use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
-/// Of the user and of its group.
+/// The name of the user and of its group.
 pub const NAME: &str = "etcd";
 
 /// Facts → findings.

@@ -105,7 +105,7 @@ fn members(group: &GroupFacts) -> Option<Planned> {
         .actual(&names)
         .message(format!("the group etcd has other members: {names}; expected etcd alone"))
         .remedy("gpasswd -d USER etcd, or for a primary group usermod -g GROUP USER");
-    // Of root's own group everybody is a member who is root; that it is root's is said already.
+    // Everybody who is root is a member of root's own group; that it is root's is said already.
     (group.gid != 0 && !group.members.is_empty()).then(|| at(GROUP, group.line, finding))
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Of the control `etcd-data-dir`: the TLS files that etcd reads, and those it has no business with.
+//! A part of the control `etcd-data-dir`: the TLS files that etcd reads, and those it has no business with.
 
 use crate::controls::etcd_data_dir::facts::TlsFile;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use crate::model::{Code, Finding, Planned, Role, shown};
 /// How long the word counts for, in seconds.
 pub const LASTS: u64 = 600;
 
-/// Of a reason, in characters.
+/// Characters of a reason.
 pub const REASON_LIMIT: usize = 200;
 
 /// Findings that are kept with a used one; further ones are in the journal.
@@ -25,7 +25,7 @@ pub struct Token {
     pub at: String,
     /// The same in seconds since the boot, by which it expires: nobody sets that clock.
     pub since_boot: u64,
-    /// Of that boot.
+    /// The id of that boot.
     pub boot: String,
 }
 

@@ -4,8 +4,9 @@
 use crate::controls::sysctl::facts::DropIn;
 use std::path::PathBuf;
 
+use super::Wanted;
 use super::conf::{self, same_value};
-use super::wanted::{BASELINE, Wanted};
+use super::wanted::BASELINE;
 use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
 /// Where the hardening guide tells operators to put RKE2's file.
@@ -126,7 +127,7 @@ fn listed<'w>(wanted: impl Iterator<Item = &'w Wanted>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FIXED, Facts, judge};
+    use super::super::{FIXED, Facts, judge, wanted};
     use super::*;
     use crate::config::{self, Policy};
 
@@ -135,13 +136,19 @@ mod tests {
         Facts { drop_in: DropIn::Content(BASELINE.as_bytes().to_vec()), ..Facts::default() }
     }
 
+    /// With what is wanted by these facts and by the operator.
+    fn judged(facts: &Facts, own: &config::Sysctl) -> Vec<Planned> {
+        let wanted = wanted(facts.source.as_ref(), facts.scope, own);
+        judge(&Facts { wanted, ..facts.clone() })
+    }
+
     #[test]
     fn the_drop_in_is_rke2s_own_file_with_the_values_that_rke2_checks_for() {
         let text = "# shipped by RKE2\nkernel.panic=11\nvm.max_map_count=99\n".to_owned();
         let mut facts = right();
         facts.source = Some(("/usr/share/rke2/rke2-cis-sysctl.conf".into(), text));
         facts.drop_in = DropIn::Absent;
-        let planned = judge(&facts);
+        let planned = judged(&facts, &config::Sysctl::default());
         let [Planned { actions, .. }] = &planned[..] else { panic!("{planned:?}") };
         let [Action::WriteFile { content, expect: None, .. }] = &actions[..] else {
             panic!("{actions:?}")
@@ -161,7 +168,7 @@ mod tests {
             b"vm.swappiness=1\nvm.panic_on_oom=0\nvm.overcommit_memory=0\nkernel.panic=10\nkernel.panic_on_oops=1"
                 .to_vec(),
         );
-        let planned = judge(&facts);
+        let planned = judged(&facts, &config::Sysctl::default());
         let [Action::WriteFile { content, .. }] = &planned[0].actions[..] else { panic!() };
         assert_eq!(
             String::from_utf8_lossy(content),
@@ -178,21 +185,25 @@ mod tests {
         ] {
             let mut facts = right();
             facts.drop_in = drop_in;
-            let planned = judge(&facts);
+            let planned = judged(&facts, &config::Sysctl::default());
             assert_eq!(planned.len(), 1);
             assert_eq!(planned[0].finding.severity, severity);
             assert!(planned[0].actions.is_empty());
         }
         let mut facts = right();
         facts.drop_in = DropIn::Link { target: "/srv/x".into(), content: Some(BASELINE.into()) };
-        assert_eq!(judge(&facts), [], "a link to a right file is as good");
+        assert_eq!(
+            judged(&facts, &config::Sysctl::default()),
+            [],
+            "a link to a right file is as good"
+        );
     }
 
     #[test]
     fn what_the_operator_wants_left_alone_is_no_part_of_the_drop_in() {
         let left = |value| config::Setting { value, origin: Origin::at("own", 3) };
         let mut facts = right();
-        facts.own.policy = [
+        let policy = [
             ("kernel.panic".to_owned(), left(Policy::Warn)),
             ("vm.dirty_ratio".to_owned(), left(Policy::Ignore)),
             ("vm.swappiness".to_owned(), left(Policy::Enforce)),
@@ -200,13 +211,14 @@ mod tests {
         .into();
         let extra =
             |value: &str| config::Setting { value: value.into(), origin: Origin::file("o") };
-        facts.own.extra =
+        let extra =
             vec![("vm.swappiness".into(), extra("1")), ("vm.dirty_ratio".into(), extra("5"))];
+        let own = config::Sysctl { policy, extra };
         facts.source =
             Some(("x".into(), "# RKE2's\nvm.panic_on_oom=0\nkernel/panic = 10\n".into()));
         let written = |drop_in| {
             let facts = Facts { drop_in, ..facts.clone() };
-            let planned = judge(&facts);
+            let planned = judged(&facts, &own);
             let [Planned { actions, .. }] = &planned[..] else { panic!("{planned:?}") };
             let [Action::WriteFile { content, .. }] = &actions[..] else { panic!("{actions:?}") };
             String::from_utf8_lossy(content).into_owned()
@@ -221,7 +233,7 @@ mod tests {
         );
         let whole = format!("vm.panic_on_oom=0\n{added}");
         facts.drop_in = DropIn::Content(whole.into_bytes());
-        assert_eq!(judge(&facts), []);
+        assert_eq!(judged(&facts, &own), []);
     }
 
     #[test]
@@ -229,7 +241,8 @@ mod tests {
         let left = config::Setting { value: Policy::Ignore, origin: Origin::at("own", 3) };
         let mut facts = right();
         facts.drop_in = DropIn::Absent;
-        facts.own.policy = FIXED.iter().map(|(key, _)| ((*key).to_owned(), left.clone())).collect();
-        assert_eq!(judge(&facts), []);
+        let policy = FIXED.iter().map(|(key, _)| ((*key).to_owned(), left.clone())).collect();
+        let own = config::Sysctl { policy, ..config::Sysctl::default() };
+        assert_eq!(judged(&facts, &own), []);
     }
 }

@@ -9,21 +9,17 @@ pub mod wanted;
 
 use std::path::Path;
 
-use super::facts::{Facts, Live, Scope};
+use super::facts::{Facts, Live, Scope, Wanted};
 use crate::config::Policy;
 use crate::model::{Action, Code, Finding, Origin, Planned, Severity, shown};
 use conf::same_value;
 
 pub use drop_in::DROP_IN;
-pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, Wanted, is_fixed, wanted};
+pub use wanted::{FIXED, PROTECTED_HARDLINKS, RKE2_SOURCES, is_fixed, wanted};
 
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
-    judge_wanted(facts, &wanted(facts.source.as_ref(), facts.scope, &facts.own))
-}
-
-/// As [`judge`], where it is known already what is wanted.
-pub(crate) fn judge_wanted(facts: &Facts, wanted: &[Wanted]) -> Vec<Planned> {
+    let wanted = &facts.wanted;
     let (held, left): (Vec<Wanted>, Vec<Wanted>) =
         wanted.iter().cloned().partition(Wanted::is_held);
     let mut out: Vec<Planned> =
@@ -149,8 +145,14 @@ mod tests {
         }
     }
 
+    /// With what is wanted by these facts where the operator has no wishes of his own.
+    fn judged(facts: &Facts) -> Vec<Planned> {
+        let wanted = wanted(facts.source.as_ref(), facts.scope, &config::Sysctl::default());
+        judge(&Facts { wanted, ..facts.clone() })
+    }
+
     fn codes(facts: &Facts) -> Vec<(Code, Severity, String)> {
-        judge(facts)
+        judged(facts)
             .into_iter()
             .filter_map(|p| Some((p.finding.code.known()?, p.finding.severity, p.finding.subject)))
             .collect()
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_wrong_live_value_is_drift_in_rke2s_own_words_and_is_set_by_compare_and_set() {
-        let planned = judge(&right(&[("kernel.panic", "0")]));
+        let planned = judged(&right(&[("kernel.panic", "0")]));
         assert_eq!(planned.len(), 1);
         assert_eq!(
             planned[0].finding.message,
@@ -187,7 +189,7 @@ mod tests {
             ("kernel.keys.root_maxbytes", "25000000"),
         ]);
         facts.scope.kernel_defaults_in_force = true;
-        let planned = judge(&facts);
+        let planned = judged(&facts);
         let subjects: Vec<_> = planned.iter().map(|p| p.finding.subject.as_str()).collect();
         assert_eq!(subjects, [DROP_IN, "kernel.keys.root_maxkeys"]);
         assert_eq!(planned[1].unmended, Severity::Fatal);
@@ -236,7 +238,7 @@ mod tests {
         let mut facts = right(&[("fs.protected_hardlinks", "0")]);
         assert_eq!(codes(&facts), [], "elsewhere it is none of our keys");
         facts.scope.guarding = true;
-        let planned = judge(&facts);
+        let planned = judged(&facts);
         let live = planned.iter().find(|p| p.finding.code == Code::SysctlLive).unwrap();
         assert_eq!(
             (live.finding.subject.as_str(), live.unmended),
@@ -250,7 +252,7 @@ mod tests {
         facts.live = None;
         let text: String = (0..300).map(|n| format!("vm.k{n}=1\n")).collect();
         facts.source = Some(("/usr/share/rke2/x.conf".into(), text));
-        let planned = judge(&facts);
+        let planned = judged(&facts);
         let unread = planned.iter().find(|p| p.finding.code == Code::SysctlUnread).unwrap();
         assert_eq!(unread.finding.severity, Severity::Warning);
         let said = "/usr/share/rke2/x.conf sets 44 kernel parameters more than are held, expected \

@@ -4,7 +4,7 @@
 
 use super::conf::{self, same_value};
 use crate::config::{self, Policy, Setting};
-use crate::controls::sysctl::facts::Scope;
+use crate::controls::sysctl::facts::{Scope, Wanted};
 use crate::model::Origin;
 
 /// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
@@ -56,15 +56,6 @@ impl Scope {
             _ => self.kernel_defaults_in_force && is_fixed(key),
         }
     }
-}
-
-/// One parameter as it should be, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub key: String,
-    pub value: String,
-    pub source: Origin,
-    pub policy: Setting<Policy>,
 }
 
 impl Wanted {
