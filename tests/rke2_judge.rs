@@ -28,8 +28,14 @@ fn units(role: Role) -> Units {
 fn findings(role: Role, version: &str, node: &Node) -> Vec<Finding> {
     let config = resolve(&node.inputs());
     let version = parse_version(version).ok();
-    let facts =
-        Facts { config: &config, version: version.as_ref(), role, units: units(role), place: None };
+    let facts = Facts {
+        config: &config,
+        version: version.as_ref(),
+        role,
+        units: units(role),
+        joined: false,
+        place: None,
+    };
     let planned = judge(&facts);
     for plan in &planned {
         assert!(plan.actions.is_empty(), "no action of ours mends an operator's file");
@@ -246,7 +252,8 @@ fn a_misspelt_profile_names_the_key_that_was_meant() {
 fn both_units_are_fatal_and_neither_is_a_note() {
     let config = resolve(&Node::new(Role::Server).file("profile: cis\n").inputs());
     let judged = |units: Units, role: Role| {
-        let facts = Facts { config: &config, version: None, role, units, place: None };
+        let facts =
+            Facts { config: &config, version: None, role, units, joined: false, place: None };
         codes(&judge(&facts).into_iter().map(|plan| plan.finding).collect::<Vec<_>>())
     };
     let active = UnitFacts { installed: true, enabled: false, active: true };

@@ -60,7 +60,7 @@ proptest! {
                 .arguments(&format!("server {}", line.join(" ")));
             let config = resolve(&node.inputs());
             // Each of two files has at most one problem of its own, beside those of keys.
-            let facts = Facts { config: &config, version: None, role, units: Units::default(), place: None };
+            let facts = Facts { config: &config, version: None, role, units: Units::default(), joined: false, place: None };
             for plan in judge(&facts) {
                 prop_assert!(!plan.finding.message.is_empty());
                 prop_assert!(!plan.finding.remedy.is_empty());

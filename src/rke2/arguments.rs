@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! RKE2's command line, read as Go's flag package reads it.
+//! Where RKE2's unit says that its configuration is.
 
-use super::{ConfigPath, DEFAULT_CONFIG, Variable, flags, shown};
+use super::command_line::MAX_ARGUMENTS;
+use super::{ConfigPath, DEFAULT_CONFIG, Variable};
 use crate::model::Origin;
 
 /// The variable that names the configuration file and wins over `--config`.
 const CONFIG_FILE: &str = "RKE2_CONFIG_FILE";
-
-/// The most words that are looked at; systemd's own limit on a line is far below what would
-/// make more.
-const MAX_ARGUMENTS: usize = 4096;
 
 /// Where this unit's RKE2 looks for its configuration: `RKE2_CONFIG_FILE`, else `--config` or
 /// `-c`, else the default path.
@@ -53,49 +50,6 @@ fn path(value: &str, origin: Origin) -> ConfigPath {
 /// Where a value on the command line was set.
 pub(super) fn command_line(origin: Option<&Origin>) -> Origin {
     origin.cloned().unwrap_or_else(|| Origin::file("command line"))
-}
-
-/// A flag on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Argument {
-    /// Without its dashes.
-    pub(super) name: String,
-    pub(super) value: String,
-}
-
-/// The flags after the subcommand, and the words with which RKE2 refuses them, if it does.
-pub(super) fn parse(arguments: &[String]) -> (Vec<Argument>, Option<String>) {
-    let start = arguments.iter().position(|word| word == "server" || word == "agent");
-    let mut words = arguments.iter().skip(start.map_or(0, |start| start + 1)).take(MAX_ARGUMENTS);
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        // The first word that is no flag ends the flags; so does `--`.
-        let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else { break };
-        let flag = flag.strip_prefix('-').unwrap_or(flag);
-        if flag.is_empty() {
-            break;
-        }
-        if flag.starts_with(['-', '=']) {
-            let (name, value) = match flag.split_once('=') {
-                Some((name, _)) => (name, "=…"),
-                None => (flag, ""),
-            };
-            let bare = name.trim_start_matches('-');
-            let dashes = &word[..word.len() - flag.len() + name.len() - bare.len()];
-            let words = format!("bad flag syntax: {dashes}{}{value}", shown::name(bare));
-            return (found, Some(words));
-        }
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None if flags::is_boolean(flag) => (flag, Some("true".to_owned())),
-            None => (flag, words.next().cloned()),
-        };
-        let Some(value) = value else {
-            return (found, Some(format!("flag needs an argument: {}", shown::flag("-", name))));
-        };
-        found.push(Argument { name: name.to_owned(), value });
-    }
-    (found, None)
 }
 
 #[cfg(test)]
@@ -143,50 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_read_as_go_reads_them() {
-        let read = |line: &str| {
-            let (found, error) = parse(&words(line));
-            let found: Vec<String> =
-                found.into_iter().map(|flag| format!("{}={}", flag.name, flag.value)).collect();
-            (found.join(" "), error)
-        };
-        for (line, expected) in [
-            ("server --profile=cis", "profile=cis"),
-            ("server --profile cis --selinux", "profile=cis selinux=true"),
-            ("server -profile cis", "profile=cis"),
-            ("server -d /x", "d=/x"),
-            ("server --selinux=false", "selinux=false"),
-            ("server --selinux false --profile=cis", "selinux=true"),
-            ("server -- --profile=cis", ""),
-            ("server - --profile=cis", ""),
-            ("--debug server --profile=cis", "profile=cis"),
-            ("server --token --profile=cis", "token=--profile=cis"),
-            ("server --a=b=c", "a=b=c"),
-            ("--profile=cis", "profile=cis"),
-            ("", ""),
-        ] {
-            assert_eq!(read(line), (expected.to_owned(), None), "{line}");
-        }
-        assert_eq!(
-            read("server --data-dir").1.as_deref(),
-            Some("flag needs an argument: -data-dir")
-        );
-        assert_eq!(read("server ---x").1.as_deref(), Some("bad flag syntax: ---x"));
-        assert_eq!(read("server --=x").1.as_deref(), Some("bad flag syntax: --=…"));
-    }
-
-    #[test]
     fn words_beyond_the_limit_are_not_looked_at() {
         let line = |before: usize| -> Vec<String> {
             let words = std::iter::repeat_n("--debug", before).chain(["--config=/a"]);
             words.map(str::to_owned).collect()
         };
-        let found = |line: &[String]| {
-            let path = matches!(config_path(line, None, &[]), ConfigPath::File { path, .. } if path == "/a");
-            let flag = parse(line).0.iter().any(|flag| flag.name == "config");
-            (path, flag)
-        };
-        assert_eq!(found(&line(MAX_ARGUMENTS - 1)), (true, true));
-        assert_eq!(found(&line(MAX_ARGUMENTS)), (false, false));
+        let found = |line: &[String]| matches!(config_path(line, None, &[]), ConfigPath::File { path, .. } if path == "/a");
+        assert!(found(&line(MAX_ARGUMENTS - 1)) && !found(&line(MAX_ARGUMENTS)));
     }
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::profile::{self, Verdict};
-use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR};
+use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR, Release};
 use crate::model::{Origin, Role};
 
 /// A configuration file as it was met.
@@ -49,6 +49,8 @@ impl Variable {
 pub struct Inputs {
     /// The subcommand; with [`Role::Unknown`] the keys of a server are known.
     pub role: Role,
+    /// The release whose flags and rules count.
+    pub release: Release,
     /// What [`super::config_path`] gave.
     pub path: ConfigPath,
     /// The file that `path` names. For a remote configuration: [`FileContent::Absent`].
@@ -72,6 +74,7 @@ impl Inputs {
     pub fn none(role: Role) -> Self {
         Self {
             role,
+            release: Release::newest(),
             path: ConfigPath::File { path: DEFAULT_CONFIG.into(), origin: None },
             base: SourceFile { path: DEFAULT_CONFIG.into(), content: FileContent::Absent },
             drop_ins: Vec::new(),
@@ -143,6 +146,8 @@ impl<T> Setting<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub role: Role,
+    /// The release that it was resolved for.
+    pub release: Release,
     pub path: ConfigPath,
     /// `None` where nobody set it; may be set to the empty string, which RKE2 takes as unset.
     pub profile: Option<Setting<String>>,
@@ -154,6 +159,8 @@ pub struct Config {
     pub disable_etcd: Setting<bool>,
     pub datastore_endpoint: Option<Setting<String>>,
     pub server: Option<Setting<String>>,
+    /// Whether there is a token, or a file that has one.
+    pub has_token: bool,
     pub selinux: Setting<bool>,
     /// Each `etcd-arg`, in order.
     pub etcd_args: Vec<Setting<String>>,
@@ -167,6 +174,7 @@ impl Config {
     pub fn unset(role: Role, path: ConfigPath) -> Self {
         Self {
             role,
+            release: Release::newest(),
             path,
             profile: None,
             data_dir: Setting::default_of("data-dir", PathBuf::from(DEFAULT_DATA_DIR)),
@@ -175,6 +183,7 @@ impl Config {
             disable_etcd: Setting::default_of("disable-etcd", false),
             datastore_endpoint: None,
             server: None,
+            has_token: false,
             selinux: Setting::default_of("selinux", false),
             etcd_args: Vec::new(),
             etcd_extra_mounts: Vec::new(),
@@ -200,6 +209,12 @@ impl Config {
                     | ProblemKind::EnvironmentUnknown
             )
         })
+    }
+
+    /// Whether RKE2 takes its configuration from elsewhere, or none at all from a file that is there.
+    pub fn is_elsewhere(&self) -> bool {
+        let elsewhere = |kind| matches!(kind, ProblemKind::Remote | ProblemKind::Ignored);
+        self.problems.iter().any(|problem| elsewhere(problem.kind))
     }
 
     /// Whether a profile is set that this version of RKE2 takes.
@@ -282,6 +297,11 @@ pub enum ProblemKind {
     Unreadable,
     /// RKE2 does not start: a value or an argument it cannot use.
     InvalidValue,
+    /// RKE2 does not start: values that it takes one by one and not together, or a value that it
+    /// looks at after it has read all of them.
+    Conflict,
+    /// Those releases of RKE2 that are known here do not start; this one is newer or unknown, and may.
+    Unlisted,
     /// RKE2 does not start: the kernel does not take its command line.
     TooLong,
     /// RKE2 starts and silently leaves all its configuration files aside.
@@ -296,4 +316,16 @@ pub enum ProblemKind {
     Misspelt,
     /// RKE2 skips the key.
     UnknownKey,
+}
+
+impl ProblemKind {
+    /// What RKE2 refuses to read. `by_list`: because no list that is known here has it.
+    pub(super) fn refused(release: Release, by_list: bool) -> Self {
+        if by_list && !release.is_listed() { Self::Unlisted } else { Self::InvalidValue }
+    }
+
+    /// What RKE2 refuses after it has read everything.
+    pub(super) fn conflict(release: Release, by_list: bool) -> Self {
+        if by_list && !release.is_listed() { Self::Unlisted } else { Self::Conflict }
+    }
 }

@@ -108,15 +108,9 @@ fn value<T>(flag: &str, setting: &Setting<T>, show: impl Fn(&T) -> String) -> Va
     Value {
         flag: shown::name(flag).into(),
         value: Some(show(&setting.value)),
-        written: setting.is_set().then(|| written(&setting.key)),
+        written: setting.is_set().then(|| shown::key(&setting.key)),
         origin: setting.origin.clone(),
     }
-}
-
-/// A key, a variable or a flag with its dashes.
-fn written(key: &str) -> String {
-    let name = key.trim_start_matches('-');
-    format!("{}{}", &key[..key.len() - name.len()], shown::name(name))
 }
 
 /// How many drop-ins are read.

@@ -8,11 +8,13 @@
 //!
 //! ```text
 //! unit files ──► unit ──► argv, Environment=, EnvironmentFile= ──► env_file ─┐
-//! config.yaml, config.yaml.d ──► yaml ──► resolve ◄── arguments ◄────────────┘
+//! config.yaml, config.yaml.d ──► yaml ──► resolve ◄── command_line ◄─────────┘
 //!                                            └──► Config
 //! ```
 
 mod arguments;
+mod checks;
+mod command_line;
 mod config;
 pub mod env_file;
 mod etcd_manifest;
@@ -21,11 +23,13 @@ pub mod explain;
 mod flags;
 mod libyaml;
 pub mod profile;
+mod release;
 mod resolve;
 mod scalar;
 pub mod shown;
 mod tree;
 pub mod unit;
+mod values;
 mod version;
 mod yaml;
 mod yaml_error;
@@ -37,6 +41,7 @@ pub use config::{
     Config, ConfigPath, FileContent, Inputs, Problem, ProblemKind, Setting, SourceFile, Variable,
 };
 pub use etcd_manifest::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
+pub use release::Release;
 pub use resolve::{MAX_DROP_INS, MAX_TOTAL_SIZE, given, is_drop_in, resolve};
 pub use version::{VersionError, has_own_database, parse_version, staged_version};
 pub use yaml::MAX_FILE_SIZE;

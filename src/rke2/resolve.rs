@@ -6,15 +6,17 @@
 //! each item of a list, and these words go between the subcommand and the unit's own arguments.
 //! The last one wins, as on any command line. The same is done here, each word with its origin.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use super::arguments::{self, command_line};
+use super::arguments::command_line as command_line_origin;
+use super::command_line::{self, Taken};
+use super::flags::{Flag, Kind};
 use super::yaml::{self, Value};
 use super::yaml_error::YamlError;
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
-    SourceFile, flags, scalar, shown,
+    SourceFile, Variable, checks, flags, scalar, shown, values,
 };
 use crate::model::Origin;
 
@@ -41,8 +43,12 @@ pub fn is_drop_in(file_name: &str) -> bool {
 /// [`Config::problems`], and everything else is resolved nevertheless.
 pub fn resolve(inputs: &Inputs) -> Config {
     let mut config = Config::unset(inputs.role, inputs.path.clone());
+    config.release = inputs.release;
     let words = words(inputs, &mut config.problems);
-    Words { words: &words, inputs }.settle(&mut config);
+    let words = Words::new(&words, inputs);
+    words.check(&mut config.problems);
+    words.settle(&mut config);
+    checks::check(&words, inputs, &mut config.problems);
     config
 }
 
@@ -50,7 +56,7 @@ pub fn resolve(inputs: &Inputs) -> Config {
 /// that takes one value the last counts.
 pub fn given(inputs: &Inputs) -> Vec<(String, Setting<String>)> {
     let words = words(inputs, &mut Vec::new());
-    words.into_iter().map(|word| (word.flag.clone(), setting(&word, &word.value))).collect()
+    words.into_iter().map(|word| (word.flag.name.to_owned(), setting(&word, &word.value))).collect()
 }
 
 fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
@@ -69,10 +75,10 @@ fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
         // RKE2's own complaint comes from its command line, below.
         ConfigPath::Missing { .. } => Vec::new(),
     };
-    let origin = command_line(inputs.arguments_origin.as_ref());
-    let (own, refused) = arguments::parse(&inputs.arguments);
+    let origin = command_line_origin(inputs.arguments_origin.as_ref());
+    let (own, refused) = command_line::parse(inputs.role, inputs.release, &inputs.arguments);
     words.extend(own.into_iter().map(|argument| Word {
-        flag: flags::canonical(&argument.name).to_owned(),
+        flag: argument.flag,
         written: format!("--{}", argument.name),
         name: argument.name,
         value: argument.value,
@@ -89,20 +95,19 @@ fn words(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
     }
     if let Some(refused) = refused {
         problems.push(Problem {
-            kind: ProblemKind::InvalidValue,
+            kind: ProblemKind::refused(inputs.release, refused.by_list),
             origin,
             key: None,
-            words: refused,
-            expected: "a command line that RKE2 takes".into(),
+            words: refused.words,
+            expected: refused.expected.into(),
         });
     }
     words
 }
 
 /// One word of the command line that RKE2 makes for itself.
-struct Word {
-    /// The flag's long name.
-    flag: String,
+pub(super) struct Word {
+    flag: &'static Flag,
     /// The flag's name as it was used, without dashes.
     name: String,
     /// The key or flag as the operator wrote it.
@@ -253,14 +258,21 @@ impl Merged {
     /// The words of the command line, without the keys that the subcommand does not know.
     fn flatten(self, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<Word> {
         let mut words = Vec::new();
-        let (mut unknown, mut misspelt) = (0, 0);
+        let (mut unknown, mut misspelt, mut bad) = (0, 0, false);
         for (key, held) in self.keys {
             let pieces = match held {
                 Held::Null(origin) => vec![Piece { text: String::new(), origin }],
                 Held::Text(piece) => vec![piece],
                 Held::List(pieces) => pieces,
             };
-            if !flags::is_known(inputs.role, &key) {
+            let argument = |value: &str| {
+                let dashes = if key.len() == 1 { "-" } else { "--" };
+                format!("{dashes}{key}={value}")
+            };
+            // RKE2 looks for the name behind all dashes and before the first equals sign.
+            let bare = argument("");
+            let name = bare.trim_start_matches('-').split('=').next().unwrap_or_default();
+            if flags::in_file(inputs.role, inputs.release, name).is_none() {
                 if let Some(first) = pieces.first() {
                     let problem = unknown_key(inputs, &key, first.origin.clone());
                     // One that matters is told however many others come before it.
@@ -275,13 +287,33 @@ impl Merged {
                 }
                 continue;
             }
-            words.extend(pieces.into_iter().map(|piece| Word {
-                flag: flags::canonical(&key).to_owned(),
-                name: key.clone(),
-                written: key.clone(),
-                value: piece.text.trim().to_owned(),
-                origin: piece.origin,
-            }));
+            for piece in pieces {
+                let argument = argument(piece.text.trim());
+                match command_line::take(&argument) {
+                    Taken::Flag { name, value } => {
+                        let flag = flags::in_file(inputs.role, inputs.release, name);
+                        words.extend(flag.map(|flag| Word {
+                            flag,
+                            name: name.to_owned(),
+                            written: key.clone(),
+                            value: value.unwrap_or_default().to_owned(),
+                            origin: piece.origin,
+                        }));
+                    }
+                    // RKE2 stops at the first.
+                    Taken::Bad { words } if !std::mem::replace(&mut bad, true) => {
+                        let shown = shown::name(&key).to_owned();
+                        problems.push(Problem {
+                            kind: ProblemKind::InvalidValue,
+                            origin: piece.origin,
+                            key: Some(shown),
+                            words,
+                            expected: format!("`{name}`, without dashes"),
+                        });
+                    }
+                    Taken::Bad { .. } | Taken::End => {}
+                }
+            }
         }
         for (kind, count) in [(ProblemKind::UnknownKey, unknown), (ProblemKind::Misspelt, misspelt)]
         {
@@ -350,14 +382,20 @@ fn subcommand(inputs: &Inputs) -> &'static str {
 }
 
 /// The whole command line, and what the environment adds where it says nothing.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     words: &'a [Word],
     inputs: &'a Inputs,
+    environment: HashMap<&'a str, &'a Variable>,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    fn new(words: &'a [Word], inputs: &'a Inputs) -> Self {
+        // Where two have a name, the later one counts.
+        let environment = inputs.environment.iter().map(|v| (v.name.as_str(), v)).collect();
+        Self { words, inputs, environment }
+    }
+
     fn settle(&self, config: &mut Config) {
-        self.check_forms(&mut config.problems);
         config.profile = self.text("profile");
         if let Some(directory) = self.text("data-dir") {
             let Setting { value, key, origin } = directory;
@@ -365,92 +403,130 @@ impl Words<'_> {
         }
         config.datastore_endpoint = self.text("datastore-endpoint");
         config.server = self.text("server");
-        config.protect_kernel_defaults =
-            self.boolean("protect-kernel-defaults", &mut config.problems);
-        if let Some(setting) = self.boolean("disable-etcd", &mut config.problems) {
+        let is_given =
+            |flag: &str| self.text(flag).is_some_and(|setting| !setting.value.is_empty());
+        config.has_token = is_given("token") || is_given("token-file");
+        config.protect_kernel_defaults = self.boolean("protect-kernel-defaults");
+        if let Some(setting) = self.boolean("disable-etcd") {
             config.disable_etcd = setting;
         }
-        if let Some(setting) = self.boolean("selinux", &mut config.problems) {
+        if let Some(setting) = self.boolean("selinux") {
             config.selinux = setting;
         }
         config.kubelet_protect_kernel_defaults = self.kubelet_protect_kernel_defaults();
-        config.etcd_args = self.all("etcd-arg").map(|word| setting(word, &word.value)).collect();
-        let mounts = self.all("etcd-extra-mount").map(|word| setting(word, &word.value));
-        config.etcd_extra_mounts = mounts.collect();
-        if config.etcd_extra_mounts.is_empty() {
-            config.etcd_extra_mounts.extend(self.variable("etcd-extra-mount"));
-        }
+        config.etcd_args = self.list("etcd-arg");
+        config.etcd_extra_mounts = self.list("etcd-extra-mount");
     }
 
-    /// Whether the subcommand has the flag at all: the environment cannot give an agent a
-    /// server's flag.
+    /// What RKE2 refuses before it looks at any value by itself: variables first, then each word,
+    /// then two names of one flag.
+    fn check(&self, problems: &mut Vec<Problem>) {
+        for flag in flags::of(self.inputs.role, self.inputs.release) {
+            problems.extend(self.variable_of(flag).and_then(|set| self.check_variable(flag, set)));
+        }
+        let mut told = HashSet::new();
+        for word in self.words {
+            let Err(refusal) = values::check(word.flag.kind, &word.value) else { continue };
+            // RKE2 stops at the first; a second one of the same flag is mended with it.
+            if !told.insert(word.flag.name) {
+                continue;
+            }
+            let (value, name) = (shown::boolean(&word.value), &word.name);
+            let words = match word.flag.kind {
+                Kind::Bool => format!("invalid boolean value {value:?} for -{name}: parse error"),
+                _ => format!("invalid value {value:?} for flag -{name}: {}", refusal.of_flag()),
+            };
+            problems.push(Problem {
+                kind: ProblemKind::InvalidValue,
+                origin: word.origin.clone(),
+                key: Some(shown::key(&word.written)),
+                words,
+                expected: values::expected(word.flag.kind).into(),
+            });
+        }
+        self.check_forms(problems);
+    }
+
+    fn check_variable(&self, flag: &Flag, variable: &Variable) -> Option<Problem> {
+        // Of one that is there and empty a boolean is false; so is a number, since the second
+        // version of the library, not set.
+        let empty = variable.value.is_empty();
+        if empty && (flag.kind == Kind::Bool || self.inputs.release.has_second_cli()) {
+            return None;
+        }
+        let refusal = values::check(flag.kind, &variable.value).err()?;
+        let (value, name) = (shown::boolean(&variable.value), &variable.name);
+        let (kind, function) = match flag.kind {
+            Kind::Bool => ("bool", "strconv.ParseBool"),
+            Kind::Int => ("int", "strconv.ParseInt"),
+            _ => ("duration", "time"),
+        };
+        let cause = match flag.kind {
+            Kind::Duration => format!("{function}: invalid duration {value:?}"),
+            _ => format!("{function}: parsing {value:?}: {}", refusal.of_number()),
+        };
+        let flag_name = flag.name;
+        let words = if self.inputs.release.has_second_cli() {
+            format!(
+                "could not parse {value:?} as {kind} value from environment variable {name:?} for \
+                 flag {flag_name}: {cause}"
+            )
+        } else {
+            format!("could not parse {value} as {kind} value for flag {flag_name}: {cause}")
+        };
+        Some(Problem {
+            kind: ProblemKind::InvalidValue,
+            origin: variable.origin.clone(),
+            key: Some(name.clone()),
+            words,
+            expected: values::expected(flag.kind).into(),
+        })
+    }
+
     fn all(&self, flag: &str) -> impl DoubleEndedIterator<Item = &Word> {
-        self.words.iter().filter(move |word| word.flag == flag)
+        self.words.iter().filter(move |word| word.flag.name == flag)
+    }
+
+    /// The variable that stands in for a flag: the first of them that is there. The environment
+    /// cannot give a subcommand a flag that it does not have.
+    fn variable_of(&self, flag: &Flag) -> Option<&'a Variable> {
+        flag.variables.iter().find_map(|name| self.environment.get(name).copied())
     }
 
     fn variable(&self, flag: &str) -> Option<Setting<String>> {
-        if !flags::is_known(self.inputs.role, flag) {
-            return None;
-        }
-        let name = flags::variable(flag)?;
-        let variable =
-            self.inputs.environment.iter().rev().find(|variable| variable.name == name)?;
+        let flag = flags::in_file(self.inputs.role, self.inputs.release, flag)?;
+        let variable = self.variable_of(flag)?;
         Some(Setting {
             value: variable.value.clone(),
-            key: name.to_owned(),
+            key: variable.name.clone(),
             origin: Some(variable.origin.clone()),
         })
     }
 
-    fn text(&self, flag: &str) -> Option<Setting<String>> {
+    /// The value of a flag that takes one; of one that takes several, whether it is set at all.
+    pub(super) fn text(&self, flag: &str) -> Option<Setting<String>> {
         match self.all(flag).next_back() {
             Some(word) => Some(setting(word, &word.value)),
             None => self.variable(flag),
         }
     }
 
-    /// Every word for a boolean flag must be one, not only the last; RKE2 names the first that is none.
-    fn boolean(&self, flag: &str, problems: &mut Vec<Problem>) -> Option<Setting<bool>> {
-        let mut last = None;
-        let (mut seen, mut told) = (false, false);
-        for word in self.all(flag) {
-            seen = true;
-            match scalar::parse_bool(&word.value) {
-                Some(value) => last = Some(setting(word, &value)),
-                None if std::mem::replace(&mut told, true) => {}
-                None => problems.push(invalid_bool(
-                    &word.written,
-                    &word.origin,
-                    format!(
-                        "invalid boolean value {:?} for -{}: parse error",
-                        shown::boolean(&word.value),
-                        word.name
-                    ),
-                )),
-            }
+    /// Every value of a flag that takes several; a variable is one of them all.
+    pub(super) fn list(&self, flag: &str) -> Vec<Setting<String>> {
+        let given: Vec<_> = self.all(flag).map(|word| setting(word, word.value.trim())).collect();
+        if given.is_empty() { self.variable(flag).into_iter().collect() } else { given }
+    }
+
+    /// The value of a flag whose last word for it, or else its variable, is a boolean.
+    pub(super) fn boolean(&self, flag: &str) -> Option<Setting<bool>> {
+        let mut words = self.all(flag).peekable();
+        if words.peek().is_some() {
+            let valid = |word: &Word| Some(setting(word, &scalar::parse_bool(&word.value)?));
+            return words.filter_map(valid).next_back();
         }
-        if seen {
-            return last;
-        }
-        let variable = self.variable(flag)?;
-        let origin = variable.origin.clone()?;
-        match scalar::parse_bool(&variable.value) {
-            Some(value) => Some(Setting { value, key: variable.key, origin: Some(origin) }),
-            // A variable that is there and empty sets the flag to false.
-            None if variable.value.is_empty() => {
-                Some(Setting { value: false, key: variable.key, origin: Some(origin) })
-            }
-            None => {
-                let (value, name) = (shown::boolean(&variable.value), &variable.key);
-                let words = format!(
-                    "could not parse {value:?} as bool value from environment variable \
-                     \"{name}\" for flag {flag}: strconv.ParseBool: parsing {value:?}: invalid \
-                     syntax"
-                );
-                problems.push(invalid_bool(name, &origin, words));
-                None
-            }
-        }
+        let Setting { value, key, origin } = self.variable(flag)?;
+        let value = if value.is_empty() { Some(false) } else { scalar::parse_bool(&value) };
+        value.map(|value| Setting { value, key, origin })
     }
 
     /// RKE2 hands these arguments to the kubelet after its own, where the last one wins.
@@ -467,16 +543,17 @@ impl Words<'_> {
 
     /// RKE2 refuses `d` beside `data-dir`.
     fn check_forms(&self, problems: &mut Vec<Problem>) {
-        for flag in flags::RESOLVED {
-            let short = self.all(flag).find(|word| word.name != flag);
-            let long = self.all(flag).find(|word| word.name == flag);
-            if let (Some(short), Some(_)) = (short, long) {
+        let mut told = HashSet::new();
+        for word in self.words.iter().filter(|word| word.name == word.flag.short) {
+            let (short, long) = (&word.name, word.flag.name);
+            let both = self.all(long).any(|word| word.name == long);
+            if both && told.insert(long) {
                 problems.push(Problem {
                     kind: ProblemKind::InvalidValue,
-                    origin: short.origin.clone(),
-                    key: Some(short.written.clone()),
-                    words: format!("Cannot use two forms of the same flag: {} {flag}", short.name),
-                    expected: format!("`{flag}` alone"),
+                    origin: word.origin.clone(),
+                    key: Some(word.written.clone()),
+                    words: format!("Cannot use two forms of the same flag: {short} {long}"),
+                    expected: format!("`{long}` alone"),
                 });
             }
         }
@@ -488,15 +565,5 @@ fn setting<T: ToOwned + ?Sized>(word: &Word, value: &T) -> Setting<T::Owned> {
         value: value.to_owned(),
         key: word.written.clone(),
         origin: Some(word.origin.clone()),
-    }
-}
-
-fn invalid_bool(key: &str, origin: &Origin, words: String) -> Problem {
-    Problem {
-        kind: ProblemKind::InvalidValue,
-        origin: origin.clone(),
-        key: Some(key.to_owned()),
-        words,
-        expected: "true or false".into(),
     }
 }

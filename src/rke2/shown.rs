@@ -165,6 +165,15 @@ pub fn name(name: &str) -> &str {
     if name.len() <= 48 && digits <= 3 && name.bytes().all(letter) { name } else { HIDDEN }
 }
 
+/// A key or a flag as it is written, with its dashes.
+pub(super) fn key(written: &str) -> String {
+    let bare = written.trim_start_matches('-');
+    match &written[..written.len() - bare.len()] {
+        dashes if dashes.len() <= 8 => format!("{dashes}{}", name(bare)),
+        dashes => format!("{}…{}", &dashes[..8], name(bare)),
+    }
+}
+
 /// A flag as it stands on a command line. What is written right behind a flag of one letter, as
 /// `-tVALUE`, is its value to many programs, if not to RKE2.
 pub fn flag(dashes: &str, text: &str) -> String {

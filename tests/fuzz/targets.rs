@@ -243,7 +243,8 @@ fn rke2_config(input: &[u8]) -> u64 {
             kinds.push(shape((&value.flag, value.origin.is_some(), value.value.is_some())));
         }
         let units = Units::default();
-        let facts = Facts { config: &config, version: None, role, units, place: None };
+        let facts =
+            Facts { config: &config, version: None, role, units, joined: false, place: None };
         for planned in judge(&facts) {
             let finding = planned.finding;
             assert!(!finding.message.is_empty() && !finding.remedy.is_empty(), "{finding:?}");

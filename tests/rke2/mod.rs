@@ -5,7 +5,8 @@
 
 use nodeguard::model::{Origin, Role};
 use nodeguard::rke2::{
-    Config, ConfigPath, FileContent, Inputs, Setting, SourceFile, Variable, config_path, resolve,
+    Config, ConfigPath, FileContent, Inputs, Release, Setting, SourceFile, Variable, config_path,
+    resolve,
 };
 
 pub const FILE: &str = "/etc/rancher/rke2/config.yaml";
@@ -90,6 +91,7 @@ impl Node {
             |path: String, content: &FileContent| SourceFile { path, content: content.clone() };
         Inputs {
             role: self.role,
+            release: Release::newest(),
             base: source(file.clone(), &self.base),
             drop_ins: self
                 .drop_ins

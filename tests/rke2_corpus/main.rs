@@ -185,6 +185,7 @@ impl Case {
             version: version.as_ref(),
             role: node.role,
             units: node.units,
+            joined: false,
             place: None,
         };
         let mut out = format!("role = {}\n", node.role);

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     /// What the pass takes the node for.
     pub role: Role,
     pub units: Units,
+    /// Whether an agent has the certificate that a cluster gave it.
+    pub joined: bool,
     /// Where the data directory is; `None` where nobody looked.
     pub place: Option<&'a Place>,
 }

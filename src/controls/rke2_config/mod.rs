@@ -36,6 +36,7 @@ impl Control for Rke2Config {
             version: node.rke2.version.as_ref(),
             role: node.rke2.role,
             units: node.rke2.units,
+            joined: node.rke2.joined,
             place: node.rke2.place.as_ref(),
         };
         (facts, &node.rke2.overrides)

@@ -16,9 +16,9 @@ use crate::rke2::unit::MAX_TOGETHER;
 use crate::rke2::unit::Service;
 use crate::rke2::{
     self, Config, DEFAULT_CONFIG, FileContent, Inputs, MAX_DROP_INS, MAX_FILE_SIZE, MAX_TOTAL_SIZE,
-    Problem, ProblemKind, SourceFile, Variable,
+    Problem, ProblemKind, Release, SourceFile, Variable,
 };
-use crate::system::listing::sorted_names;
+use crate::system::listing::{exists, sorted_names};
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
 use crate::systemd::units::{self, Unit};
@@ -33,6 +33,8 @@ pub struct Node {
     /// What `config` was resolved from.
     pub inputs: Inputs,
     pub config: Config,
+    /// Whether an agent has the certificate that a cluster gave it.
+    pub joined: bool,
     /// Where its data directory is; `None` for an image.
     pub place: Option<Place>,
     pub version: Option<Version>,
@@ -62,16 +64,33 @@ pub fn observe(
     let role = units.role(said);
     let unit = units::read(root, unit_name(role));
     let (environment, mut problems) = units::environment(root, &unit);
-    let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
+    let (mut inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
     problems.extend(too_long);
     watched.extend(unit.directories.iter().cloned());
+    // Which flags there are depends on the version, and the version may have to be looked for in the
+    // data directory that a flag names: every release has that one.
     let mut config = rke2::resolve(&inputs);
-    config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
+    inputs.release = match &version {
+        Some(version) => Release::of(version),
+        None if root.is_live() && VersionCache::is_installed(root, binary) => Release::unknown(),
+        None => Release::newest(),
+    };
+    if inputs.release != config.release {
+        config = rke2::resolve(&inputs);
+    }
+    config.problems.extend(problems);
+    let joined = has_certificate(root, &config.data_dir.value);
     let place = observe_place::observe(root, &config);
     let overrides = super::overrides::observe(root, role);
-    Node { role, units, unit, inputs, config, place, version, overrides, watched }
+    Node { role, units, unit, inputs, config, joined, place, version, overrides, watched }
+}
+
+/// Whether the two files are there by which an agent is known to its cluster.
+fn has_certificate(root: &Root, data_dir: &Path) -> bool {
+    let files = ["agent/client-kubelet.crt", "agent/client-kubelet.key"];
+    data_dir.is_absolute() && files.iter().all(|file| exists(root, &data_dir.join(file)))
 }
 
 fn unit_name(role: Role) -> &'static str {

@@ -62,13 +62,13 @@ impl VersionCache {
         asked.or_else(|| of_data_dir(root, data_dir))
     }
 
+    /// Whether there is a binary of RKE2's, whatever it answers.
+    pub(crate) fn is_installed(root: &Root, binary: Option<&str>) -> bool {
+        installed(root, binary).is_some()
+    }
+
     fn ask(&mut self, root: &Root, binary: Option<&str>, remember: bool) -> Option<Version> {
-        let path = binary
-            .into_iter()
-            .chain(BINARIES)
-            .map(PathBuf::from)
-            // A wrapper with another name is not asked: it may start a server instead.
-            .find(|path| path.ends_with("rke2") && exists(root, path))?;
+        let path = installed(root, binary)?;
         let stat =
             root.open(&path, OFlags::PATH, Mode::empty()).and_then(rustix::fs::fstat).ok()?;
         let mut found = Known {
@@ -106,6 +106,12 @@ impl VersionCache {
         }
         self.known.insert(found).version.clone()
     }
+}
+
+fn installed(root: &Root, binary: Option<&str>) -> Option<PathBuf> {
+    let paths = binary.into_iter().chain(BINARIES).map(PathBuf::from);
+    // A wrapper with another name is not asked: it may start a server instead.
+    paths.into_iter().find(|path| path.ends_with("rke2") && exists(root, path))
 }
 
 /// RKE2 unpacks itself into `data/VERSION-HASH` and links `bin` to the one it runs.

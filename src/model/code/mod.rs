@@ -82,6 +82,9 @@ macro_rules! codes {
 
 codes! {
     ConfigInvalid = rke2_config::CONFIG_INVALID,
+    FlagConflict = rke2_config::FLAG_CONFLICT,
+    FlagUnlisted = rke2_config::FLAG_UNLISTED,
+    AgentCannotJoin = rke2_config::AGENT_CANNOT_JOIN,
     ConfigIgnored = rke2_config::CONFIG_IGNORED,
     ConfigUnread = rke2_config::CONFIG_UNREAD,
     EnvironmentUnread = rke2_config::ENVIRONMENT_UNREAD,

@@ -16,6 +16,39 @@ pub(super) const CONFIG_INVALID: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const FLAG_CONFLICT: About = About {
+    name: "flag-conflict",
+    severities: &[Fatal],
+    cause: "RKE2 reads every flag, and then refuses a value, or some that do not go together: \
+            `cni`, the flags of the cloud provider, of the network, of a reset, of an external \
+            database. RKE2 does not start. The rules are those of `pkg/cli/cmds` and `pkg/rke2` of \
+            RKE2 and of `pkg/cli/server` of k3s, each for the releases that have it.",
+    remedy: "Correct the line that the finding names; it says what goes together.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const FLAG_UNLISTED: About = About {
+    name: "flag-unlisted",
+    severities: &[Warning],
+    cause: "A flag or a value is in no list that nodeguard has, and each RKE2 that it knows would \
+            refuse it. The RKE2 that is installed is newer, or does not say which it is, and may \
+            take it.",
+    remedy: "See that this RKE2 knows the flag or the value (`rke2 server --help`), and update \
+             nodeguard.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const AGENT_CANNOT_JOIN: About = About {
+    name: "agent-cannot-join",
+    severities: &[Fatal, Warning],
+    cause: "An agent has no `server`, or neither a token nor a certificate of the cluster. RKE2 does \
+            not start: `--server is required`, `--token is required` (`pkg/cli/agent` of k3s, every \
+            release). A warning in an image, which may get them at its first boot.",
+    remedy: "Set `server` to the address of a server and `token` to the token of the cluster, or \
+             `token-file` to a file that has it.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const CONFIG_IGNORED: About = About {
     name: "config-ignored",
     severities: &[Fatal],
@@ -101,9 +134,10 @@ pub(super) const PROFILE_MISSING: About = About {
 
 pub(super) const PROFILE_INVALID: About = About {
     name: "profile-invalid",
-    severities: &[Fatal],
+    severities: &[Fatal, Warning],
     cis_ids: &["4.2.6"],
-    cause: "This RKE2 does not know the profile, and does not start.",
+    cause: "This RKE2 does not know the profile, and does not start. A warning where RKE2 is newer \
+            than the lists here or does not say which it is: it may know the profile.",
     remedy: "Set `profile` to one that the finding lists.",
     ..RKE2_CONFIG
 };

@@ -25,6 +25,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     profile_value(facts, &mut findings);
     findings.extend(protect_kernel_defaults(facts.config));
     findings.extend(data_dir(facts.config));
+    findings.extend(join(facts));
     let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {
         findings.extend(place::judge(facts.config, place, guarded));
@@ -64,6 +65,12 @@ fn problem(problem: &Problem) -> Finding {
         }
         ProblemKind::InvalidValue | ProblemKind::TooLong => {
             (Code::ConfigInvalid, Severity::Fatal, format!("{edit}: expected {expected}"))
+        }
+        ProblemKind::Conflict => {
+            (Code::FlagConflict, Severity::Fatal, format!("{edit}: expected {expected}"))
+        }
+        ProblemKind::Unlisted => {
+            (Code::FlagUnlisted, Severity::Warning, format!("{edit}: expected {expected}"))
         }
         ProblemKind::Unreadable if key.is_some() => {
             (Code::EnvironmentFileMissing, Severity::Fatal, format!("{edit}: expected {expected}"))
@@ -109,10 +116,15 @@ fn problem(problem: &Problem) -> Finding {
     let consequence = match kind {
         ProblemKind::InvalidYaml
         | ProblemKind::InvalidValue
+        | ProblemKind::Conflict
         | ProblemKind::TooLong
         | ProblemKind::Unreadable => {
             format!("{words} ({origin}): RKE2 does not start; expected {expected}")
         }
+        ProblemKind::Unlisted => format!(
+            "{words} ({origin}): so says every RKE2 that nodeguard knows, and this one is newer or \
+             not known"
+        ),
         ProblemKind::Ignored => format!(
             "{words}: RKE2 takes this for an absent configuration and starts without any of its \
              files"
@@ -194,6 +206,8 @@ fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         ),
         Verdict::Invalid { words, known } => findings.push(
             Finding::new(Code::ProfileInvalid, "profile")
+                // What a newer one knows is in no list here.
+                .severity(if lists_hold(facts) { Severity::Fatal } else { Severity::Warning })
                 .expected(known.join(", "))
                 .actual(value.clone())
                 .origin(origin.cloned())
@@ -204,6 +218,14 @@ fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
                 ))
                 .remedy(format!("{}: profile: {}", edit(origin), known[0])),
         ),
+    }
+}
+
+/// Whether the profiles that are known here are those of this RKE2.
+fn lists_hold(facts: &Facts<'_>) -> bool {
+    match facts.version {
+        Some(version) => !profile::is_newer_than_known(version),
+        None => facts.config.release.is_listed(),
     }
 }
 
@@ -297,6 +319,38 @@ fn data_dir(config: &Config) -> Option<Finding> {
          what RKE2 starts in containers does not find it",
         at(origin)
     )))
+}
+
+/// An agent asks for a server and, until it has a certificate, for a token. In an image that is what
+/// a host adds at its first boot.
+fn join(facts: &Facts<'_>) -> Vec<Finding> {
+    let Facts { config, joined, .. } = *facts;
+    if facts.role != Role::Agent || config.is_incomplete() || config.is_elsewhere() {
+        return Vec::new();
+    }
+    let severity = if facts.place.is_some() { Severity::Fatal } else { Severity::Warning };
+    let server = config.server.as_ref().filter(|server| !server.value.is_empty());
+    let missing = |flag: &str, set: Option<&Setting<String>>, value: &str| {
+        let origin = set.and_then(|setting| setting.origin.as_ref());
+        Finding::new(Code::AgentCannotJoin, flag)
+            .severity(severity)
+            .expected(format!("`{flag}`"))
+            .actual(if set.is_some() { "empty" } else { "not set" })
+            .origin(origin.cloned())
+            .message(format!(
+                "--{flag} is required: an agent joins a cluster and does not start without it{}",
+                at(origin)
+            ))
+            .remedy(format!("{}: {flag}: {value}", edit(origin)))
+    };
+    let mut findings = Vec::new();
+    if !config.has_token && !joined {
+        findings.push(missing("token", None, "THE TOKEN OF THE CLUSTER"));
+    }
+    if server.is_none() {
+        findings.push(missing("server", config.server.as_ref(), "https://ADDRESS:9345"));
+    }
+    findings
 }
 
 /// RKE2 hands `etcd-arg` on as it is; with another directory etcd's data is outside of what RKE2
