@@ -102,7 +102,7 @@ fn before(words: &[String]) -> Option<Refused> {
         return Some(ends(name));
     }
     Some(Refused {
-        words: format!("flag provided but not defined: {}", shown::flag("-", name)),
+        words: format!("flag provided but not defined: {}", unknown(words.first()?, name)),
         by_list: false,
         expected: "flags behind the subcommand",
     })
@@ -114,6 +114,11 @@ fn ends(flag: &str) -> Refused {
         by_list: false,
         expected: "a command line that starts RKE2",
     }
+}
+
+/// A flag that is none, as Go names it: with one dash, however many it has.
+fn unknown(word: &str, name: &str) -> String {
+    if word.starts_with("--") { format!("-{}", shown::name(name)) } else { shown::flag("-", name) }
 }
 
 fn flags_first(words: &[String], is_flag: impl Fn(&str) -> bool) -> Vec<&str> {
@@ -161,7 +166,7 @@ fn parse_words<'a>(
             Taken::Flag { name, value } => (name, value),
         };
         let Some(flag) = flags::on_command_line(role, release, name) else {
-            let words = format!("flag provided but not defined: {}", shown::flag("-", name));
+            let words = format!("flag provided but not defined: {}", unknown(word, name));
             let expected = "flags of this subcommand";
             return (found, Some(Refused { words, by_list: true, expected }));
         };
