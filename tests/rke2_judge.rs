@@ -33,7 +33,7 @@ fn findings(role: Role, version: &str, node: &Node) -> Vec<Finding> {
         version: version.as_ref(),
         role,
         units: units(role),
-        joined: false,
+        joined: true,
         place: None,
     };
     let planned = judge(&facts);
@@ -121,7 +121,8 @@ fn a_missing_profile_weighs_by_role() {
         (Role::Unknown, vec![("role-unknown", Severity::Note)]),
     ] {
         for text in ["", "profile:\n", "profile: ''\n"] {
-            let found = findings(role, "v1.34.1+rke2r1", &Node::new(role).file(text));
+            let file = format!("server: https://h:9345\n{text}");
+            let found = findings(role, "v1.34.1+rke2r1", &Node::new(role).file(&file));
             assert_eq!(codes(&found), expected, "{role} {text:?}");
         }
     }
@@ -250,10 +251,11 @@ fn a_misspelt_profile_names_the_key_that_was_meant() {
 
 #[test]
 fn both_units_are_fatal_and_neither_is_a_note() {
-    let config = resolve(&Node::new(Role::Server).file("profile: cis\n").inputs());
+    let file = "profile: cis\nserver: https://h:9345\n";
+    let config = resolve(&Node::new(Role::Server).file(file).inputs());
     let judged = |units: Units, role: Role| {
         let facts =
-            Facts { config: &config, version: None, role, units, joined: false, place: None };
+            Facts { config: &config, version: None, role, units, joined: true, place: None };
         codes(&judge(&facts).into_iter().map(|plan| plan.finding).collect::<Vec<_>>())
     };
     let active = UnitFacts { installed: true, enabled: false, active: true };

@@ -73,14 +73,12 @@ pub(super) fn parse(
     arguments: &[String],
 ) -> (Vec<Argument>, Option<Refused>) {
     let start = arguments.iter().position(|word| word == "server" || word == "agent");
-    if let Some(refused) = before(&arguments[..start.unwrap_or(0)]) {
-        return (Vec::new(), Some(refused));
-    }
+    let early = before(&arguments[..start.unwrap_or(0)]);
     let words = &arguments[start.map_or(0, |start| start + 1)..];
     let words = &words[..words.len().min(MAX_ARGUMENTS)];
     // The first version of the library puts flags before all other words; with subcommands below
     // it, as an agent's command has them, it does not.
-    if release.has_second_cli() || role == Role::Agent {
+    let (found, refused) = if release.has_second_cli() || role == Role::Agent {
         parse_words(role, release, words.iter().map(String::as_str))
     } else {
         let is_flag = |word: &str| match take(word) {
@@ -88,7 +86,8 @@ pub(super) fn parse(
             _ => false,
         };
         parse_words(role, release, flags_first(words, is_flag).into_iter())
-    }
+    };
+    (found, early.or(refused))
 }
 
 /// RKE2 itself, before its subcommand, has no flags but those that end it at once. A wrapper's own

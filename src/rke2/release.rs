@@ -96,5 +96,6 @@ mod tests {
             );
         }
         assert!(Release::newest().is_listed() && !Release::unknown().is_listed());
+        assert_eq!(u64::from(MINORS.1), crate::rke2::profile::NEWEST_MINOR, "renewed together");
     }
 }

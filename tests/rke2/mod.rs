@@ -26,6 +26,7 @@ pub fn check(node: &Node, expected: &[&str]) {
 #[derive(Clone, Debug)]
 pub struct Node {
     role: Role,
+    release: Release,
     base: FileContent,
     drop_ins: Vec<(String, FileContent)>,
     environment: Vec<(String, String)>,
@@ -37,11 +38,17 @@ impl Node {
         let subcommand = if role == Role::Agent { "agent" } else { "server" };
         Self {
             role,
+            release: Release::newest(),
             base: FileContent::Absent,
             drop_ins: Vec::new(),
             environment: Vec::new(),
             arguments: vec![subcommand.into()],
         }
+    }
+
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
     }
 
     pub fn file(self, text: &str) -> Self {
@@ -91,7 +98,7 @@ impl Node {
             |path: String, content: &FileContent| SourceFile { path, content: content.clone() };
         Inputs {
             role: self.role,
-            release: Release::newest(),
+            release: self.release,
             base: source(file.clone(), &self.base),
             drop_ins: self
                 .drop_ins

@@ -45,7 +45,7 @@ fn class(code: Code) -> Option<&'static str> {
             "starts and loses or hides etcd's data"
         }
         Code::DisableEtcdWithoutServer | Code::FlagConflict => {
-            "refused by RKE2 or k3s behind where the measurement ends"
+            "RKE2 refuses: k3s, behind where the measurement ends"
         }
         _ => return None,
     })
