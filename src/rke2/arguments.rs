@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where RKE2's unit says that its configuration is.
 
-use super::command_line::MAX_ARGUMENTS;
+use super::command_line::{MAX_ARGUMENTS, is_subcommand};
 use super::{ConfigPath, DEFAULT_CONFIG, Variable};
 use crate::model::Origin;
 
@@ -21,7 +21,9 @@ pub fn config_path(
     if let Some(variable) = variable.filter(|variable| !variable.value.is_empty()) {
         return path(&variable.value, variable.origin.clone());
     }
-    for (index, argument) in arguments.iter().enumerate().take(MAX_ARGUMENTS) {
+    // A shell that starts RKE2 has a `-c` of its own.
+    let words = if arguments.iter().any(|word| is_subcommand(word)) { MAX_ARGUMENTS } else { 0 };
+    for (index, argument) in arguments.iter().enumerate().take(words) {
         let value = match argument.as_str() {
             "--config" | "-c" => arguments.get(index + 1).map(String::as_str),
             other => match other.strip_prefix("--config=").or_else(|| other.strip_prefix("-c=")) {
@@ -80,6 +82,7 @@ mod tests {
         // RKE2 looks for `--config` and `-c` as they are, whatever else Go's flags would take.
         assert_eq!(path("server -config /a", &[]), default);
         assert_eq!(path("server --configs /a", &[]), default);
+        assert_eq!(path("-c rke2-server.sh", &[]), default);
         assert_eq!(path("server --config", &[]), ConfigPath::Missing { origin: unit.clone() });
         let by_env =
             ConfigPath::File { path: "/e".into(), origin: Some(Origin::at("/etc/env", 3)) };
@@ -99,7 +102,8 @@ mod tests {
     #[test]
     fn words_beyond_the_limit_are_not_looked_at() {
         let line = |before: usize| -> Vec<String> {
-            let words = std::iter::repeat_n("--debug", before).chain(["--config=/a"]);
+            let debug = std::iter::repeat_n("--debug", before - 1);
+            let words = std::iter::once("server").chain(debug).chain(["--config=/a"]);
             words.map(str::to_owned).collect()
         };
         let found = |line: &[String]| matches!(config_path(line, None, &[]), ConfigPath::File { path, .. } if path == "/a");

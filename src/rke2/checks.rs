@@ -6,10 +6,10 @@
 //! (`pkg/cli/server/server.go`, `pkg/util/net.go`). What depends on the host, as a file that a flag
 //! names, is not looked at.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::str::FromStr;
 
-use super::resolve::Words;
+use super::words::Words;
 use super::{Inputs, Problem, ProblemKind, Setting, shown};
 use crate::model::{Origin, Role};
 
@@ -111,7 +111,8 @@ impl Checks<'_> {
     /// One plugin, with `multus` before it or not; `none` for none.
     fn network_plugin(&self) -> Option<Problem> {
         let given = self.words.list("cni");
-        let named = parts(&given);
+        // More than three are refused as three are.
+        let named: Vec<_> = parts(&given).take(3).collect();
         let last = given.last()?;
         let many = |words: &str| {
             let words = format!("Failed to validate --cni flag: {words}");
@@ -128,7 +129,7 @@ impl Checks<'_> {
             _ => return many("must specify 1 or 2 values"),
         };
         let count = if self.inputs.release.is_since(WITH_FLANNEL) { 4 } else { 3 };
-        self.one_of("cni", plugins, &PLUGINS[..count])
+        self.one_of("cni", plugins.iter().copied(), &PLUGINS[..count])
     }
 
     fn ingress_controller(&self) -> Option<Problem> {
@@ -137,17 +138,16 @@ impl Checks<'_> {
             return None;
         }
         let given = self.words.list("ingress-controller");
-        self.one_of("ingress-controller", &parts(&given), &CONTROLLERS)
+        self.one_of("ingress-controller", parts(&given), &CONTROLLERS)
     }
 
-    fn one_of(
+    fn one_of<'a>(
         &self,
         flag: &str,
-        named: &[(&Setting<String>, &str)],
+        mut named: impl Iterator<Item = (&'a Setting<String>, &'a str)>,
         known: &[&str],
     ) -> Option<Problem> {
-        let (setting, name) =
-            named.iter().find(|(_, name)| *name != "none" && !known.contains(name))?;
+        let (setting, name) = named.find(|(_, name)| *name != "none" && !known.contains(name))?;
         let list = known.join(",");
         let words = format!(
             "Invalid value {} for --{flag} flag: must be one of {list}",
@@ -158,14 +158,14 @@ impl Checks<'_> {
 
     fn resources(&self, flag: &str, what: &str) -> Option<Problem> {
         let given = self.words.list(flag);
-        let (setting, _) = parts(&given).into_iter().find(|(_, part)| !part.contains('='))?;
+        let (setting, _) = parts(&given).find(|(_, part)| !part.contains('='))?;
         let words = format!("incorrectly formatted control plane {what} specified");
         Some(self.problem(setting, false, words, "COMPONENT-cpu=VALUE or COMPONENT-memory=VALUE"))
     }
 
     fn probes(&self) -> Option<Problem> {
         let given = self.words.list("control-plane-probe-configuration");
-        parts(&given).into_iter().find_map(|(setting, part)| {
+        parts(&given).find_map(|(setting, part)| {
             let words = match part.split_once('=') {
                 None => "incorrectly formatted control probe config specified",
                 // Go's number in base 10 may have a sign.
@@ -251,7 +251,7 @@ impl Checks<'_> {
         is_right: fn(&str) -> bool,
     ) -> Option<Problem> {
         let given = self.words.list(flag);
-        let (setting, part) = parts(&given).into_iter().find(|(_, part)| !is_right(part))?;
+        let (setting, part) = parts(&given).find(|(_, part)| !is_right(part))?;
         let words = format!("{words} {}", shown::value(flag, part));
         Some(self.problem(setting, false, words, expected))
     }
@@ -280,11 +280,8 @@ fn value(flag: &str, setting: &Setting<String>) -> String {
 }
 
 /// Each value, taken apart at its commas.
-fn parts(given: &[Setting<String>]) -> Vec<(&Setting<String>, &str)> {
-    given
-        .iter()
-        .flat_map(|setting| setting.value.split(',').map(move |part| (setting, part)))
-        .collect()
+fn parts(given: &[Setting<String>]) -> impl Iterator<Item = (&Setting<String>, &str)> {
+    given.iter().flat_map(|setting| setting.value.split(',').map(move |part| (setting, part)))
 }
 
 /// Go's `net.ParseIP`: no zone, no leading zeros.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! RKE2's command line as Go's package flag and the library urfave/cli read it.
 
-use super::flags::{self, Flag};
-use super::release::Release;
+use super::flags::{self, Flag, Release};
 use super::shown;
 use crate::model::Role;
 
@@ -65,6 +64,11 @@ pub(super) fn take(word: &str) -> Taken<'_> {
     }
 }
 
+/// Whether RKE2 reads its files before what follows this word.
+pub(super) fn is_subcommand(word: &str) -> bool {
+    word == "server" || word == "agent"
+}
+
 /// The flags after the subcommand, and what RKE2 refuses, if it does. `arguments` are the words
 /// after the program.
 pub(super) fn parse(
@@ -72,9 +76,12 @@ pub(super) fn parse(
     release: Release,
     arguments: &[String],
 ) -> (Vec<Argument>, Option<Refused>) {
-    let start = arguments.iter().position(|word| word == "server" || word == "agent");
-    let early = before(&arguments[..start.unwrap_or(0)]);
-    let words = &arguments[start.map_or(0, |start| start + 1)..];
+    // Without one it is a wrapper that starts RKE2, in a way that is not known.
+    let Some(start) = arguments.iter().position(|word| is_subcommand(word)) else {
+        return (Vec::new(), None);
+    };
+    let early = before(&arguments[..start]);
+    let words = &arguments[start + 1..];
     let words = &words[..words.len().min(MAX_ARGUMENTS)];
     // The first version of the library puts flags before all other words; with subcommands below
     // it, as an agent's command has them, it does not.
@@ -218,7 +225,8 @@ mod tests {
             ("server --etcd-arg=b=c", "etcd-arg=b=c"),
             ("server --help=false --profile=cis", "help=false profile=cis"),
             ("/usr/bin/rke2 -x server --profile=cis", "profile=cis"),
-            ("--profile=cis", "profile=cis"),
+            ("--profile=cis", ""),
+            ("-lc exec\u{a0}rke2\u{a0}server", ""),
             ("", ""),
         ] {
             assert_eq!(read(line, "v1.36.4"), (expected.to_owned(), None), "{line}");
@@ -264,7 +272,8 @@ mod tests {
     #[test]
     fn words_beyond_the_limit_are_not_looked_at() {
         let found = |before: usize| {
-            let words = std::iter::repeat_n("--debug", before).chain(["--config=/a"]);
+            let debug = std::iter::repeat_n("--debug", before);
+            let words = std::iter::once("server").chain(debug).chain(["--config=/a"]);
             let words: Vec<String> = words.map(str::to_owned).collect();
             let (found, _) = parse(Role::Server, Release::newest(), &words);
             found.iter().any(|argument| argument.name == "config")

@@ -211,12 +211,6 @@ impl Config {
         })
     }
 
-    /// Whether nothing is set that tells what the node is to be.
-    pub fn is_bare(&self) -> bool {
-        let set = self.profile.is_some() || self.server.is_some() || self.data_dir.is_set();
-        !set && !self.has_token
-    }
-
     /// Whether RKE2 takes its configuration from elsewhere, or none at all from a file that is there.
     pub fn is_elsewhere(&self) -> bool {
         let elsewhere = |kind| matches!(kind, ProblemKind::Remote | ProblemKind::Ignored);

@@ -23,7 +23,6 @@ pub mod explain;
 mod flags;
 mod libyaml;
 pub mod profile;
-mod release;
 mod resolve;
 mod scalar;
 pub mod shown;
@@ -31,6 +30,7 @@ mod tree;
 pub mod unit;
 mod values;
 mod version;
+mod words;
 mod yaml;
 mod yaml_error;
 
@@ -41,7 +41,7 @@ pub use config::{
     Config, ConfigPath, FileContent, Inputs, Problem, ProblemKind, Setting, SourceFile, Variable,
 };
 pub use etcd_manifest::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
-pub use release::Release;
+pub use flags::Release;
 pub use resolve::{MAX_DROP_INS, MAX_TOTAL_SIZE, given, is_drop_in, resolve};
 pub use version::{VersionError, has_own_database, parse_version, staged_version};
 pub use yaml::MAX_FILE_SIZE;

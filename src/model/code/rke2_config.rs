@@ -40,11 +40,10 @@ pub(super) const FLAG_UNLISTED: About = About {
 
 pub(super) const AGENT_CANNOT_JOIN: About = About {
     name: "agent-cannot-join",
-    severities: &[Fatal, Warning, Note],
+    severities: &[Fatal, Note],
     cause: "An agent has no `server`, or neither a token nor a certificate of the cluster. RKE2 does \
             not start: `--server is required`, `--token is required` (`pkg/cli/agent` of k3s, every \
-            release). A warning in an image, which may get them at its first boot, and a note in \
-            one that has no configuration yet.",
+            release). A note in an image, which may get them at its first boot.",
     remedy: "Set `server` to the address of a server and `token` to the token of the cluster, or \
              `token-file` to a file that has it.",
     ..RKE2_CONFIG

@@ -4,12 +4,12 @@
 //!
 //! RKE2 skips every key of a file that is none of them, and refuses such a flag on its command line.
 
+mod release;
 mod table;
 
-use super::release::Release;
 use crate::model::Role;
 
-pub(super) use table::MINORS;
+pub use release::Release;
 
 /// The flags whose values are resolved here.
 pub(super) const RESOLVED: [&str; 9] = [
@@ -152,7 +152,11 @@ mod tests {
         for flag in table::FLAGS {
             assert!(flag.short.len() <= 1 && flag.name.len() <= 48, "{}", flag.name);
             for &(from, to, _) in flag.server.iter().chain(flag.agent) {
-                assert!(MINORS.0 <= from && from <= to && to <= MINORS.1, "{}", flag.name);
+                assert!(
+                    table::MINORS.0 <= from && from <= to && to <= table::MINORS.1,
+                    "{}",
+                    flag.name
+                );
             }
         }
     }

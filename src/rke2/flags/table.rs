@@ -10,7 +10,7 @@ use super::Flag;
 use super::Kind::{Bool, Duration, Int, List, Text};
 
 /// The oldest and the newest minor version whose flags are here.
-pub(in crate::rke2) const MINORS: (u8, u8) = (21, 36);
+pub(super) const MINORS: (u8, u8) = (21, 36);
 
 /// By name. Of each role: from this minor to that one, since the patch that is named third.
 #[rustfmt::skip] // A line a flag.

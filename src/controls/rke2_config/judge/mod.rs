@@ -328,11 +328,7 @@ fn join(facts: &Facts<'_>) -> Vec<Finding> {
     if facts.role != Role::Agent || config.is_incomplete() || config.is_elsewhere() {
         return Vec::new();
     }
-    let severity = match facts.place {
-        Some(_) => Severity::Fatal,
-        None if config.is_bare() => Severity::Note,
-        None => Severity::Warning,
-    };
+    let severity = if facts.place.is_some() { Severity::Fatal } else { Severity::Note };
     let server = config.server.as_ref().filter(|server| !server.value.is_empty());
     let missing = |flag: &str, set: Option<&Setting<String>>, value: &str| {
         let origin = set.and_then(|setting| setting.origin.as_ref());

@@ -3,7 +3,7 @@
 
 use semver::Version;
 
-use super::flags::MINORS;
+use super::table::MINORS;
 
 /// A release whose rules are used, which for one that is not known here are those of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +44,17 @@ impl Release {
         self.listed
     }
 
-    pub(super) fn minor(self) -> u8 {
+    pub(in crate::rke2) fn minor(self) -> u8 {
         self.minor
     }
 
-    pub(super) fn patch(self) -> u64 {
+    pub(in crate::rke2) fn patch(self) -> u64 {
         self.patch
     }
 
     /// Whether it is of a minor after these, or of one of them with at least that patch; `since` in
     /// the order of minors.
-    pub(super) fn is_since(self, since: &[(u8, u64)]) -> bool {
+    pub(in crate::rke2) fn is_since(self, since: &[(u8, u64)]) -> bool {
         match since.iter().find(|(minor, _)| *minor == self.minor) {
             Some(&(_, patch)) => self.patch >= patch,
             None => since.last().is_some_and(|&(minor, _)| self.minor > minor),
@@ -62,7 +62,7 @@ impl Release {
     }
 
     /// Whether its command line is read by the second version of the library urfave/cli.
-    pub(super) fn has_second_cli(self) -> bool {
+    pub(in crate::rke2) fn has_second_cli(self) -> bool {
         self.is_since(&[(31, 8), (32, 4)])
     }
 }
