@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::arguments::command_line as command_line_origin;
-use super::command_line::{self, Taken};
+use super::command_line::{self, WordKind};
 use super::words::{Word, Words, setting};
 use super::yaml::{self, Value};
 use super::yaml_error::YamlError;
@@ -278,7 +278,7 @@ impl Merged {
             for piece in pieces {
                 let argument = argument(piece.text.trim());
                 match command_line::take(&argument) {
-                    Taken::Flag { name, value } => {
+                    WordKind::Flag { name, value } => {
                         let flag = flags::in_file(inputs.role, inputs.release, name);
                         words.extend(flag.map(|flag| Word {
                             flag,
@@ -289,7 +289,7 @@ impl Merged {
                         }));
                     }
                     // RKE2 stops at the first.
-                    Taken::Bad { words } if !std::mem::replace(&mut bad, true) => {
+                    WordKind::Bad { words } if !std::mem::replace(&mut bad, true) => {
                         let shown = shown::name(&key).to_owned();
                         problems.push(Problem {
                             kind: ProblemKind::InvalidValue,
@@ -299,7 +299,7 @@ impl Merged {
                             expected: format!("`{name}`, without dashes"),
                         });
                     }
-                    Taken::Bad { .. } | Taken::End => {}
+                    WordKind::Bad { .. } | WordKind::End => {}
                 }
             }
         }

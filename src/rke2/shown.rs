@@ -150,10 +150,12 @@ pub fn variable(name: &str, text: &str) -> String {
     }
 }
 
-/// What was written where a boolean belongs.
+/// What was written where a boolean or a number belongs.
 pub fn boolean(value: &str) -> String {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"[]".contains(&b);
-    let short = value.len() <= 8 && value.bytes().all(letter);
+    // A comma that belongs into JSON is what is most often too much.
+    let bare = value.strip_suffix([',', ';']).unwrap_or(value);
+    let short = value.len() <= 8 && bare.bytes().all(letter);
     if scalar::parse_bool(value).is_some() || short { value.into() } else { HIDDEN.into() }
 }
 

@@ -69,9 +69,13 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::Conflict => {
             (Code::FlagConflict, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
-        ProblemKind::Unlisted => {
-            (Code::FlagUnlisted, Severity::Warning, format!("{edit}: expected {expected}"))
-        }
+        ProblemKind::Unlisted => (
+            Code::FlagUnlisted,
+            Severity::Warning,
+            format!(
+                "update nodeguard\nor, if this RKE2 does not know it, {edit}: expected {expected}"
+            ),
+        ),
         ProblemKind::Unreadable if key.is_some() => {
             (Code::EnvironmentFileMissing, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
@@ -183,6 +187,7 @@ fn role(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
 fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let known = profile::known(facts.version);
     let rke2 = match facts.version {
+        _ if !lists_hold(facts) => format!("RKE2 v1.{}, an older one,", profile::NEWEST_MINOR),
         Some(version) => format!("RKE2 v{version}"),
         None => "RKE2 (version not known)".into(),
     };
