@@ -3,6 +3,7 @@
 //! files (`etcd_tls`).
 
 pub mod access;
+pub mod entry;
 pub mod oddity;
 pub mod running;
 pub mod tls;
