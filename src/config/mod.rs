@@ -23,6 +23,7 @@ use crate::model::{Origin, escaped};
 
 use fragment::Fragment;
 
+pub use fragment::KEYS;
 pub use nearest::nearest;
 pub use order::order;
 pub use values::duration_text;
