@@ -63,7 +63,7 @@ impl Attribution {
         }
     }
 
-    /// Marks these parameters, and no others. Each must be held open as long as the mark shall
+    /// Marks these parameters, and no others. Each must be kept open as long as the mark shall
     /// live: without that the kernel gives the parameter a new inode at any time.
     pub fn arm<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
         let keys: Vec<_> = keys.collect();

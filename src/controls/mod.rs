@@ -136,7 +136,7 @@ pub struct Host<'a> {
     pub root: &'a Root,
     pub proc_sys: &'a mut ProcSys,
     /// Objects that are contested, and are not to be judged now.
-    pub held: &'a BTreeSet<Object>,
+    pub suspended: &'a BTreeSet<Object>,
     /// What a daemon is to watch from now on.
     pub watch: &'a mut Watch,
     /// Called for each directory of the guarded tree before it is read.

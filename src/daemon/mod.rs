@@ -278,7 +278,7 @@ impl Daemon {
             }
         }
         if !checks.is_empty() {
-            self.engine.hold(BTreeSet::new());
+            self.engine.suspend(BTreeSet::new());
             let service = &mut self.service;
             service.pass_begins();
             let span = PassSpan::begin("check", "asked");
@@ -317,8 +317,8 @@ impl Daemon {
         );
         let (began, worked) = (Instant::now(), processor::worked());
         let due = self.pace.to_try_again(began);
-        self.engine.hold(match why {
-            Why::Paced => self.pace.held(began),
+        self.engine.suspend(match why {
+            Why::Paced => self.pace.suspended(began),
             Why::Asked => BTreeSet::new(),
         });
         self.pace.pass_begins();

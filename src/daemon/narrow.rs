@@ -36,7 +36,7 @@ impl Daemon {
         let mut pass = hints.pass;
         let (mut came, mut held_back) = (false, false);
         let mut corrections = Vec::new();
-        self.engine.hold(self.pace.held(began));
+        self.engine.suspend(self.pace.suspended(began));
         for key in &hints.sysctls {
             self.standing_stirs(key);
             let looked = self.mend_sysctl(key, &mut corrections);
@@ -66,8 +66,8 @@ impl Daemon {
             self.pass_soon(from, PassFor::Mending);
         }
         let only_for_a_pass = hints.is_only_for_a_pass();
-        let tree_is_held = from == Source::Tree && self.tree_is_held();
-        let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
+        let tree_is_suspended = from == Source::Tree && self.tree_is_suspended();
+        let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_suspended };
         self.pace.turn_ended(&turn, Instant::now());
     }
 
@@ -122,7 +122,7 @@ impl Daemon {
         Looked { needs_pass: change != Change::None, held_back: true }
     }
 
-    fn tree_is_held(&mut self) -> bool {
+    fn tree_is_suspended(&mut self) -> bool {
         let Some(guard) = &self.watch.guard else { return false };
         let tree = Object::Tree(guard.dir.clone());
         self.pace.may_correct(&tree, Instant::now()) == Verdict::HoldBack
@@ -136,7 +136,7 @@ impl Daemon {
         corrections: &mut Vec<Correction>,
     ) -> Looked {
         // Who keeps changing many entries at once fights over the whole tree.
-        if self.tree_is_held() {
+        if self.tree_is_suspended() {
             return HELD_BACK;
         }
         let Some(guard) = &self.watch.guard else { return Looked::default() };
@@ -168,7 +168,7 @@ impl Daemon {
         let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
         let mut pass = false;
-        self.engine.hold(self.pace.held(Instant::now()));
+        self.engine.suspend(self.pace.suspended(Instant::now()));
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
         // What is not ready has the reason in its report already, and is tried again below.
         let ready = self.report().state == State::Ready;

@@ -111,7 +111,7 @@ impl Daemon {
         }
     }
 
-    /// Whoever writes these parameters from now on is seen. Their files are held.
+    /// Whoever writes these parameters from now on is seen. Their files are kept open.
     pub(super) fn watch_writers(&mut self) {
         if !self.engine.settings().attribution.value {
             self.attribution = None;

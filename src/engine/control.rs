@@ -181,21 +181,21 @@ impl Engine {
         limit: u64,
         on_directory: OnDirectory<'_>,
     ) -> Executed {
-        let Self { root, proc_sys, held, .. } = self;
-        executor::run(&mut Executor { root, proc_sys, held, limit, on_directory }, action)
+        let Self { root, proc_sys, suspended, .. } = self;
+        executor::run(&mut Executor { root, proc_sys, suspended, limit, on_directory }, action)
     }
 
     /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
     fn is_held(&self, planned: &Planned) -> bool {
-        let held = |action: &Action| {
+        let suspended = |action: &Action| {
             action
                 .object()
-                .is_some_and(|o| self.held.contains(&o) && self.contests.contains_key(&o))
+                .is_some_and(|o| self.suspended.contains(&o) && self.contests.contains_key(&o))
         };
         // Without the protection of links nothing is guarded, which is more than a contest.
         planned.finding.subject != sysctl::PROTECTED_HARDLINKS
             && !planned.actions.is_empty()
-            && planned.actions.iter().all(held)
+            && planned.actions.iter().all(suspended)
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Engine {
     /// What is said about each object that is contested.
     contests: BTreeMap<Object, Finding>,
     /// Contested, and not to be judged or touched now.
-    held: BTreeSet<Object>,
+    suspended: BTreeSet<Object>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -79,7 +79,7 @@ impl Engine {
             controls: controls::all(),
             standing: Vec::new(),
             contests: BTreeMap::new(),
-            held: BTreeSet::new(),
+            suspended: BTreeSet::new(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Engine {
         &self.settings
     }
 
-    /// The held descriptors of the kernel parameters, for watching them.
+    /// The open descriptors of the kernel parameters, for watching them.
     pub fn proc_sys(&mut self) -> &mut ProcSys {
         &mut self.proc_sys
     }
@@ -131,8 +131,8 @@ impl Engine {
     }
 
     /// Neither judges nor touches these from now on: what is said about them is their contest.
-    pub fn hold(&mut self, held: BTreeSet<Object>) {
-        self.held = held;
+    pub fn suspend(&mut self, suspended: BTreeSet<Object>) {
+        self.suspended = suspended;
     }
 
     /// What is wanted of kernel parameters, nothing else being looked at.
@@ -196,8 +196,8 @@ impl Engine {
     }
 
     fn host<'a>(&'a mut self, watch: &'a mut Watch, on_directory: OnDirectory<'a>) -> Host<'a> {
-        let Self { root, proc_sys, held, .. } = self;
-        Host { root, proc_sys, held, watch, on_directory }
+        let Self { root, proc_sys, suspended, .. } = self;
+        Host { root, proc_sys, suspended, watch, on_directory }
     }
 
     fn report(

@@ -125,9 +125,9 @@ impl Engine {
             let found = match observation {
                 Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
                 Observation::Brief | Observation::Full | Observation::Previous => {
-                    let skipped = tree::skipped(&engine.held, &guard.dir);
+                    let suspended = tree::suspended(&engine.suspended, &guard.dir);
                     let whole = Look::whole(guard.owner);
-                    let look = Look { skipped: &skipped, limit: SUBTREE, ..whole };
+                    let look = Look { suspended: &suspended, limit: SUBTREE, ..whole };
                     tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
                 }
             };
@@ -204,7 +204,7 @@ mod tests {
             manifest: "/etcd.yaml".into(),
         };
         let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
-        engine.hold([Object::File("/etcd/db".into())].into());
+        engine.suspend([Object::File("/etcd/db".into())].into());
         let mut mend =
             |below: &str| engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {});
         assert!(matches!(mend("db"), Narrow::Unmended));

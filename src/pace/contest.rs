@@ -55,8 +55,8 @@ impl Contests {
     /// Whether to look at an object now.
     pub(super) fn verdict(&mut self, object: &Object, now: Instant) -> Verdict {
         if let Some(corrected) = self.objects.get(object) {
-            let held = corrected.contest.as_ref().is_some_and(|contest| now < contest.until);
-            return if held { Verdict::HoldBack } else { Verdict::Go };
+            let suspended = corrected.contest.as_ref().is_some_and(|contest| now < contest.until);
+            return if suspended { Verdict::HoldBack } else { Verdict::Go };
         }
         if self.has_room_for(object, now) { Verdict::Go } else { Verdict::Crowded }
     }
@@ -122,7 +122,7 @@ impl Contests {
     }
 
     /// Contested objects whose pause is not over.
-    pub(super) fn held(&self, now: Instant) -> BTreeSet<Object> {
+    pub(super) fn suspended(&self, now: Instant) -> BTreeSet<Object> {
         self.contests().filter(|(_, c)| now < c.until).map(|(o, _)| o.clone()).collect()
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(
             contests.verdict(&key("vm.panic_on_oom"), start),
             Verdict::Go,
-            "others are not held"
+            "others are not suspended"
         );
     }
 
@@ -290,9 +290,9 @@ mod tests {
             assert_eq!(change == Change::Began, n == 9, "ten dear corrections are a contest");
         }
         assert_eq!(contests.contested().count(), 1);
-        assert_eq!(contests.held(start), BTreeSet::from([key("x")]));
+        assert_eq!(contests.suspended(start), BTreeSet::from([key("x")]));
         assert_eq!(contests.due(start), []);
-        assert_eq!(contests.held(after(start, 1.0)), BTreeSet::new());
+        assert_eq!(contests.suspended(after(start, 1.0)), BTreeSet::new());
         assert_eq!(contests.due(after(start, 1.0)), [key("x")]);
     }
 

@@ -124,13 +124,13 @@ pub const QUIET_WHILE_DUE: Duration = Duration::from_millis(200);
 
 /// The same while all of the tree is contested: its events tell nothing then. Who contests it fills
 /// their queue in a second, and to read that takes 10 ms.
-pub const QUIET_WHILE_HELD: Duration = Duration::from_millis(250);
+pub const QUIET_WHILE_SUSPENDED: Duration = Duration::from_millis(250);
 
 /// Longest such time: a restore by root must be seen to end.
-pub const LONGEST_QUIET_WHILE_HELD: Duration = Duration::from_secs(5);
+pub const LONGEST_QUIET_WHILE_SUSPENDED: Duration = Duration::from_secs(5);
 
 /// Events of a tree that is contested as a whole may take one part in so many of the time.
-pub const QUIET_SHARE_WHILE_HELD: u32 = 200;
+pub const QUIET_SHARE_WHILE_SUSPENDED: u32 = 200;
 
 // Lines of the journal about corrections.
 

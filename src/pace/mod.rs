@@ -77,8 +77,8 @@ impl Pace {
     }
 
     /// Contested objects that are left alone for now.
-    pub fn held(&self, now: Instant) -> BTreeSet<Object> {
-        self.contests.held(now)
+    pub fn suspended(&self, now: Instant) -> BTreeSet<Object> {
+        self.contests.suspended(now)
     }
 
     /// Contested objects that are to be looked at again, since their pause is over.

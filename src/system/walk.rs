@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding one's way in a tree that another user can write: by single components from a held
+//! Finding one's way in a tree that another user can write: by single components from an open
 //! descriptor, never through a link, never into a bind mount, to a limited depth.
 
 use std::ffi::{CStr, CString, OsStr};

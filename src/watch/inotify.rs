@@ -210,7 +210,7 @@ impl Watcher {
         self.aim(watch, What::Tree { below: below.to_path_buf() });
     }
 
-    /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
+    /// Watches a kernel parameter, whose file must be kept open as long as the watch shall live.
     pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
         match self.add(path, AddWatchFlags::IN_MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),

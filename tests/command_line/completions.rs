@@ -26,7 +26,7 @@ fn told() -> clap::Command {
     let commands = program.get_subcommands().map(|command| {
         let about = command.get_about().cloned().unwrap_or_default();
         let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
-        clap::Command::new(command.get_name().to_owned()).about(about).args(arguments)
+        clap::Command::new(&*command.get_name().to_owned().leak()).about(about).args(arguments)
     });
     let about = program.get_about().cloned().unwrap_or_default();
     clap::Command::new("nodeguard").about(about).version("").subcommands(commands)

@@ -68,13 +68,14 @@ impl Control for EtcdDataDir {
         let mut known = known.zip(self.last.as_ref().map(|last| last.owner));
         let version = node.rke2.version.as_ref();
         let mounts = node.last_whole.etcd_pod_mounts();
-        let Host { root, held, watch, on_directory, .. } = host;
+        let Host { root, suspended, watch, on_directory, .. } = host;
         self.last = observe::observe(root, &node.last_whole, version, &mut |dir, owner| {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
-            let skipped = tree::skipped(held, dir);
-            let look = Look { skipped: &skipped, enough, mounts: &mounts, ..Look::whole(owner) };
+            let suspended = tree::suspended(suspended, dir);
+            let look =
+                Look { suspended: &suspended, enough, mounts: &mounts, ..Look::whole(owner) };
             tree::observe(root, dir, look, on_directory)
         });
         if let Some(facts) = &self.last {

@@ -2,7 +2,7 @@
 //! Walking and owning a tree that another user can write, so that no change ever leaves it.
 //!
 //! The rules (CVE-2017-18078, CVE-2018-6954 and their kin are what happens without them):
-//! * Every entry is reached by one component from a held directory descriptor, never followed if
+//! * Every entry is reached by one component from an open directory descriptor, never followed if
 //!   it is a link. What is changed is an `O_PATH` descriptor that was looked at first.
 //! * Links, special files, files with more than one link and entries of other mounts are reported
 //!   and never changed.
@@ -29,11 +29,12 @@ use crate::system::walk::{self, OnDirectory, Seen, Stop, Visited, Visitor, find_
 
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
-pub type Skipped = BTreeSet<PathBuf>;
+pub type Suspended = BTreeSet<PathBuf>;
 
-/// The held objects that are in a tree, by their paths below its top.
-pub fn skipped(held: &BTreeSet<Object>, top: &Path) -> Skipped {
-    held.iter()
+/// The suspended objects that are in a tree, by their paths below its top.
+pub fn suspended(suspended: &BTreeSet<Object>, top: &Path) -> Suspended {
+    suspended
+        .iter()
         .filter_map(|object| match object {
             Object::File(path) => path.strip_prefix(top).ok().map(Path::to_path_buf),
             Object::Parameter(_) | Object::Tree(_) => None,
@@ -45,7 +46,7 @@ pub fn skipped(held: &BTreeSet<Object>, top: &Path) -> Skipped {
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
     pub owner: Owner,
-    pub skipped: &'a Skipped,
+    pub suspended: &'a Suspended,
     pub rule: ModeRule,
     /// End after so many wrong entries: where all of them will be looked at again, it is enough to
     /// know that there are some.
@@ -59,9 +60,9 @@ pub struct Look<'a> {
 impl Look<'_> {
     /// At everything.
     pub fn whole(owner: Owner) -> Look<'static> {
-        static NONE: Skipped = Skipped::new();
+        static NONE: Suspended = Suspended::new();
         let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
-        Look { owner, skipped: &NONE, rule, enough, limit, mounts: &[] }
+        Look { owner, suspended: &NONE, rule, enough, limit, mounts: &[] }
     }
 
     fn wanted(self) -> Wanted {
@@ -138,7 +139,7 @@ pub fn observe_file(
     let look = Look { rule, ..Look::whole(owner) };
     let oddity = match judge(&seen, look, Place { root, dir }) {
         Verdict::Odd(oddity) => Some(oddity),
-        Verdict::Correct | Verdict::Wrong(_) | Verdict::Skipped => None,
+        Verdict::Correct | Verdict::Wrong(_) | Verdict::Suspended => None,
     };
     Ok(Some(EntryFacts { owner: seen.inode.owner, mode: seen.inode.mode, oddity }))
 }
@@ -330,9 +331,9 @@ impl Lookup for OnHost<'_> {
         Pod { root, dir, mounts: self.look.mounts }.lacks_target(self.seen)
     }
 
-    fn is_skipped(&self) -> bool {
-        let skipped = self.look.skipped;
-        !skipped.is_empty() && skipped.contains(&self.seen.below())
+    fn is_suspended(&self) -> bool {
+        let suspended = self.look.suspended;
+        !suspended.is_empty() && suspended.contains(&self.seen.below())
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) const LINKS: usize = 40;
 /// How often a lookup in an image is tried that something else on the machine disturbs.
 const LOOKUPS: u32 = 256;
 
-/// A held directory below which every path is looked up.
+/// An open directory below which every path is looked up.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,

@@ -56,7 +56,7 @@ pub trait Lookup {
     fn leaves_the_pod(&self) -> bool;
 
     /// Whether it is contested and so left alone for now.
-    fn is_skipped(&self) -> bool;
+    fn is_suspended(&self) -> bool;
 }
 
 /// What is wrong with an entry, as what it is to be set to.
@@ -84,7 +84,7 @@ pub enum Verdict {
     /// It is told and never changed.
     Odd(Oddity),
     /// It is neither judged nor changed now.
-    Skipped,
+    Suspended,
 }
 
 /// The extended attribute that has the access control list of a file or directory.
@@ -126,12 +126,12 @@ pub fn judge(entry: Entry, wanted: Wanted, lookup: &impl Lookup) -> Verdict {
     let lists = lists_that_count(entry.kind, entry.mode, wanted.rule);
     let list = lists.iter().any(|list| lookup.has(list));
     let difference = Difference { list, ..difference(entry, wanted) };
-    // Odd entries are never changed, so nobody fights over them: they are told, skipped or not.
+    // Odd entries are never changed, so nobody fights over them: they are told, suspended or not.
     if let Some(oddity) = oddity(entry, difference, wanted.rule, lookup) {
         return Verdict::Odd(oddity);
     }
-    if lookup.is_skipped() {
-        return Verdict::Skipped;
+    if lookup.is_suspended() {
+        return Verdict::Suspended;
     }
     if difference.is_none() { Verdict::Correct } else { Verdict::Wrong(difference) }
 }
@@ -173,19 +173,19 @@ impl Verdict {
     pub fn difference(&self) -> Option<Difference> {
         match self {
             Self::Wrong(difference) => Some(*difference),
-            Self::Correct | Self::Odd(_) | Self::Skipped => None,
+            Self::Correct | Self::Odd(_) | Self::Suspended => None,
         }
     }
 
     /// Counts an entry in the sum of its tree. `below`: its path, made for what is told only.
     pub fn add_to(&self, facts: &mut TreeFacts, entry: Entry, below: impl FnOnce() -> PathBuf) {
-        if *self == Self::Skipped {
+        if *self == Self::Suspended {
             return;
         }
         facts.entries += 1;
         facts.directories += u64::from(entry.kind == Kind::Directory);
         match self {
-            Self::Correct | Self::Skipped => {}
+            Self::Correct | Self::Suspended => {}
             Self::Odd(oddity) => facts.add_odd(below(), oddity.clone()),
             Self::Wrong(difference) => count(facts, entry, *difference, below()),
         }
@@ -244,7 +244,7 @@ mod tests {
         mounted_over: bool,
         dangling: bool,
         leaves_the_pod: bool,
-        skipped: bool,
+        suspended: bool,
         asked: RefCell<Vec<&'static str>>,
     }
 
@@ -271,9 +271,9 @@ mod tests {
         fn leaves_the_pod(&self) -> bool {
             self.answer("pod", self.leaves_the_pod)
         }
-        fn is_skipped(&self) -> bool {
+        fn is_suspended(&self) -> bool {
             // A look into a set in memory: it costs nothing that has to be counted.
-            self.skipped
+            self.suspended
         }
     }
 
@@ -373,12 +373,12 @@ mod tests {
                 for (links, rule) in (0..=3)
                     .flat_map(|links| [EtcdTree, TlsKey, TlsCertificate].map(|rule| (links, rule)))
                 {
-                    for (lists, mounted_over, skipped) in lists.into_iter().flat_map(|lists| {
+                    for (lists, mounted_over, suspended) in lists.into_iter().flat_map(|lists| {
                         flags.into_iter().flat_map(move |m| flags.map(|s| (lists, m, s)))
                     }) {
                         let entry = Entry { kind, owner, mode, links };
                         let answers =
-                            Answers { lists, mounted_over, skipped, ..Answers::default() };
+                            Answers { lists, mounted_over, suspended, ..Answers::default() };
                         changed += u64::from(holds(entry, rule, &answers));
                     }
                 }
@@ -415,7 +415,7 @@ mod tests {
             assert_eq!(entry.owner, ETCD, "{said}");
         }
         let Verdict::Wrong(difference) = verdict else { return false };
-        assert!(changeable && !answers.mounted_over && !answers.skipped, "{said}");
+        assert!(changeable && !answers.mounted_over && !answers.suspended, "{said}");
         assert!(may_need_a_change(entry, wanted), "{said}");
         assert_eq!(difference.owner.is_some(), entry.owner != ETCD, "{said}");
         // What it is set to is correct, and gives nobody else more.
