@@ -25,7 +25,7 @@ const PASSES_AT_ONCE: usize = 128 + MAX_REQUESTS;
 /// An answer that took longer to leave waited for the bus. Then nobody is answered for nine times as
 /// long, so that signals, which would wait behind the answers, have most of what the bus reads.
 const SLOW: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A call that has had no answer for so long, while nothing waits to be written, never gets one.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -81,7 +81,7 @@ pub(super) struct Calls {
     shared: Bucket,
     refusals: Bucket,
     /// Until then nobody is answered.
-    rests: Instant,
+    silent_until: Instant,
     /// An answer is being written; where that takes long, the others wait for it.
     pub(super) writing: bool,
 }
@@ -93,7 +93,7 @@ impl Calls {
             given: HashMap::new(),
             shared: Bucket::full(SHARED, SHARED_FOR_LONG, now),
             refusals: Bucket::full(REFUSALS, REFUSALS_FOR_LONG, now),
-            rests: now,
+            silent_until: now,
             writing: false,
         }
     }
@@ -111,8 +111,8 @@ impl Calls {
             // The bus lets root alone ask, and whoever else comes through is told so.
             Kind::Pass => true,
             Kind::Short => {
-                let rested = wanted && now >= self.rests;
-                rested && (self.has_own(caller, now) || self.shared.has(now))
+                let may_speak = wanted && now >= self.silent_until;
+                may_speak && (self.has_own(caller, now) || self.shared.has(now))
             }
         };
         let key = (caller.to_owned(), serial);
@@ -140,7 +140,7 @@ impl Calls {
         {
             let took = now.saturating_duration_since(open.since);
             if took > SLOW {
-                self.rests = now + (took * 9).min(LONGEST_REST);
+                self.silent_until = now + (took * 9).min(LONGEST_PAUSE);
             }
         }
         let own = self.has_own(caller, now);
@@ -297,7 +297,7 @@ mod tests {
         assert!(writing <= Duration::from_secs(60) / 9, "{writing:?}");
         // An answer that leaves at once makes nobody wait.
         for n in 0..10 {
-            let at = now + LONGEST_REST + SLOW * n;
+            let at = now + LONGEST_PAUSE + SLOW * n;
             assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, at), Verdict::Answer);
             calls.answered(":1.1", serial(1), 100, at + SLOW / 2);
         }
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, begin), Verdict::Answer);
         let end = begin + Duration::from_secs(60);
         calls.answered(":1.1", serial(1), 100, end);
-        let soon = end + LONGEST_REST;
+        let soon = end + LONGEST_PAUSE;
         let before = soon - Duration::from_millis(1);
         assert_ne!(calls.admit(":1.2", serial(1), Kind::Short, true, before), Verdict::Answer);
         assert_eq!(calls.admit(":1.2", serial(1), Kind::Short, true, soon), Verdict::Answer);

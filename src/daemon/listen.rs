@@ -40,7 +40,7 @@ impl EventSource {
     /// Takes none until `quiet`. Cancellation safe.
     pub(super) async fn hints(&mut self, quiet: Option<Instant>) -> std::io::Result<Hints> {
         if let Some(until) = quiet {
-            self.watcher.rest();
+            self.watcher.pause();
             sleep_until(until.into()).await;
         }
         self.watcher.hints().await

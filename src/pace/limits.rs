@@ -64,27 +64,27 @@ pub const PASSES_SHARE: u32 = 10;
 pub const CONTESTED_PASSES_SHARE: u32 = 400;
 
 /// Longest pause between passes asked for by events of the host: drift must not live longer.
-pub const LONGEST_HOST_REST: Duration = Duration::from_secs(5);
+pub const LONGEST_HOST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The same for events of the tree: how long a look at it takes is up to who fills it.
-pub const LONGEST_TREE_REST: Duration = Duration::from_secs(20);
+pub const LONGEST_TREE_PAUSE: Duration = Duration::from_secs(20);
 
 /// The same while something is contested that takes whole passes to look at.
-pub const LONGEST_CONTESTED_REST: Duration = Duration::from_secs(40);
+pub const LONGEST_CONTESTED_PAUSE: Duration = Duration::from_secs(40);
 
 /// Where events ask for one pass after the other, the pause between them doubles from this …
-pub const FIRST_REST: Duration = Duration::from_millis(4);
+pub const FIRST_PASS_PAUSE: Duration = Duration::from_millis(4);
 
 /// … to this.
-pub const LONGEST_REST: Duration = Duration::from_millis(500);
+pub const LONGEST_PASS_PAUSE: Duration = Duration::from_millis(500);
 
 /// Between whole passes that only tell about what is not written: the report may be late, nothing
 /// is mended.
-pub const STANDING_REST: Duration = Duration::from_secs(1);
+pub const TELLING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Between whole passes that only hope for a mend: where the file system undoes our own change, that
 /// change makes the next event.
-pub const MENDING_REST: Duration = Duration::from_millis(500);
+pub const MENDING_PAUSE: Duration = Duration::from_millis(500);
 
 /// Passes that are made in a row because more is to be watched than before.
 pub const PASSES_IN_A_ROW: usize = 3;

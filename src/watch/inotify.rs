@@ -99,14 +99,14 @@ impl AsRawFd for Descriptor {
 enum Instance {
     Listening(AsyncFd<Descriptor>),
     /// Not looked at: else every event would wake us, only to be left alone.
-    Resting(Descriptor),
+    Paused(Descriptor),
 }
 
 impl Instance {
     fn inotify(&self) -> &nix::sys::inotify::Inotify {
         match self {
             Self::Listening(descriptor) => &descriptor.get_ref().0,
-            Self::Resting(descriptor) => &descriptor.0,
+            Self::Paused(descriptor) => &descriptor.0,
         }
     }
 }
@@ -271,18 +271,16 @@ impl Watcher {
     }
 
     /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
-    pub fn rest(&mut self) {
+    pub fn pause(&mut self) {
         self.instance = self.instance.take().map(|instance| match instance {
-            Instance::Listening(descriptor) => Instance::Resting(descriptor.into_inner()),
-            resting => resting,
+            Instance::Listening(descriptor) => Instance::Paused(descriptor.into_inner()),
+            paused => paused,
         });
     }
 
     fn listen(&mut self) -> std::io::Result<()> {
         self.instance = match self.instance.take() {
-            Some(Instance::Resting(descriptor)) => {
-                Some(Instance::Listening(listening(descriptor)?))
-            }
+            Some(Instance::Paused(descriptor)) => Some(Instance::Listening(listening(descriptor)?)),
             other => other,
         };
         Ok(())

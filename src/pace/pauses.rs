@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Source;
 use super::limits::{
-    CONTESTED_PASSES_SHARE, FIRST_REST, LONGEST_CONTESTED_REST, LONGEST_HOST_REST, LONGEST_REST,
-    LONGEST_TREE_REST, MENDING_REST, PASSES_SHARE, REGULAR_PASS, REGULAR_PASS_WHILE_WRONG,
-    STANDING_REST,
+    CONTESTED_PASSES_SHARE, FIRST_PASS_PAUSE, LONGEST_CONTESTED_PAUSE, LONGEST_HOST_PAUSE,
+    LONGEST_PASS_PAUSE, LONGEST_TREE_PAUSE, MENDING_PAUSE, PASSES_SHARE, REGULAR_PASS,
+    REGULAR_PASS_WHILE_WRONG, TELLING_PAUSE,
 };
 
 /// What a whole pass is wanted for.
@@ -38,24 +38,24 @@ pub struct Ended {
 
 /// The pauses between whole passes.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct Pauses {
     /// When a pass that was put off is to be made.
     due: Option<Instant>,
     /// Before this no event of the host starts a pass, and before the other none of the tree.
     host: Instant,
     tree: Instant,
-    /// What the last pass would have to rest for if it was for something contested.
-    held: Duration,
-    /// The pause before that, at least.
-    rest: Duration,
+    /// How long the pause after the last pass would be, were it for something contested.
+    after_contested: Duration,
+    /// The shortest pause after the last pass; it doubles where one pass follows the other.
+    doubling: Duration,
     /// When the last one had looked at everything.
     looked: Instant,
 }
 
-impl Rest {
+impl Pauses {
     pub(super) fn new(now: Instant) -> Self {
-        let (due, held) = (None, Duration::ZERO);
-        Self { due, host: now, tree: now, held, rest: FIRST_REST, looked: now }
+        let (due, after_contested) = (None, Duration::ZERO);
+        Self { due, host: now, tree: now, after_contested, doubling: FIRST_PASS_PAUSE, looked: now }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -64,17 +64,17 @@ impl Rest {
 
     /// Whether a pass is to be made now; else it is put off.
     pub(super) fn wanted(&mut self, from: Source, wanted: PassFor, now: Instant) -> bool {
-        let rested = match from {
+        let over = match from {
             Source::Host => self.host,
             Source::Tree => self.tree,
         };
         let after = match wanted {
             PassFor::Judging => Duration::ZERO,
-            PassFor::Newcomer => MENDING_REST.max(self.held),
-            PassFor::Mending => MENDING_REST,
-            PassFor::Telling => STANDING_REST,
+            PassFor::Newcomer => MENDING_PAUSE.max(self.after_contested),
+            PassFor::Mending => MENDING_PAUSE,
+            PassFor::Telling => TELLING_PAUSE,
         };
-        let at = rested.max(self.looked + after);
+        let at = over.max(self.looked + after);
         if now < at {
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
@@ -90,19 +90,21 @@ impl Rest {
         let Ended { began, looked, worked, settled } = *pass;
         let took = looked.saturating_duration_since(began);
         // As soon as it might: it was waited for.
-        let waited_for = began < self.host + FIRST_REST;
-        self.rest = if waited_for { (self.rest * 2).min(LONGEST_REST) } else { FIRST_REST };
+        let waited_for = began < self.host + FIRST_PASS_PAUSE;
+        self.doubling =
+            if waited_for { (self.doubling * 2).min(LONGEST_PASS_PAUSE) } else { FIRST_PASS_PAUSE };
         // By processor time; and half of the time at most, where passes wait for a disk or for
         // others on a busy machine.
         let pause = |contested: bool, longest: Duration| {
             let busy = took.max(worked * (PASSES_SHARE - 1)).min(longest);
-            let held = took.max(worked * (CONTESTED_PASSES_SHARE - 1)).min(LONGEST_CONTESTED_REST);
-            if contested { busy.max(held) } else { busy }
+            let longer =
+                took.max(worked * (CONTESTED_PASSES_SHARE - 1)).min(LONGEST_CONTESTED_PAUSE);
+            if contested { busy.max(longer) } else { busy }
         };
         self.looked = looked;
-        self.host = looked + pause(host, LONGEST_HOST_REST).max(self.rest);
-        self.tree = looked + pause(tree, LONGEST_TREE_REST).max(self.rest);
-        self.held = pause(true, LONGEST_HOST_REST);
+        self.host = looked + pause(host, LONGEST_HOST_PAUSE).max(self.doubling);
+        self.tree = looked + pause(tree, LONGEST_TREE_PAUSE).max(self.doubling);
+        self.after_contested = pause(true, LONGEST_HOST_PAUSE);
         if !settled {
             self.due = Some(self.host);
         }
@@ -128,92 +130,92 @@ mod tests {
     }
 
     /// From the end of a pass to the next one that a source asks for.
-    fn pause(rest: &mut Rest, from: Source, wanted: PassFor) -> Duration {
-        assert!(!rest.wanted(from, wanted, rest.looked));
-        let due = rest.due().unwrap();
-        assert!(rest.wanted(from, wanted, due) && !rest.wanted(from, wanted, due - MS));
-        rest.begins();
-        due - rest.looked
+    fn pause_of(pauses: &mut Pauses, from: Source, wanted: PassFor) -> Duration {
+        assert!(!pauses.wanted(from, wanted, pauses.looked));
+        let due = pauses.due().unwrap();
+        assert!(pauses.wanted(from, wanted, due) && !pauses.wanted(from, wanted, due - MS));
+        pauses.begins();
+        due - pauses.looked
     }
 
     #[test]
     fn after_a_pass_that_worked_for_long_the_next_one_waits_and_no_longer_than_its_source_may() {
         let (long, longer) = (MS * 100, MS * 60_000);
-        for (took, host, tree, pauses) in [
+        for (took, host, tree, expected) in [
             (MS, false, false, [MS * 9, MS * 9]),
             (long, false, false, [long * 9, long * 9]),
-            (longer, false, false, [LONGEST_HOST_REST, LONGEST_TREE_REST]),
+            (longer, false, false, [LONGEST_HOST_PAUSE, LONGEST_TREE_PAUSE]),
             // For something contested of the one source the other one does not wait.
             (MS * 10, true, false, [MS * 3990, MS * 90]),
             (MS * 10, false, true, [MS * 90, MS * 3990]),
-            (longer, true, true, [LONGEST_CONTESTED_REST, LONGEST_CONTESTED_REST]),
+            (longer, true, true, [LONGEST_CONTESTED_PAUSE, LONGEST_CONTESTED_PAUSE]),
         ] {
             let now = Instant::now();
-            let mut rest = Rest::new(now);
-            rest.ended(&pass(now + MS * 1000, took), host, tree);
-            let seen =
-                [Source::Host, Source::Tree].map(|from| pause(&mut rest, from, PassFor::Judging));
-            assert_eq!(seen, pauses, "{took:?} {host} {tree}");
+            let mut pauses = Pauses::new(now);
+            pauses.ended(&pass(now + MS * 1000, took), host, tree);
+            let seen = [Source::Host, Source::Tree]
+                .map(|from| pause_of(&mut pauses, from, PassFor::Judging));
+            assert_eq!(seen, expected, "{took:?} {host} {tree}");
         }
     }
 
     #[test]
     fn a_pass_that_waits_for_others_takes_half_of_the_time_at_most() {
         let now = Instant::now();
-        let mut rest = Rest::new(now);
+        let mut pauses = Pauses::new(now);
         let waited = Ended { worked: MS, ..pass(now + MS * 1000, MS * 700) };
-        rest.ended(&waited, false, false);
-        assert_eq!(pause(&mut rest, Source::Host, PassFor::Judging), MS * 700);
+        pauses.ended(&waited, false, false);
+        assert_eq!(pause_of(&mut pauses, Source::Host, PassFor::Judging), MS * 700);
     }
 
     #[test]
     fn where_one_pass_follows_the_other_the_pause_doubles_and_begins_anew_after_a_calm() {
         let mut now = Instant::now();
-        let mut rest = Rest::new(now);
-        let mut pauses = Vec::new();
+        let mut pauses = Pauses::new(now);
+        let mut seen = Vec::new();
         for _ in 0..9 {
-            rest.ended(&pass(now, Duration::ZERO), false, false);
-            pauses.push(pause(&mut rest, Source::Tree, PassFor::Judging));
-            now = rest.tree;
+            pauses.ended(&pass(now, Duration::ZERO), false, false);
+            seen.push(pause_of(&mut pauses, Source::Tree, PassFor::Judging));
+            now = pauses.tree;
         }
-        assert_eq!(pauses, [8, 16, 32, 64, 128, 256, 500, 500, 500].map(|n| MS * n));
-        rest.ended(&pass(now + FIRST_REST, Duration::ZERO), false, false);
-        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Judging), FIRST_REST);
+        assert_eq!(seen, [8, 16, 32, 64, 128, 256, 500, 500, 500].map(|n| MS * n));
+        pauses.ended(&pass(now + FIRST_PASS_PAUSE, Duration::ZERO), false, false);
+        assert_eq!(pause_of(&mut pauses, Source::Tree, PassFor::Judging), FIRST_PASS_PAUSE);
     }
 
     #[test]
     fn what_is_less_urgent_waits_longer_and_what_is_more_urgent_brings_it_forward() {
         let now = Instant::now();
-        let mut rest = Rest::new(now);
-        rest.ended(&pass(now + MS * 1000, MS), false, false);
+        let mut pauses = Pauses::new(now);
+        pauses.ended(&pass(now + MS * 1000, MS), false, false);
         for (wanted, after) in [
             (PassFor::Judging, MS * 9),
-            (PassFor::Mending, MENDING_REST),
-            (PassFor::Newcomer, MENDING_REST),
-            (PassFor::Telling, STANDING_REST),
+            (PassFor::Mending, MENDING_PAUSE),
+            (PassFor::Newcomer, MENDING_PAUSE),
+            (PassFor::Telling, TELLING_PAUSE),
         ] {
-            assert_eq!(pause(&mut rest, Source::Host, wanted), after, "{wanted:?}");
+            assert_eq!(pause_of(&mut pauses, Source::Host, wanted), after, "{wanted:?}");
         }
         // What came while its object is contested waits as its contest does.
-        rest.ended(&pass(now + MS * 9000, MS * 10), false, false);
-        assert_eq!(pause(&mut rest, Source::Tree, PassFor::Newcomer), MS * 3990);
+        pauses.ended(&pass(now + MS * 9000, MS * 10), false, false);
+        assert_eq!(pause_of(&mut pauses, Source::Tree, PassFor::Newcomer), MS * 3990);
         for wanted in [PassFor::Telling, PassFor::Judging, PassFor::Mending] {
-            rest.wanted(Source::Host, wanted, rest.looked);
+            pauses.wanted(Source::Host, wanted, pauses.looked);
         }
-        assert_eq!(rest.due(), Some(rest.looked + MS * 90));
+        assert_eq!(pauses.due(), Some(pauses.looked + MS * 90));
     }
 
     #[test]
     fn the_clock_asks_for_a_pass_sooner_where_something_is_wrong() {
         let now = Instant::now();
-        let mut rest = Rest::new(now);
+        let mut pauses = Pauses::new(now);
         for (well, every) in [(true, REGULAR_PASS), (false, REGULAR_PASS_WHILE_WRONG)] {
-            assert!(!rest.is_regular(well, now + every - MS));
-            assert!(rest.is_regular(well, now + every));
+            assert!(!pauses.is_regular(well, now + every - MS));
+            assert!(pauses.is_regular(well, now + every));
         }
         // One that is not the last of its kind is repeated.
         let again = Ended { settled: false, ..pass(now + MS * 1000, MS) };
-        rest.ended(&again, false, false);
-        assert_eq!(rest.due(), Some(rest.looked + MS * 9));
+        pauses.ended(&again, false, false);
+        assert_eq!(pauses.due(), Some(pauses.looked + MS * 9));
     }
 }
