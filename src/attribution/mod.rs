@@ -3,7 +3,7 @@
 //!
 //! Only an addition to the guard: inotify says that something was written, the correction is made,
 //! and then the queue here is asked who it was. Nothing waits for it, and what it does not know
-//! it says. It is blind where inotify is: a write through another procfs instance, as every
+//! it says. It misses what inotify misses: a write through another procfs instance, as every
 //! container has one, raises no event.
 
 mod fanotify;

@@ -112,7 +112,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         settings: Settings::default(),
         pace: Pace::new(Instant::now()),
         unwritten: false,
-        blind: None,
+        events_missed: None,
         way: Vec::new(),
         attribution: None,
         right: BTreeMap::new(),
@@ -238,7 +238,7 @@ struct Daemon {
     /// /run/nodeguard/report.json is behind.
     unwritten: bool,
     /// Why events may be missed.
-    blind: Option<String>,
+    events_missed: Option<String>,
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
     /// the last whole pass met them.
     way: Vec<(u64, u64)>,
@@ -335,11 +335,11 @@ impl Daemon {
             self.way = self.way();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
-            let blind = self.blinded_by().map(str::to_owned);
+            let events_missed = self.why_events_are_missed().map(str::to_owned);
             settled = self.watch == watches
-                && blind == self.blind
+                && events_missed == self.events_missed
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
-            self.saw_blind(blind);
+            self.tell_of_missed_events(events_missed);
             corrections.extend(pass.report.corrections.iter().cloned());
             undone.extend(pass.undone);
             // Whoever waits for a lock that somebody holds does not wait for it twice.

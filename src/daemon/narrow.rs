@@ -54,7 +54,7 @@ impl Daemon {
             held_back |= looked.held_back;
         }
         self.corrected(corrections);
-        pass |= self.blinded_by() != self.blind.as_deref();
+        pass |= self.why_events_are_missed() != self.events_missed.as_deref();
         // Without a whole pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
         let worked = hints.took + processor::worked().saturating_sub(worked);
@@ -179,7 +179,7 @@ impl Daemon {
             pass |= !self.retry(&object, &mut corrections);
         }
         self.corrected(corrections);
-        let well = self.report().state == State::Ready && self.blind.is_none();
+        let well = self.report().state == State::Ready && self.events_missed.is_none();
         if pass || self.pace.pass_is_due(well, Instant::now()) {
             self.pass(Why::Paced);
         }

@@ -125,7 +125,7 @@ pub struct Watcher {
     full: bool,
     generation: u64,
     /// Why a watch could not be set, since the last arming; events may be missed then.
-    blind: Option<String>,
+    events_missed: Option<String>,
 }
 
 impl Default for Watcher {
@@ -144,14 +144,14 @@ impl Watcher {
             tree_bytes: 0,
             full: false,
             generation: 0,
-            blind: None,
+            events_missed: None,
         }
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
     pub fn begin(&mut self) {
         self.generation += 1;
-        self.blind = None;
+        self.events_missed = None;
         self.tree_watches = 0;
         self.tree_bytes = 0;
         self.full = false;
@@ -160,7 +160,7 @@ impl Watcher {
                 Ok(inotify) => self.instance = Some(Instance::Listening(inotify)),
                 Err(e) => {
                     let hint = "raise fs.inotify.max_user_instances if it is the limit";
-                    self.blind = Some(format!("no inotify: {e}; {hint}"));
+                    self.events_missed = Some(format!("no inotify: {e}; {hint}"));
                 }
             }
         }
@@ -175,7 +175,7 @@ impl Watcher {
                 Ok(wd) => self.aim(wd, What::Way(names)),
                 // Not there yet: its parent tells when it comes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(e) => self.blinded(&shown(&dir), e),
+                Err(e) => self.cannot_watch(&shown(&dir), e),
             }
         }
     }
@@ -189,7 +189,7 @@ impl Watcher {
         let watch = match self.add(Path::new(&link), TREE) {
             Ok(watch) => watch,
             // Which one is of no use to an operator, and its name is another user's.
-            Err(e) => return self.blinded("a directory below the data dir", e),
+            Err(e) => return self.cannot_watch("a directory below the data dir", e),
         };
         // A pass may come by twice.
         let wd = watch.as_raw();
@@ -201,7 +201,7 @@ impl Watcher {
                 self.targets.remove(&wd);
                 self.remove(watch);
                 let text = format!("more than {TREE_WATCHES} directories below the data dir");
-                self.blind.get_or_insert(text);
+                self.events_missed.get_or_insert(text);
                 return;
             }
             self.tree_watches += 1;
@@ -215,7 +215,7 @@ impl Watcher {
         match self.add(path, AddWatchFlags::IN_MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
             Err(Errno::ENOENT) => {}
-            Err(e) => self.blinded(&shown(path), e),
+            Err(e) => self.cannot_watch(&shown(path), e),
         }
     }
 
@@ -238,8 +238,8 @@ impl Watcher {
     }
 
     /// Why events may be missed since the last arming began, if they may.
-    pub fn blind(&self) -> Option<&str> {
-        self.blind.as_deref()
+    pub fn events_missed(&self) -> Option<&str> {
+        self.events_missed.as_deref()
     }
 
     fn add(&self, path: &Path, flags: AddWatchFlags) -> Result<WatchDescriptor, Errno> {
@@ -264,10 +264,10 @@ impl Watcher {
         }
     }
 
-    fn blinded(&mut self, what: &str, e: Errno) {
+    fn cannot_watch(&mut self, what: &str, e: Errno) {
         let hint = if e == Errno::ENOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
         let error = std::io::Error::from(e);
-        self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
+        self.events_missed.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
     }
 
     /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
