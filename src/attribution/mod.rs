@@ -103,7 +103,7 @@ impl Attribution {
     /// Reads who wrote since the last time, and looks at those processes while they are there.
     pub fn drain(&mut self) {
         let Ok(queue) = &mut self.queue else { return };
-        let Drained { events, whole } = match queue.drain() {
+        let Drained { events, complete } = match queue.drain() {
             Ok(drained) => drained,
             Err(e) => {
                 self.queue = Err(e.to_string());
@@ -130,13 +130,13 @@ impl Attribution {
                 recent.add(event.pid, process::look(event.pid, &event.proof));
             }
         }
-        if !whole {
+        if !complete {
             for key in self.marks.values() {
                 self.recent.entry(key.clone()).or_default().more = true;
             }
         }
         drop(events);
-        if !whole {
+        if !complete {
             let keys: Vec<_> = self.marks.values().cloned().collect();
             self.queue = Queue::open().map_err(|e| e.to_string());
             self.arm(keys.iter().map(String::as_str));

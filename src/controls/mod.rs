@@ -118,7 +118,7 @@ pub struct NodeContext {
     pub rke2: Node,
     /// RKE2's configuration that the guard goes by: the last one that could be read whole. While a
     /// file of it is broken, RKE2 goes on as it was started; what is there now is in `rke2`.
-    pub last_whole: Config,
+    pub last_valid: Config,
     /// Whether RKE2 hardens itself with it.
     pub hardened: bool,
     /// Which kernel parameters RKE2 checks, and whether there is a data directory to guard.

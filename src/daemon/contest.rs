@@ -25,7 +25,7 @@ impl Daemon {
         let now = Instant::now();
         let (change, settled) = match narrow {
             // Whoever sets what we do not write fights with nobody.
-            Narrow::Right | Narrow::Standing(_) => (self.pace.right(object, now), true),
+            Narrow::Right | Narrow::NotWritten(_) => (self.pace.right(object, now), true),
             // There was nothing that we could have changed, so nobody undid it.
             Narrow::Beyond => (self.pace.right(object, now), false),
             Narrow::Unmended => (self.pace.corrected(object, Cost::Narrow, now), false),
@@ -79,7 +79,7 @@ impl Daemon {
         }
     }
 
-    /// Keeps count of what a whole pass corrected, too: the files in which no single entry is
+    /// Keeps count of what a full pass corrected, too: the files in which no single entry is
     /// followed, and who changes the tree faster than its entries can be.
     pub(super) fn passed(
         &mut self,
@@ -110,7 +110,7 @@ impl Daemon {
         }
     }
 
-    /// What the last whole pass found wrong with an object and should have mended. What it cannot
+    /// What the last full pass found wrong with an object and should have mended. What it cannot
     /// mend whoever makes it, a fifo in the tree say, is no fight.
     fn wrong(&self, object: &Object) -> Option<Finding> {
         let counts = |finding: &Finding| {
@@ -141,7 +141,7 @@ impl Daemon {
         is_followed(&self.watch, object)
     }
 
-    /// Looks at a contested object again; `false`: a whole pass is to do it.
+    /// Looks at a contested object again; `false`: a full pass is to do it.
     pub(super) fn retry(&mut self, object: &Object, corrections: &mut Vec<Correction>) -> bool {
         match object {
             _ if !self.is_followed(object) => false,

@@ -37,7 +37,7 @@ use crate::pace::{Ended, Pace, PassFor, Source};
 use crate::processor;
 use crate::service::Service;
 use crate::watch::{Hints, Watcher};
-use writers::Standing;
+use writers::NotWritten;
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -53,7 +53,7 @@ pub enum DaemonError {
     },
 }
 
-/// Why a whole pass is made.
+/// Why a full pass is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
     /// By an event or the clock: what is contested is left alone for as long as its pause is.
@@ -116,7 +116,7 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         way: Vec::new(),
         attribution: None,
         right: BTreeMap::new(),
-        standing: BTreeMap::new(),
+        not_written: BTreeMap::new(),
         recent: VecDeque::new(),
     };
     daemon.pass(Why::Asked);
@@ -240,14 +240,14 @@ struct Daemon {
     /// Why events may be missed.
     events_missed: Option<String>,
     /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
-    /// the last whole pass met them.
+    /// the last full pass met them.
     way: Vec<(u64, u64)>,
     /// Who writes kernel parameters, where the operator wants that said.
     attribution: Option<Attribution>,
     /// The kernel parameters that were seen right, with their values then.
     right: BTreeMap<String, String>,
     /// The kernel parameters that are not written, as they were last seen.
-    standing: BTreeMap<String, Standing>,
+    not_written: BTreeMap<String, NotWritten>,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }
@@ -299,14 +299,14 @@ impl Daemon {
         self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
-    /// A whole pass, as soon as the pace allows.
+    /// A full pass, as soon as the pace allows.
     fn pass_soon(&mut self, from: Source, wanted: PassFor) {
         if self.pace.pass_wanted(from, wanted, Instant::now()) {
             self.pass(Why::Paced);
         }
     }
 
-    /// A whole pass: watch first, then look, so that nothing falls between.
+    /// A full pass: watch first, then look, so that nothing falls between.
     fn pass(&mut self, why: Why) {
         let span = PassSpan::begin(
             "apply",

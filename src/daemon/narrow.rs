@@ -17,7 +17,7 @@ use crate::watch::Hints;
 /// What came of a look at one object.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Looked {
-    /// A whole pass is to look, too.
+    /// A full pass is to look, too.
     pub(super) needs_pass: bool,
     /// It is contested and was left alone, or is not written by anybody.
     pub(super) held_back: bool,
@@ -38,7 +38,7 @@ impl Daemon {
         let mut corrections = Vec::new();
         self.engine.suspend(self.pace.suspended(began));
         for key in &hints.sysctls {
-            self.standing_stirs(key);
+            self.somebody_wrote(key);
             let looked = self.mend_sysctl(key, &mut corrections);
             pass |= looked.needs_pass;
             held_back |= looked.held_back;
@@ -48,14 +48,14 @@ impl Daemon {
                 pass = true;
                 break;
             }
-            let looked = self.mend_entry(&entry.below, entry.whole, &mut corrections);
+            let looked = self.mend_entry(&entry.below, entry.subtree, &mut corrections);
             pass |= looked.needs_pass;
             came |= looked.held_back && entry.came;
             held_back |= looked.held_back;
         }
         self.corrected(corrections);
         pass |= self.why_events_are_missed() != self.events_missed.as_deref();
-        // Without a whole pass, which has a pause of its own.
+        // Without a full pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
         let worked = hints.took + processor::worked().saturating_sub(worked);
         if pass {
@@ -89,15 +89,15 @@ impl Daemon {
         let want = want.clone();
         let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
         self.looked_at(&want, &mut narrow);
-        if let Narrow::Standing(finding) = narrow {
-            return self.stands(&want, finding.as_ref(), corrections);
+        if let Narrow::NotWritten(finding) = narrow {
+            return self.tell_not_written(&want, finding.as_ref(), corrections);
         }
         self.after(&object, narrow, corrections)
     }
 
     /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
-    /// whole pass will tell, not at once; and who changes it again and again fills no journal.
-    fn stands(
+    /// full pass will tell, not at once; and who changes it again and again fills no journal.
+    fn tell_not_written(
         &mut self,
         want: &Wanted,
         finding: Option<&Finding>,
@@ -105,7 +105,7 @@ impl Daemon {
     ) -> Looked {
         let key = want.key.as_str();
         // Before a pass sees it as well.
-        let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
+        let changed = self.saw_not_written(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
@@ -113,7 +113,7 @@ impl Daemon {
         }
         let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
         let change = if changed {
-            // Dear: each time costs a whole pass.
+            // Dear: each time costs a full pass.
             self.pace.corrected(&object, Cost::Pass, now)
         } else {
             self.pace.right(&object, now)
@@ -132,7 +132,7 @@ impl Daemon {
     pub(super) fn mend_entry(
         &mut self,
         below: &Path,
-        whole: bool,
+        subtree: bool,
         corrections: &mut Vec<Correction>,
     ) -> Looked {
         // Who keeps changing many entries at once fights over the whole tree.
@@ -148,7 +148,7 @@ impl Daemon {
             Verdict::Crowded => return LEFT_TO_A_PASS,
         }
         let watcher = &mut self.tree.watcher;
-        let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
+        let narrow = self.engine.mend_entry(guard, below, subtree, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
         self.after(&object, narrow, corrections)

@@ -115,8 +115,8 @@ impl Engine {
         }
         planned.retain(|p| !self.is_held(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
-        let standing = self.standing.iter().chain(self.contests.values());
-        findings.extend(standing.filter(|f| f.control == id).cloned());
+        let raised = self.raised.iter().chain(self.contests.values());
+        findings.extend(raised.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
         debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
         ControlReport::new(id, findings)
@@ -200,7 +200,7 @@ impl Engine {
 }
 
 fn is_whole_tree(action: &Action) -> bool {
-    matches!(action, Action::Own { depth: Depth::Whole, .. })
+    matches!(action, Action::Own { depth: Depth::Subtree, .. })
 }
 
 /// Every finding about a file says where it is.

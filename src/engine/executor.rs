@@ -81,12 +81,13 @@ pub fn run(executor: &mut Executor<'_>, action: &Action) -> Executed {
         }
         Action::Own { base, below, owner, rule, depth } => {
             let suspended = match depth {
-                Depth::Whole => tree::suspended(executor.suspended, base),
+                Depth::Subtree => tree::suspended(executor.suspended, base),
                 // What is suspended itself was refused above.
                 Depth::Entry => Suspended::new(),
             };
-            let whole = Look::whole(*owner);
-            let look = Look { suspended: &suspended, limit: executor.limit, rule: *rule, ..whole };
+            let everything = Look::full(*owner);
+            let look =
+                Look { suspended: &suspended, limit: executor.limit, rule: *rule, ..everything };
             let owned = tree::own(root, base, below, *depth, look, executor.on_directory);
             trees = owned.trees;
             owned.outcome

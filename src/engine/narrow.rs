@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The narrow passes, for one kernel parameter and for one entry of the data directory: the same
-//! judgement and the same executor as in a whole pass on fewer facts, so that drift is undone in
+//! judgement and the same executor as in a full pass on fewer facts, so that drift is undone in
 //! microseconds.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::system::walk::OnDirectory;
 
-/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
+/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a full
 /// pass, which is paced.
 const SUBTREE: u64 = 256;
 
@@ -27,18 +27,18 @@ pub enum Narrow {
     Corrected(Vec<Correction>),
     /// It was acted on, and is wrong all the same.
     Unmended,
-    /// Something that only a whole pass can judge, or that would take too long here.
+    /// Something that only a full pass can judge, or that would take too long here.
     Beyond,
     /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
     /// policy leaves it alone, or the kernel makes another value of it.
-    Standing(Option<Finding>),
+    NotWritten(Option<Finding>),
 }
 
 impl Engine {
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
-        if let Some(finding) = self.standing_sysctl(want, scope) {
-            return Narrow::Standing(finding);
+        if let Some(finding) = self.not_written(want, scope) {
+            return Narrow::NotWritten(finding);
         }
         self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
             let live = engine.proc_sys.read(&want.key);
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
-    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+    fn not_written(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
         // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
         // one after a write is somebody else's.
         let shown = match sysctl::is_fixed(&want.key) {
@@ -63,23 +63,23 @@ impl Engine {
             .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
-    /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
+    /// One entry of the guarded tree, mended if it is wrong; with `subtree`, everything below it as
     /// well.
     pub fn mend_entry(
         &mut self,
         guard: &Guard,
         below: &Path,
-        whole: bool,
+        subtree: bool,
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
         if self.is_given_away(guard) {
             return Narrow::Beyond;
         }
         let (base, owner, rule) = (guard.dir.clone(), guard.owner, ModeRule::EtcdTree);
-        let depth = if whole { Depth::Whole } else { Depth::Entry };
+        let depth = if subtree { Depth::Subtree } else { Depth::Entry };
         let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
         let narrow = match depth {
-            Depth::Whole => self.mend_subtree(guard, below, &own, on_directory),
+            Depth::Subtree => self.mend_subtree(guard, below, &own, on_directory),
             Depth::Entry => self.mend_single(guard, &own, on_directory),
         };
         // Looked at again: what RKE2 gave away since the first look was taken back just now.
@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// The entry and everything below it: looked at first, so that nothing is changed in a large
-    /// directory, nor in one with something that only a whole pass can judge.
+    /// directory, nor in one with something that only a full pass can judge.
     fn mend_subtree(
         &mut self,
         guard: &Guard,
@@ -126,8 +126,8 @@ impl Engine {
                 Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
                 Observation::Brief | Observation::Full | Observation::Previous => {
                     let suspended = tree::suspended(&engine.suspended, &guard.dir);
-                    let whole = Look::whole(guard.owner);
-                    let look = Look { suspended: &suspended, limit: SUBTREE, ..whole };
+                    let everything = Look::full(guard.owner);
+                    let look = Look { suspended: &suspended, limit: SUBTREE, ..everything };
                     tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
                 }
             };
@@ -167,7 +167,7 @@ impl Engine {
     }
 }
 
-/// A note changes nothing, and a whole pass reports it.
+/// A note changes nothing, and a full pass reports it.
 fn weighty(mut planned: Vec<Planned>) -> Vec<Planned> {
     planned.retain(|p| p.finding.severity > Severity::Note);
     planned

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How often the daemon does what somebody else can make it do: correct one object, make a whole
+//! How often the daemon does what somebody else can make it do: correct one object, make a full
 //! pass, take events, write lines to the journal. Pure: the clock is an argument, and each number is
 //! in [`limits`].
 //!
@@ -38,7 +38,7 @@ pub struct Pace {
     host: Listening,
     tree: Listening,
     quota: Quota,
-    /// A contest began or ended since the last whole pass.
+    /// A contest began or ended since the last full pass.
     unreported: bool,
 }
 
@@ -86,7 +86,7 @@ impl Pace {
         self.contests.due(now)
     }
 
-    /// An event of this source asks for a whole pass. Whether it is to be made at once; else it is put
+    /// An event of this source asks for a full pass. Whether it is to be made at once; else it is put
     /// off, and [`Pace::next_pass`] says until when.
     pub fn pass_wanted(&mut self, from: Source, wanted: PassFor, now: Instant) -> bool {
         self.pauses.wanted(from, wanted, now)
@@ -97,18 +97,18 @@ impl Pace {
         self.pauses.due()
     }
 
-    /// Whether the clock asks for a whole pass; `well`: nothing is wrong and no event can be missed.
+    /// Whether the clock asks for a full pass; `well`: nothing is wrong and no event can be missed.
     pub fn pass_is_due(&self, well: bool, now: Instant) -> bool {
         self.unreported || self.pauses.is_regular(well, now)
     }
 
-    /// A whole pass begins, whoever asked for it: no other one need come.
+    /// A full pass begins, whoever asked for it: no other one need come.
     pub fn pass_begins(&mut self) {
         self.pauses.begins();
         self.unreported = false;
     }
 
-    /// A whole pass ended. `needs_passes` tells whose events ask for the passes by which a contested
+    /// A full pass ended. `needs_passes` tells whose events ask for the passes by which a contested
     /// object is looked at; `None`: it has narrow ones of its own.
     pub fn pass_ended(&mut self, pass: &Ended, needs_passes: impl Fn(&Object) -> Option<Source>) {
         let of = |source| self.contests.contested().any(|o| needs_passes(o) == Some(source));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When whole passes are made: events may ask for them as often as somebody likes.
+//! When full passes are made: events may ask for them as often as somebody likes.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use super::limits::{
     REGULAR_PASS_WHILE_WRONG, TELLING_PAUSE,
 };
 
-/// What a whole pass is wanted for.
+/// What a full pass is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassFor {
-    /// Something is to be judged or mended that only a whole pass can.
+    /// Something is to be judged or mended that only a full pass can.
     Judging,
     /// Something came while its object is contested. It may be anything, a link say, which is
     /// nobody's to contest.
@@ -24,7 +24,7 @@ pub enum PassFor {
     Telling,
 }
 
-/// A whole pass that ended, with all that was told about it.
+/// A full pass that ended, with all that was told about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub began: Instant,
@@ -36,7 +36,7 @@ pub struct Ended {
     pub settled: bool,
 }
 
-/// The pauses between whole passes.
+/// The pauses between full passes.
 #[derive(Debug)]
 pub(super) struct Pauses {
     /// When a pass that was put off is to be made.
@@ -85,7 +85,7 @@ impl Pauses {
         self.due = None;
     }
 
-    /// `host`, `tree`: whether something of theirs is contested that takes whole passes to look at.
+    /// `host`, `tree`: whether something of theirs is contested that takes full passes to look at.
     pub(super) fn ended(&mut self, pass: &Ended, host: bool, tree: bool) {
         let Ended { began, looked, worked, settled } = *pass;
         let took = looked.saturating_duration_since(began);

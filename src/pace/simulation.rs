@@ -25,7 +25,7 @@ pub(super) mod machine {
     const EVENT: Duration = Duration::from_nanos(600);
     const LOOK: Duration = Duration::from_micros(30);
     const CORRECTION: Duration = Duration::from_micros(80);
-    /// What a whole pass takes, and what each entry of the tree adds to it.
+    /// What a full pass takes, and what each entry of the tree adds to it.
     const PASS: Duration = Duration::from_millis(3);
     const ENTRY: Duration = Duration::from_micros(4);
 
@@ -400,7 +400,7 @@ pub(super) mod machine {
             }
         }
 
-        /// A whole pass; `asked`: by a gate.
+        /// A full pass; `asked`: by a gate.
         fn pass(&mut self, asked: bool) {
             let (began, worked) = (self.now, Worked::since(self));
             let due = self.pace.to_try_again(began);

@@ -22,13 +22,13 @@ pub enum Source {
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     pub from: Source,
-    /// How long it took, reading the events included and without a whole pass.
+    /// How long it took, reading the events included and without a full pass.
     pub took: Duration,
     /// How long it kept a processor busy, counted in the same way.
     pub worked: Duration,
     /// One of its events was about something contested, which was left alone.
     pub held_back: bool,
-    /// Its events asked for a whole pass and for nothing besides.
+    /// Its events asked for a full pass and for nothing besides.
     pub only_for_a_pass: bool,
     /// All of the tree is contested and left alone.
     pub tree_is_suspended: bool,
@@ -37,7 +37,7 @@ pub struct Turn {
 /// What is known of the rest of the daemon's work when a turn ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meanwhile {
-    /// A whole pass was put off.
+    /// A full pass was put off.
     pub(super) due: bool,
     /// Something is contested.
     pub(super) contested: bool,

@@ -135,7 +135,7 @@ impl Found {
 }
 
 /// Opens `dir/below` as `O_PATH`, component by component. What is behind a link or a bind mount is
-/// not there, for us: the whole pass reports it.
+/// not there, for us: the full pass reports it.
 fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
     let top = mount_of(&parent)?;

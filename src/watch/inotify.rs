@@ -388,8 +388,8 @@ fn note(
         What::Tree { below } => {
             let below = name.map_or_else(|| below.clone(), |name| below.join(name));
             let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-            let whole = came && events.contains(ReadFlags::ISDIR);
-            let entry = Entry { below, whole, came };
+            let subtree = came && events.contains(ReadFlags::ISDIR);
+            let entry = Entry { below, subtree, came };
             if hints.entries.len() <= ENTRY_LIMIT {
                 hints.entries.insert(entry);
             }

@@ -22,7 +22,7 @@ pub struct Entry {
     /// Its path below the top.
     pub below: PathBuf,
     /// It is a directory that came: what is in it has raised no event.
-    pub whole: bool,
+    pub subtree: bool,
     /// It was not there before.
     pub came: bool,
 }
@@ -30,7 +30,7 @@ pub struct Entry {
 /// Where to look again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// A whole pass.
+    /// A full pass.
     pub pass: bool,
     /// The bus's socket came or went.
     pub bus: bool,
@@ -42,7 +42,7 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// Whether they ask for a whole pass and for nothing besides.
+    /// Whether they ask for a full pass and for nothing besides.
     pub fn is_only_for_a_pass(&self) -> bool {
         self.pass && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
     }

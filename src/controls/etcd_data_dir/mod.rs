@@ -67,15 +67,14 @@ impl Control for EtcdDataDir {
         // given the tree away.
         let mut known = known.zip(self.last.as_ref().map(|last| last.owner));
         let version = node.rke2.version.as_ref();
-        let mounts = node.last_whole.etcd_pod_mounts();
+        let mounts = node.last_valid.etcd_pod_mounts();
         let Host { root, suspended, watch, on_directory, .. } = host;
-        self.last = observe::observe(root, &node.last_whole, version, &mut |dir, owner| {
+        self.last = observe::observe(root, &node.last_valid, version, &mut |dir, owner| {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
             let suspended = tree::suspended(suspended, dir);
-            let look =
-                Look { suspended: &suspended, enough, mounts: &mounts, ..Look::whole(owner) };
+            let look = Look { suspended: &suspended, enough, mounts: &mounts, ..Look::full(owner) };
             tree::observe(root, dir, look, on_directory)
         });
         if let Some(facts) = &self.last {

@@ -58,8 +58,8 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// At everything.
-    pub fn whole(owner: Owner) -> Look<'static> {
+    /// All of a tree, without a limit.
+    pub fn full(owner: Owner) -> Look<'static> {
         static NONE: Suspended = Suspended::new();
         let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
         Look { owner, suspended: &NONE, rule, enough, limit, mounts: &[] }
@@ -136,7 +136,7 @@ pub fn observe_file(
     let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name));
-    let look = Look { rule, ..Look::whole(owner) };
+    let look = Look { rule, ..Look::full(owner) };
     let oddity = match judge(&seen, look, Place { root, dir }) {
         Verdict::Odd(oddity) => Some(oddity),
         Verdict::Correct | Verdict::Wrong(_) | Verdict::Suspended => None,
@@ -171,7 +171,7 @@ pub fn own(
 ) -> Owned {
     let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     let visited = match depth {
-        Depth::Whole => walk::visit_below(root, base, below, &mut owning),
+        Depth::Subtree => walk::visit_below(root, base, below, &mut owning),
         Depth::Entry => walk::visit_entry(root, base, below, &mut owning),
     };
     match visited {

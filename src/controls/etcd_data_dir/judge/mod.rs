@@ -50,7 +50,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             below: PathBuf::new(),
             owner: facts.owner,
             rule: ModeRule::EtcdTree,
-            depth: Depth::Whole,
+            depth: Depth::Subtree,
         };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }
