@@ -167,7 +167,7 @@ impl Attribution {
 
     /// A parameter was found as it should be: who wrote it has done no harm. One whose event comes
     /// between the look and the drain has, so it is remembered for a moment.
-    pub fn right(&mut self, key: &str, now: Instant) {
+    pub fn found_correct(&mut self, key: &str, now: Instant) {
         match self.recent.remove(key) {
             Some(recent) => drop(self.carried.insert(key.to_owned(), (now, recent))),
             None => drop(self.carried.remove(key)),
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(attribution.writer("k", start).certain(), None, "and no longer");
 
         wrote(&mut attribution, me, Ok(of(me)));
-        attribution.right("k", start);
+        attribution.found_correct("k", start);
         assert_eq!(attribution.writer("k", start + CARRIED).certain(), None);
 
         let mut ended = std::process::Command::new("true").spawn().unwrap();
@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(attribution.writer("k", start).certain(), None, "the next write is not its");
 
         wrote(&mut attribution, me, Ok(of(me)));
-        attribution.right("k", start);
-        attribution.right("k", start);
+        attribution.found_correct("k", start);
+        attribution.found_correct("k", start);
         let said = attribution.writer("k", start).to_string();
         assert!(said.starts_with("writer unknown: no write was seen yet"), "{said}");
     }

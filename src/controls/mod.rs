@@ -150,7 +150,7 @@ pub enum Observation {
     /// It may end early: what it finds is mended and observed again.
     Brief,
     Full,
-    /// As the tree was last seen, when it was right: what was changed since is no entry of it.
+    /// As the tree was last seen, when it was correct: what was changed since is no entry of it.
     Previous,
     /// How the tree was before it was owned, as it turned out.
     BeforeChange(TreeFacts),

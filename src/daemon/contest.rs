@@ -25,9 +25,9 @@ impl Daemon {
         let now = Instant::now();
         let (change, settled) = match narrow {
             // Whoever sets what we do not write fights with nobody.
-            Narrow::Right | Narrow::NotWritten(_) => (self.pace.right(object, now), true),
+            Narrow::Correct | Narrow::NotWritten(_) => (self.pace.found_correct(object, now), true),
             // There was nothing that we could have changed, so nobody undid it.
-            Narrow::Beyond => (self.pace.right(object, now), false),
+            Narrow::Beyond => (self.pace.found_correct(object, now), false),
             Narrow::Unmended => (self.pace.corrected(object, Cost::Narrow, now), false),
             Narrow::Corrected(made) => {
                 corrections.extend(made);
@@ -89,7 +89,7 @@ impl Daemon {
         undone: BTreeSet<Object>,
     ) {
         let now = Instant::now();
-        // Who is so quick that nothing is right when the pass is over fights all the more.
+        // Who is so quick that nothing is correct when the pass is over fights all the more.
         let mut objects = undone;
         objects.extend(corrections.iter().filter_map(|c| c.object.clone()));
         for object in &objects {
@@ -104,7 +104,7 @@ impl Daemon {
             let change = if self.wrong(object).is_some() {
                 self.pace.corrected(object, Cost::of_a_pass(object, took), now)
             } else {
-                self.pace.right(object, now)
+                self.pace.found_correct(object, now)
             };
             self.changed(object, change, corrections);
         }

@@ -48,15 +48,15 @@ impl EventSource {
 }
 
 impl Daemon {
-    /// Pods make mounts all the time; only one that covers or uncovers the way to
+    /// Pods make mounts all the time; only one that covers or uncovers the path to
     /// the tree matters.
     pub(super) fn mounts_changed(&mut self) {
-        if self.way() != self.way {
+        if self.guard_path_now() != self.guard_path {
             self.pass_soon(Source::Host, PassFor::Judging);
         }
     }
 
-    pub(super) fn way(&self) -> Vec<(u64, u64)> {
+    pub(super) fn guard_path_now(&self) -> Vec<(u64, u64)> {
         let Some(guard) = &self.watch.guard else { return Vec::new() };
         let mut dirs: Vec<_> = guard.dir.ancestors().collect();
         dirs.reverse();

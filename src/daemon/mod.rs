@@ -113,9 +113,9 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         pace: Pace::new(Instant::now()),
         unwritten: false,
         events_missed: None,
-        way: Vec::new(),
+        guard_path: Vec::new(),
         attribution: None,
-        right: BTreeMap::new(),
+        correct: BTreeMap::new(),
         not_written: BTreeMap::new(),
         recent: VecDeque::new(),
     };
@@ -239,13 +239,13 @@ struct Daemon {
     unwritten: bool,
     /// Why events may be missed.
     events_missed: Option<String>,
-    /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
+    /// Device and inode of each directory on the path to the guarded tree, as far as it exists, as
     /// the last full pass met them.
-    way: Vec<(u64, u64)>,
+    guard_path: Vec<(u64, u64)>,
     /// Who writes kernel parameters, where the operator wants that said.
     attribution: Option<Attribution>,
-    /// The kernel parameters that were seen right, with their values then.
-    right: BTreeMap<String, String>,
+    /// The kernel parameters that were seen correct, with their values then.
+    correct: BTreeMap<String, String>,
     /// The kernel parameters that are not written, as they were last seen.
     not_written: BTreeMap<String, NotWritten>,
     /// The last corrections.
@@ -332,7 +332,7 @@ impl Daemon {
         for _ in 0..PASSES_IN_A_ROW {
             self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
-            self.way = self.way();
+            self.guard_path = self.guard_path_now();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
             let events_missed = self.why_events_are_missed().map(str::to_owned);
@@ -372,9 +372,9 @@ impl Daemon {
 
     fn watched_pass(&mut self) -> Pass {
         self.host.watcher.begin();
-        self.host.watcher.watch_ways(&self.interests());
+        self.host.watcher.watch_paths(&self.interests());
         self.tree.watcher.begin();
-        self.tree.watcher.watch_ways(&self.interests_in_the_tree());
+        self.tree.watcher.watch_paths(&self.interests_in_the_tree());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
                 self.host.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));

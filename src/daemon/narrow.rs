@@ -116,7 +116,7 @@ impl Daemon {
             // Dear: each time costs a full pass.
             self.pace.corrected(&object, Cost::Pass, now)
         } else {
-            self.pace.right(&object, now)
+            self.pace.found_correct(&object, now)
         };
         self.changed(&object, change, corrections);
         Looked { needs_pass: change != Change::None, held_back: true }

@@ -34,16 +34,16 @@ impl Daemon {
             attribution.drain();
         }
         match narrow {
-            Narrow::Right => {
+            Narrow::Correct => {
                 if let Some(attribution) = &mut self.attribution {
-                    attribution.right(&want.key, Instant::now());
+                    attribution.found_correct(&want.key, Instant::now());
                 }
             }
             Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
             Narrow::Unmended | Narrow::Beyond | Narrow::NotWritten(_) => return,
         }
-        if self.right.get(&want.key) != Some(&want.value) {
-            self.right.insert(want.key.clone(), want.value.clone());
+        if self.correct.get(&want.key) != Some(&want.value) {
+            self.correct.insert(want.key.clone(), want.value.clone());
         }
     }
 
@@ -57,9 +57,9 @@ impl Daemon {
         }
         let wrong = |key: &str| report.findings().any(|finding| finding.subject == key);
         let wanted = &self.watch.sysctls;
-        self.right.retain(|key, _| wanted.iter().any(|want| want.key == *key));
+        self.correct.retain(|key, _| wanted.iter().any(|want| want.key == *key));
         for want in wanted.iter().filter(|want| !wrong(&want.key)) {
-            self.right.insert(want.key.clone(), want.value.clone());
+            self.correct.insert(want.key.clone(), want.value.clone());
         }
         self.name_who_made_it_so(report);
     }
@@ -104,8 +104,8 @@ impl Daemon {
     }
 
     fn explain(&mut self, correction: &mut Correction) {
-        let Some(before) = self.right.get(&correction.subject) else {
-            // It was never seen right, so nobody was seen changing it.
+        let Some(before) = self.correct.get(&correction.subject) else {
+            // It was never seen correct, so nobody was seen changing it.
             return;
         };
         correction.before = Some(before.clone());

@@ -23,7 +23,7 @@ const SUBTREE: u64 = 256;
 /// How a narrow pass ended.
 #[derive(Debug)]
 pub enum Narrow {
-    Right,
+    Correct,
     Corrected(Vec<Correction>),
     /// It was acted on, and is wrong all the same.
     Unmended,
@@ -97,7 +97,7 @@ impl Engine {
         let Executed { outcome, trees } = self.execute(own, SUBTREE, on_directory);
         let Some(Trees { before, after }) = trees else {
             // Its pause ended since this turn began, and it is tried at the next one: nothing was
-            // looked at, so nothing is said to be right.
+            // looked at, so nothing is said to be correct.
             let contested =
                 matches!(outcome, Outcome::Refused { obstacle: Obstacle::Contested, .. });
             return if contested { Narrow::Unmended } else { Narrow::Beyond };
@@ -154,7 +154,7 @@ impl Engine {
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
         let planned = weighty(judge(self, Observation::Full, on_directory));
         if planned.is_empty() {
-            return Narrow::Right;
+            return Narrow::Correct;
         }
         if planned.iter().any(|p| p.actions.is_empty()) {
             return Narrow::Beyond;
@@ -178,7 +178,7 @@ fn ended(planned: &[Planned], attempts: &[(Action, Outcome)], after: &[Planned])
         return Narrow::Unmended;
     }
     match corrected(planned, attempts, after) {
-        corrections if corrections.is_empty() => Narrow::Right,
+        corrections if corrections.is_empty() => Narrow::Correct,
         corrections => Narrow::Corrected(corrections),
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     use crate::system::root::Root;
 
     #[test]
-    fn a_contested_entry_that_is_left_alone_is_not_taken_for_right() {
+    fn a_contested_entry_that_is_left_alone_is_not_taken_for_correct() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etcd")).unwrap();
         std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
@@ -208,6 +208,6 @@ mod tests {
         let mut mend =
             |below: &str| engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {});
         assert!(matches!(mend("db"), Narrow::Unmended));
-        assert!(matches!(mend("gone"), Narrow::Right));
+        assert!(matches!(mend("gone"), Narrow::Correct));
     }
 }

@@ -33,7 +33,7 @@ pub enum Obstacle {
     OverQuota {
         path: PathBuf,
     },
-    /// The file system allows it to nobody, or the process has not the right.
+    /// The file system allows it to nobody, or the process lacks the capability.
     NotPermitted {
         path: PathBuf,
     },
@@ -176,8 +176,8 @@ pub enum ParameterObstacle {
     Shown(String),
     /// /proc/sys is read-only.
     ReadOnly,
-    /// It takes a right, or can be set once in a boot. `service`: ours has few rights.
-    Right {
+    /// It takes a capability, or can be set once in a boot. `service`: ours has few rights.
+    NotPermitted {
         service: bool,
     },
     /// Nobody may write it.

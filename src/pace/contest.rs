@@ -3,7 +3,7 @@
 //!
 //! Who empties the bucket of an object keeps undoing our corrections, so the object is contested: it
 //! is looked at again after a pause that doubles from a second to minutes, and the contest ends when
-//! such a look finds it right.
+//! such a look finds it correct.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -106,8 +106,8 @@ impl Contests {
         }
     }
 
-    /// The object was found right.
-    pub(super) fn right(&mut self, object: &Object, now: Instant) -> Change {
+    /// The object was found correct.
+    pub(super) fn found_correct(&mut self, object: &Object, now: Instant) -> Change {
         let Some(corrected) = self.objects.get(object) else { return Change::None };
         if corrected.contest.as_ref().is_some_and(|contest| now >= contest.until) {
             self.objects.remove(object);
@@ -248,8 +248,12 @@ mod tests {
             assert_eq!(contests.corrected(&key("x"), Cost::Narrow, now), Change::None);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(contests.right(&key("x"), now), Change::None, "right, but too early to say");
-        assert_eq!(contests.right(&key("x"), after(now, 300.0)), Change::Ended);
+        assert_eq!(
+            contests.found_correct(&key("x"), now),
+            Change::None,
+            "correct, but too early to say"
+        );
+        assert_eq!(contests.found_correct(&key("x"), after(now, 300.0)), Change::Ended);
         assert_eq!(
             contests.corrected(&key("x"), Cost::Narrow, after(now, 301.0)),
             Change::None,

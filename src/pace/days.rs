@@ -75,8 +75,8 @@ mod tests {
         assert!(machine.lines_a_minute() <= lines as f64, "{what}");
     }
 
-    /// Everything is right when the longest pause is over, and nothing contested when one more is: what
-    /// a rival left wrong is corrected first, and found right the next time.
+    /// Everything is correct when the longest pause is over, and nothing contested when one more is: what
+    /// a rival left wrong is corrected first, and found correct the next time.
     fn is_over(machine: &mut Machine, what: &str) {
         machine.run(LONGEST_PAUSE + TICK * 2);
         assert!(machine.is_right(), "{what}");
@@ -209,7 +209,7 @@ mod tests {
                 assert!(machine.now - began < MINUTE * 10, "{what}");
             }
             let late = machine.now - began;
-            println!("{what}: right {late:?} after it");
+            println!("{what}: correct {late:?} after it");
             keeps_its_word(&machine, 1, &what);
             // One that takes longer than a minute is taken for a contest.
             if lasts <= 60 {

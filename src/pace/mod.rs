@@ -65,9 +65,9 @@ impl Pace {
         self.noted(change)
     }
 
-    /// The object was found right.
-    pub fn right(&mut self, object: &Object, now: Instant) -> Change {
-        let change = self.contests.right(object, now);
+    /// The object was found correct.
+    pub fn found_correct(&mut self, object: &Object, now: Instant) -> Change {
+        let change = self.contests.found_correct(object, now);
         self.noted(change)
     }
 

@@ -269,7 +269,7 @@ pub(super) mod machine {
             change != Change::None
         }
 
-        /// It was wrong since then and is right now.
+        /// It was wrong since then and is correct now.
         fn was_corrected(&mut self, object: &Object, narrow: bool, since: Instant) {
             let late = self.now - since;
             let tree = self.tree();
@@ -306,7 +306,7 @@ pub(super) mod machine {
             }
             let Some(since) = self.things[index].wrong else {
                 self.work(LOOK);
-                let change = self.pace.right(&object, self.now);
+                let change = self.pace.found_correct(&object, self.now);
                 return Looked { needs_pass: self.count(change), held_back: false };
             };
             self.work(CORRECTION / 2);
@@ -441,9 +441,9 @@ pub(super) mod machine {
                     self.count(change);
                 }
                 for object in &due {
-                    // What is wrong and not suspended was corrected above, so it is right.
+                    // What is wrong and not suspended was corrected above, so it is correct.
                     if !is_followed(object) && !corrected.contains(object) {
-                        let change = self.pace.right(object, self.now);
+                        let change = self.pace.found_correct(object, self.now);
                         self.count(change);
                     }
                 }

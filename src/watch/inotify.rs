@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An inotify instance: the guarded tree, kernel parameters, and directories on the way to something.
+//! An inotify instance: the guarded tree, kernel parameters, and directories on the path to something.
 //!
 //! The tree's directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.
@@ -17,7 +17,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, WatchDescriptor};
 use rustix::fs::inotify::{ReadFlags, Reader};
 use tokio::io::unix::AsyncFd;
 
-use super::{Entry, Hints, Interest, Names, ways};
+use super::{Entry, Hints, Interest, Names, directories_above};
 use crate::model::shown;
 
 /// More entries than this in one turn, and looking at the whole tree is cheaper.
@@ -38,8 +38,8 @@ const LARGEST_EVENT: usize = 16 + 4096 + 3;
 const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
 const EXCL_UNLINK: AddWatchFlags = AddWatchFlags::from_bits_retain(0x0400_0000);
 
-/// What is told about a directory on the way to something of interest.
-const WAY: AddWatchFlags = AddWatchFlags::IN_CREATE
+/// What is told about a directory on the path to something of interest.
+const ON_PATH: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_MOVED_TO)
@@ -77,8 +77,8 @@ struct Target {
 
 #[derive(Debug)]
 enum What {
-    /// A directory on the way to an interest.
-    Way(Names),
+    /// A directory on the path to an interest.
+    OnPath(Names),
     /// A directory of the guarded tree, by its path below the top.
     Tree { below: PathBuf },
     /// A kernel parameter.
@@ -166,13 +166,13 @@ impl Watcher {
         }
     }
 
-    /// Watches the way to each interest as far as it exists.
-    pub fn watch_ways(&mut self, interests: &[Interest]) {
-        for (dir, names) in ways(interests) {
+    /// Watches the path to each interest as far as it exists.
+    pub fn watch_paths(&mut self, interests: &[Interest]) {
+        for (dir, names) in directories_above(interests) {
             // What is in a directory matters with its owner and mode as well.
-            let flags = if names.any { WAY | AddWatchFlags::IN_ATTRIB } else { WAY };
+            let flags = if names.any { ON_PATH | AddWatchFlags::IN_ATTRIB } else { ON_PATH };
             match self.add(&dir, flags) {
-                Ok(wd) => self.aim(wd, What::Way(names)),
+                Ok(wd) => self.aim(wd, What::OnPath(names)),
                 // Not there yet: its parent tells when it comes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(e) => self.cannot_watch(&shown(&dir), e),
@@ -253,9 +253,10 @@ impl Watcher {
     fn aim(&mut self, watch: WatchDescriptor, what: What) {
         let generation = self.generation;
         match (self.targets.get_mut(&watch.as_raw()), what) {
-            (Some(Target { what: What::Way(names), generation: old, .. }), What::Way(more))
-                if *old == generation =>
-            {
+            (
+                Some(Target { what: What::OnPath(names), generation: old, .. }),
+                What::OnPath(more),
+            ) if *old == generation => {
                 names.merge(more);
             }
             (_, what) => {
@@ -378,8 +379,8 @@ fn note(
     let moved =
         events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
     match &target.what {
-        What::Way(_) if moved => hints.pass = true,
-        What::Way(Names { names, any }) => match name.and_then(|name| names.get(name)) {
+        What::OnPath(_) if moved => hints.pass = true,
+        What::OnPath(Names { names, any }) => match name.and_then(|name| names.get(name)) {
             Some(true) => hints.bus = true,
             Some(false) => hints.pass = true,
             None => hints.pass |= *any,

@@ -225,7 +225,7 @@ struct Owning<'a> {
     on_directory: OnDirectory<'a>,
     sum: Sum,
     trees: Trees,
-    /// The last entry was wrong. The next one is likely to be as well, and right if it was right:
+    /// The last entry was wrong. The next one is likely to be as well, and correct if it was correct:
     /// to open one takes three system calls, to look at it by its name one.
     last_was_wrong: bool,
 }

@@ -246,8 +246,8 @@ impl Root {
         }
     }
 
-    /// The first component on the way to `path` that somebody besides root can change, and why.
-    /// Links are resolved by hand, so that the way behind them is looked at too; `path` itself is
+    /// The first component on the path to `path` that somebody besides root can change, and why.
+    /// Links are resolved by hand, so that the path behind them is looked at too; `path` itself is
     /// not judged, and a missing component ends the search.
     pub fn unsafe_component(&self, path: &Path) -> Option<(PathBuf, String)> {
         let mut links = 0;

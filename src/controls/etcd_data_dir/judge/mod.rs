@@ -18,7 +18,7 @@ use crate::model::{
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
-        // Whoever can change the way to the tree can make any tree "the data dir".
+        // Whoever can change the path to the tree can make any tree "the data dir".
         return vec![Planned::only(
             Finding::at_path(Code::EtcdPathUnsafe, path)
                 .expected("only root can change it")

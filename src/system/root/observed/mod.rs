@@ -80,7 +80,7 @@ struct Mounts {
     below: Vec<String>,
 }
 
-/// What a pass looked at. The way to each path is in it and comes before the path.
+/// What a pass looked at. The directories above each path are in it, and come before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     looks: Vec<Look>,
@@ -94,7 +94,7 @@ pub struct Observed {
 pub enum Difference {
     /// Not all was told, or not all of it can be compared.
     Untold,
-    /// The first on the way that is another object; and how it is found here.
+    /// The first on the path that is another object; and how it is found here.
     At(PathBuf, Observed),
 }
 
