@@ -9,6 +9,7 @@
 //! Nothing that comes in over the bus is a path, a value or a command: a caller can ask for a
 //! pass and read what it found, and that is all.
 
+mod allowance;
 mod aside;
 mod calls;
 pub mod client;
