@@ -93,7 +93,7 @@ _nodeguard() {
             return 0
             ;;
         nodeguard__subcmd__apply)
-            opts="-h --json --root --role --within --help"
+            opts="-h --json --root --role --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -108,10 +108,6 @@ _nodeguard() {
                     ;;
                 --role)
                     COMPREPLY=($(compgen -W "server agent" -- "${cur}"))
-                    return 0
-                    ;;
-                --within)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

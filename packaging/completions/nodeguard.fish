@@ -46,7 +46,6 @@ complete -c nodeguard -n "__fish_nodeguard_using_subcommand check" -s h -l help 
 complete -c nodeguard -n "__fish_nodeguard_using_subcommand apply" -l root -d 'Work on an unpacked image below DIR; live kernel values are left out' -r -f -a "(__fish_complete_directories)"
 complete -c nodeguard -n "__fish_nodeguard_using_subcommand apply" -l role -d 'What RKE2 runs as; by default what its enabled unit says' -r -f -a "server\t''
 agent\t''"
-complete -c nodeguard -n "__fish_nodeguard_using_subcommand apply" -l within -d 'When it is ended from outside: for the gate, which starts it' -r
 complete -c nodeguard -n "__fish_nodeguard_using_subcommand apply" -l json -d 'Print as JSON'
 complete -c nodeguard -n "__fish_nodeguard_using_subcommand apply" -s h -l help -d 'Print help'
 complete -c nodeguard -n "__fish_nodeguard_using_subcommand gate" -l role -d 'What RKE2 is about to run as' -r -f -a "server\t''

@@ -273,7 +273,7 @@ fn a_gate_that_asks_during_a_flood_of_events_is_answered() {
 }
 
 #[test]
-fn what_is_lost_with_an_overflowing_queue_is_found_by_a_look_full() {
+fn what_is_lost_with_an_overflowing_queue_is_found_by_a_look_at_everything() {
     let mut ordeal = Ordeal::new();
     let db = format!("{ETCD}/{ARENA}/db");
     let etcd = ordeal.host.etcd();
