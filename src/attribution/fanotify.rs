@@ -55,7 +55,7 @@ pub(super) struct Queue {
 /// One write, by somebody else.
 #[derive(Debug)]
 pub(super) struct Event {
-    /// Device and inode.
+    /// Device and inode of the file that was written.
     pub(super) inode: (u64, u64),
     pub(super) pid: u32,
     pub(super) proof: Proof,

@@ -29,9 +29,9 @@ const CARRIED: Duration = Duration::from_millis(100);
 /// The marks, and who wrote since each parameter was last looked at.
 #[derive(Debug)]
 pub struct Attribution {
-    /// Or why there is none.
+    /// The queue of fanotify events, or why there is none.
     queue: Result<Queue, String>,
-    /// By device and inode.
+    /// The parameter that is marked, by device and inode of its file.
     marks: HashMap<(u64, u64), String>,
     recent: BTreeMap<String, Recent>,
     carried: BTreeMap<String, (Instant, Recent)>,
@@ -43,7 +43,7 @@ struct Recent {
     writers: VecDeque<(u32, Result<Process, Missed>)>,
     /// When they were started, which tells a process from a later one of the same number.
     started: HashMap<u32, Option<Ticks>>,
-    /// There were others besides.
+    /// There were other writers besides.
     more: bool,
 }
 

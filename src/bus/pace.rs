@@ -60,7 +60,7 @@ mod tests {
             let pause = pace.spend(Duration::from_millis(worked), at(now));
             now += u64::try_from(pause.as_millis()).unwrap();
         }
-        // But for what was left of the burst.
+        // The share over all, less what was left of the burst.
         let share = (worked - 600) as f64 / (now - 400) as f64;
         assert!((0.9..=1.1).contains(&(share * f64::from(SHARE))), "{share}");
     }

@@ -297,7 +297,7 @@ fn let_through(
     );
     record(journal, Priority::Error, text.clone(), &token);
     shut(&text);
-    // In the place of the note of an earlier one.
+    // This note takes the place of that of an earlier override.
     if let Err(e) = overrides::remember(root, role, &Used { word: token, at: now(), codes }) {
         say(&format!("{e}; `nodeguard status` will not tell of the override"));
     }

@@ -163,7 +163,7 @@ impl From<RoleArg> for Role {
 /// How the program ends. After sysexits(3) where it has a word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// As it should be.
+    /// The node is as it should be.
     Ok = 0,
     /// The program failed.
     Failure = 1,

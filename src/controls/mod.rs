@@ -154,7 +154,7 @@ pub enum Observation {
     Previous,
     /// How the tree was before it was owned, as it turned out.
     BeforeChange(TreeFacts),
-    /// How it was after that.
+    /// How the tree was after it was owned.
     AfterChange(TreeFacts),
 }
 

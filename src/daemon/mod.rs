@@ -232,7 +232,7 @@ struct Daemon {
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
     gates: Gates,
-    /// As they were last logged.
+    /// The settings as they were last logged.
     settings: Settings,
     pace: Pace,
     /// /run/nodeguard/report.json is behind.

@@ -74,7 +74,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// As it stands in findings.
+    /// The object as findings name it.
     pub fn subject(&self) -> String {
         match self {
             Self::Parameter(key) => key.clone(),

@@ -132,7 +132,7 @@ impl Obstacle {
 pub enum ReadOnly {
     /// The file system, wherever it is mounted.
     FileSystem,
-    /// This mount of it.
+    /// This mount of the file system alone.
     Mount,
     /// What nodeguard.service sees of it.
     Service,
@@ -180,7 +180,7 @@ pub enum ParameterObstacle {
     NotPermitted {
         service: bool,
     },
-    /// Nobody may write it.
+    /// The parameter can be written by nobody.
     Closed,
     Missing,
 }

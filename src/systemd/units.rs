@@ -263,7 +263,7 @@ const NO_SUCH_FILE: &str = "No such file or directory";
 
 /// What an environment file is to systemd.
 enum Loaded {
-    /// And how many bytes were read for them.
+    /// The variables of the file, and how many bytes were read for them.
     Variables(Vec<Variable>, usize),
     /// systemd cannot load it; its words.
     Never(&'static str),

@@ -187,7 +187,7 @@ fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
     }
 }
 
-/// As far as nobody in the files has got them.
+/// The former numbers, as far as nobody in the files has them.
 fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
     Former {
         uid: uid.filter(|&uid| db.uid_is_free(uid)),

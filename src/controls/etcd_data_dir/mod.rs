@@ -25,7 +25,7 @@ const ENOUGH: u64 = 64;
 /// The control.
 #[derive(Debug, Default)]
 pub struct EtcdDataDir {
-    /// As it was last observed in this pass.
+    /// The facts as they were last observed in this pass.
     last: Option<Facts>,
     /// The kernel protects hard links, so that it is safe to change what another user can write.
     safe: bool,

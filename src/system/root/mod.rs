@@ -77,7 +77,7 @@ impl Root {
         self.live
     }
 
-    /// As the operator named it.
+    /// The directory as the operator named it.
     pub fn path(&self) -> &Path {
         &self.path
     }
