@@ -32,8 +32,7 @@ use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, PassSpan, Priority};
 use crate::model::{Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
-use crate::pace::limits::{LONGEST_PASS, PASSES_IN_A_ROW};
-use crate::pace::{Ended, Pace, PassFor, Source};
+use crate::pace::{self, Ended, Pace, PassFor, Source};
 use crate::processor;
 use crate::service::Service;
 use crate::watch::{Hints, Watcher};
@@ -329,7 +328,7 @@ impl Daemon {
         let mut settled = false;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
-        for _ in 0..PASSES_IN_A_ROW {
+        for made in 1.. {
             self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
             self.guard_path = self.guard_path_now();
@@ -344,7 +343,7 @@ impl Daemon {
             undone.extend(pass.undone);
             // Whoever waits for a lock that somebody holds does not wait for it twice.
             last = Some(pass.report);
-            if settled || began.elapsed() > LONGEST_PASS {
+            if !pace::is_repeated(made, began.elapsed(), settled) {
                 break;
             }
         }

@@ -27,7 +27,7 @@ use crate::model::Object;
 pub use bucket::Cost;
 pub use budget::Budget;
 pub use contest::{Change, Verdict};
-pub use pauses::{Ended, PassFor};
+pub use pauses::{Ended, PassFor, is_repeated};
 pub use source::{Source, Turn};
 
 /// The pace of everything that somebody else can make the daemon do.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::Source;
 use super::limits::{
     CONTESTED_PASSES_SHARE, FIRST_PASS_PAUSE, LONGEST_CONTESTED_PAUSE, LONGEST_HOST_PAUSE,
-    LONGEST_PASS_PAUSE, LONGEST_TREE_PAUSE, MENDING_PAUSE, PASSES_SHARE, REGULAR_PASS,
-    REGULAR_PASS_WHILE_WRONG, TELLING_PAUSE,
+    LONGEST_PASS, LONGEST_PASS_PAUSE, LONGEST_TREE_PAUSE, MENDING_PAUSE, PASSES_IN_A_ROW,
+    PASSES_SHARE, REGULAR_PASS, REGULAR_PASS_WHILE_WRONG, TELLING_PAUSE,
 };
 
 /// What a full pass is wanted for.
@@ -118,6 +118,12 @@ impl Pauses {
     }
 }
 
+/// Whether one more pass follows at once, after `made` of them in a row that took so long together;
+/// `settled`: what is watched is what the last pass wants to be watched.
+pub fn is_repeated(made: usize, took: Duration, settled: bool) -> bool {
+    !settled && made < PASSES_IN_A_ROW && took <= LONGEST_PASS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +142,18 @@ mod tests {
         assert!(pauses.wanted(from, wanted, due) && !pauses.wanted(from, wanted, due - MS));
         pauses.begins();
         due - pauses.looked
+    }
+
+    #[test]
+    fn a_pass_is_repeated_at_once_a_few_times_and_not_where_it_took_long() {
+        let passes_in_a_row = |took: Duration| {
+            (1..).find(|made| !is_repeated(*made, took * *made as u32, false)).unwrap()
+        };
+        assert_eq!(passes_in_a_row(Duration::ZERO), PASSES_IN_A_ROW);
+        assert_eq!(passes_in_a_row(LONGEST_PASS / PASSES_IN_A_ROW as u32), PASSES_IN_A_ROW);
+        assert_eq!(passes_in_a_row(LONGEST_PASS), 2);
+        assert_eq!(passes_in_a_row(LONGEST_PASS + MS), 1);
+        assert!(!is_repeated(1, Duration::ZERO, true));
     }
 
     #[test]
