@@ -4,9 +4,14 @@
 
 mod rke2;
 
+use std::fs;
+
+use nodeguard::controls::rke2_config::observe::observe;
+use nodeguard::controls::rke2_config::version::VersionCache;
 use nodeguard::controls::rke2_config::{Facts, Units, judge};
 use nodeguard::model::{Finding, Role, Severity};
 use nodeguard::rke2::{Release, parse_version, resolve};
+use nodeguard::system::root::Root;
 use rke2::Node;
 
 fn findings(role: Role, version: &str, node: Node) -> Vec<Finding> {
@@ -407,6 +412,39 @@ fn no_value_that_may_be_a_secret_is_told() {
     }
     let variable = Node::new(Role::Server).variable("RKE2_DEBUG", secret);
     assert!(!format!("{:?}", findings(Role::Server, V36, variable)).contains(secret));
+}
+
+#[test]
+fn the_release_is_that_of_the_rke2_that_is_there_and_a_certificate_is_looked_for_beside_it() {
+    let observed = |version: &str, file: &str, certificate: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("etc/rancher/rke2/config.yaml", &format!("data-dir: /srv/rke2\n{file}\n"));
+        write(&format!("srv/rke2/data/{version}-rke2r1-56ce02dfd353/bin/kubelet"), "");
+        certificate.iter().for_each(|name| write(&format!("srv/rke2/agent/{name}"), ""));
+        let root = Root::image(dir.path()).unwrap();
+        let node = observe(&root, &mut VersionCache::default(), Some(Role::Server), false);
+        let problems = &node.config.problems;
+        (
+            problems.iter().map(|p| format!("{:?}", p.kind)).collect::<Vec<_>>().join(" "),
+            node.joined,
+        )
+    };
+    let both = ["client-kubelet.crt", "client-kubelet.key"];
+    for (version, file, certificate, expected) in [
+        ("v1.28.6", "cni: flannel", &both[..], ("Conflict", true)),
+        ("v1.28.7", "cni: flannel", &both[..1], ("", false)),
+        ("v1.99.0", "cni: antrea", &[], ("Unlisted", false)),
+        ("v1.36.3", "write-kubeconfig-name: x", &[], ("UnknownKey", false)),
+        ("v1.36.4", "write-kubeconfig-name: x", &[], ("", false)),
+    ] {
+        let (problems, joined) = observed(version, file, certificate);
+        assert_eq!((problems.as_str(), joined), expected, "{version} {file}");
+    }
 }
 
 #[test]
