@@ -2,4 +2,8 @@
 //! What systemd is to us: RKE2's units as it would load them, and the environment that it gives them.
 
 pub mod environment;
+pub(crate) mod fstab;
+pub(crate) mod mounts;
+pub mod promised;
+pub(crate) mod unit_name;
 pub mod units;

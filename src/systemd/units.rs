@@ -16,9 +16,10 @@ use crate::system::HostError;
 use crate::system::listing::{exists, has_suffix, is_directory, sorted_names};
 use crate::system::root::Root;
 use crate::systemd::environment;
+use crate::systemd::promised::Pulls;
 
 /// Where systemd looks for units, the first one wins (systemd.unit(5)).
-const DIRECTORIES: [&str; 13] = [
+pub(super) const DIRECTORIES: [&str; 13] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/run/systemd/transient",
@@ -60,6 +61,8 @@ pub struct Unit {
     pub unknown: Vec<Problem>,
     /// The names that `PassEnvironment=` takes from where we cannot read, and the reason.
     unread: Option<Unread>,
+    /// Mounts that it has systemd make before it.
+    pub pulls: Pulls,
     /// Directories whose change may change this.
     pub directories: Vec<PathBuf>,
 }
@@ -74,10 +77,7 @@ struct Unread {
 /// Whether a unit is there, enabled, running.
 pub(crate) fn facts(root: &Root, name: &'static str) -> UnitFacts {
     let fragment = fragment(root, name);
-    // systemd takes a link to /dev/null and an empty file alike.
-    let masked = fragment.as_deref().is_some_and(|path| {
-        root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
-    });
+    let masked = fragment.as_deref().is_some_and(|path| is_masked(root, path));
     let wanted = DIRECTORIES.iter().any(|dir| {
         sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
             (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
@@ -92,7 +92,7 @@ pub(crate) fn facts(root: &Root, name: &'static str) -> UnitFacts {
     UnitFacts { installed: fragment.is_some(), enabled: wanted && !masked, active }
 }
 
-fn fragment(root: &Root, name: &str) -> Option<PathBuf> {
+pub(super) fn fragment(root: &Root, name: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| exists(root, path))
 }
 
@@ -118,13 +118,29 @@ pub(crate) fn read(root: &Root, name: &'static str) -> Unit {
     Unit {
         name,
         service,
-        files: texts.into_iter().map(|text| PathBuf::from(text.path)).collect(),
+        files: texts.iter().map(|text| PathBuf::from(&text.path)).collect(),
         defaults: manager.defaults,
         passed,
         unknown,
         unread,
+        pulls: Pulls::of(&texts),
         directories,
     }
+}
+
+/// The texts of a unit's file and of its drop-ins, as far as they are not too long; empty where it has
+/// no file.
+pub(super) fn loaded(root: &Root, name: &str) -> Vec<UnitText> {
+    let Some(fragment) = fragment(root, name) else { return Vec::new() };
+    let drop_ins = drop_in_directories(name);
+    let drop_ins: Vec<_> = drop_ins.into_iter().filter(|dir| is_directory(root, dir)).collect();
+    let files = [vec![fragment], fragments(root, &drop_ins)].concat();
+    texts(root, &files, &mut Vec::new())
+}
+
+/// Whether systemd takes a unit file for none: a link to /dev/null and an empty file alike.
+pub(super) fn is_masked(root: &Root, path: &Path) -> bool {
+    root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
 }
 
 /// The drop-in directories of a unit, the first one wins: in each directory of the search path

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of the account `etcd`.
 
+use std::path::PathBuf;
+
 use crate::config;
 use crate::model::Origin;
+
+use super::judge::account_db::NO_ID;
 
 /// What was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +24,34 @@ pub struct Facts {
     pub holders: Vec<Holder>,
     /// Lines that RKE2 cannot read.
     pub malformed: Vec<Broken>,
+    /// Numbers of the account that RKE2 reads, and that are none.
+    pub odd_ids: Vec<OddId>,
+    /// What a change of the account takes and `chattr` has made unchangeable; looked for only where
+    /// one is needed.
+    pub fixed: Option<Fixed>,
     /// Whether RKE2 refuses to start without the account: a profile is set.
     pub checked: bool,
+    /// Whether etcd's pod is to run with its numbers here.
+    pub runs_etcd: bool,
+}
+
+/// A number that Go reads and that is no id, or none that the kubelet takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddId {
+    pub kind: Kind,
+    /// `uid` or `gid`
+    pub word: &'static str,
+    pub value: i64,
+    /// In the file of the kind, counted from 1.
+    pub line: u32,
+}
+
+/// A file or directory that is immutable or append-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    pub path: PathBuf,
+    /// Append-only, and else immutable.
+    pub append_only: bool,
 }
 
 /// The entry in /etc/passwd that counts.
@@ -97,8 +127,9 @@ impl Former {
 
     /// With what a look saw of the account: the numbers to give it back when somebody deletes it.
     pub fn seen(self, facts: &Facts) -> Self {
-        let uid = facts.user.as_ref().map(|user| user.uid).filter(|&uid| uid != 0);
-        let gid = facts.group.as_ref().map(|group| group.gid).filter(|&gid| gid != 0);
+        let own = |id: &u32| *id != 0 && *id != NO_ID;
+        let uid = facts.user.as_ref().map(|user| user.uid).filter(own);
+        let gid = facts.group.as_ref().map(|group| group.gid).filter(own);
         Self { uid, gid }.or(self)
     }
 }

@@ -48,6 +48,7 @@ impl Control for EtcdAccount {
         let besides = observe::AccountContext {
             data_dir: &node.last_whole.data_dir.value,
             checked: node.hardened,
+            runs_etcd: node.scope.guarding,
             pinned: &node.settings.etcd_account,
             remembered: self.seen,
         };

@@ -8,11 +8,15 @@ use std::path::Path;
 use super::elsewhere::Asking;
 use super::home;
 use super::judge::account_db::{
-    self, Database, Group, Malformed, Shadow, User, parse_group, parse_passwd, parse_shadow,
+    self, Database, Group, Malformed, NO_NUMBER, Shadow, User, parse_group, parse_passwd,
+    parse_shadow,
 };
-use super::{Broken, Elsewhere, Facts, Former, GroupFacts, Holder, Kind, NAME, UserFacts};
+use super::judge::odd_ids::MOST_OF_A_POD;
+use super::{
+    Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts, failure,
+};
 use crate::config;
-use crate::model::Origin;
+use crate::model::{Obstacle, Origin};
 use crate::rke2;
 use crate::system::HostError;
 use crate::system::root::Root;
@@ -74,6 +78,8 @@ pub struct AccountContext<'a> {
     pub data_dir: &'a Path,
     /// Whether RKE2 refuses to start without the account.
     pub checked: bool,
+    /// Whether etcd's pod is to run with its numbers here.
+    pub runs_etcd: bool,
     pub pinned: &'a config::EtcdAccount,
     /// The numbers the account had when it was last seen whole.
     pub remembered: Former,
@@ -110,11 +116,10 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         elsewhere,
         former: free(&db, besides.remembered.or(owner_of_the_data(root, besides.data_dir))),
         pinned,
-        malformed: [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
-            .into_iter()
-            .flat_map(|(file, lines)| lines.iter().map(move |line| broken(file, line)))
-            .collect(),
+        malformed: malformed(&db),
+        odd_ids: odd_ids(&db),
         checked,
+        runs_etcd: besides.runs_etcd,
         ..Facts::default()
     };
     facts.holders = holders(&asking, &db, &facts);
@@ -130,6 +135,13 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         uid: had.uid.filter(|&uid| !held(Kind::User, uid)),
         gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
     };
+    if facts.needs_a_change() {
+        facts.fixed = failure::fixed(root).and_then(|obstacle| match obstacle {
+            Obstacle::Immutable { path } => Some(Fixed { path, append_only: false }),
+            Obstacle::AppendOnly { path } => Some(Fixed { path, append_only: true }),
+            _ => None,
+        });
+    }
     facts
 }
 
@@ -161,6 +173,40 @@ fn group_facts(db: &Accounts, group: &Group) -> GroupFacts {
         again: db.groups.groups_named(NAME).skip(1).map(|group| group.line).collect(),
         shared_with: others.map(|other| other.name.clone()).collect(),
     }
+}
+
+fn malformed(db: &Accounts) -> Vec<Broken> {
+    let others = |name: &str, odd: bool| odd && name != NAME;
+    let users = db.users.entries.iter().filter(|user| others(&user.name, user.odd_ids.is_some()));
+    let groups =
+        db.groups.entries.iter().filter(|group| others(&group.name, group.odd_id.is_some()));
+    let odd = |file, line| Broken { file, line, reason: NO_NUMBER, ours: false };
+    [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
+        .into_iter()
+        .flat_map(|(file, lines)| lines.iter().map(move |line| broken(file, line)))
+        // RKE2 reads them, and asks for nobody but etcd.
+        .chain(users.map(|user| odd(PASSWD, user.line)))
+        .chain(groups.map(|group| odd(GROUP, group.line)))
+        .collect()
+}
+
+/// What RKE2 reads as a number of the account's, where it is no number for a file or for a pod.
+fn odd_ids(db: &Accounts) -> Vec<OddId> {
+    let mut out = Vec::new();
+    if let Some(user) = db.user(NAME) {
+        let (uid, gid) = user.odd_ids.unwrap_or((user.uid.into(), user.gid.into()));
+        for (word, value) in [("uid", uid), ("gid", gid)] {
+            if !(0..=MOST_OF_A_POD).contains(&value) {
+                out.push(OddId { kind: Kind::User, word, value, line: user.line });
+            }
+        }
+    }
+    if let Some(group) = db.group(NAME)
+        && let Some(value) = group.odd_id
+    {
+        out.push(OddId { kind: Kind::Group, word: "gid", value, line: group.line });
+    }
+    out
 }
 
 fn broken(file: &'static str, line: &Malformed) -> Broken {

@@ -386,7 +386,13 @@ fn is_elsewhere(entry: &Seen<'_>) -> bool {
 
 /// Why an entry's ownership is never changed, if so. `wrong`: it would need a change.
 fn oddity(entry: &Seen<'_>, wrong: bool, place: Place<'_>) -> Option<Oddity> {
-    let Inode { owner, kind, links, .. } = entry.inode;
+    let Inode { owner, kind, links, flags, .. } = entry.inode;
+    // Of a link what is behind it counts.
+    if matches!(kind, FileType::Directory | FileType::RegularFile)
+        && let Some(fixed) = Oddity::fixed(flags.immutable, flags.append_only)
+    {
+        return Some(fixed);
+    }
     match kind {
         FileType::Directory => None,
         FileType::RegularFile if links <= 1 => None,

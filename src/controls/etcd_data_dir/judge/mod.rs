@@ -3,6 +3,7 @@
 //! files (`etcd_tls`).
 
 pub mod access;
+mod fixed;
 pub mod oddity;
 pub mod running;
 pub mod tls;
