@@ -77,9 +77,8 @@ pub(crate) fn parse(content: &[u8]) -> Vec<Line> {
     (1u32..)
         .zip(content.split(|&b| b == b'\n'))
         .filter_map(|(number, line)| {
-            let mut words = line
-                .split(|b| matches!(b, b' ' | b'\t' | b'\r'))
-                .filter(|word| !word.is_empty());
+            let mut words =
+                line.split(|b| matches!(b, b' ' | b'\t' | b'\r')).filter(|word| !word.is_empty());
             let what = words.next().filter(|word| !word.starts_with(b"#"))?;
             let place = plain(Path::new(&OsString::from_vec(unescaped(words.next()?))))?;
             let text = |word: Option<&[u8]>| {

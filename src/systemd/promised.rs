@@ -35,11 +35,27 @@ pub struct Described {
     /// The unit that makes it: the mount's, or that of the automount which makes it on demand.
     pub unit: String,
     /// What, as it is written.
-    pub what: String,
-    pub bind: bool,
+    pub what: What,
+    /// What further lines of fstab for the same place mount.
+    pub others: Vec<What>,
     pub origin: Origin,
     /// systemd makes it by itself, and not only after RKE2.
     pub promised: bool,
+}
+
+impl Described {
+    /// All that is described for the place.
+    pub fn whats(&self) -> impl Iterator<Item = &What> {
+        std::iter::once(&self.what).chain(&self.others)
+    }
+}
+
+/// What is to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct What {
+    /// A device, `LABEL=` and the like, a directory for a bind mount, a name.
+    pub name: String,
+    pub bind: bool,
 }
 
 /// What a unit has systemd mount before it.
@@ -106,8 +122,11 @@ pub(crate) fn described(root: &Root, near: &Near, pulls: &Pulls) -> Vec<Describe
         .into_iter()
         .filter_map(|place| {
             // Of two lines for one place the generator takes the first.
-            let line = lines.iter().find(|(of_line, _)| *of_line == place).map(|(_, line)| line);
-            units.described(root, &place, line, pulls)
+            let mut of_place = lines.iter().filter(|(of_line, _)| *of_line == place);
+            let line = of_place.next().map(|(_, line)| line);
+            let what = |line: &Line| What { name: line.what.clone(), bind: line.is_bind() };
+            let others = of_place.map(|(_, line)| what(line)).collect();
+            Some(Described { others, ..units.described(root, &place, line, pulls)? })
         })
         .take(MOST)
         .collect()
@@ -158,13 +177,11 @@ impl Units {
         if line.is_none() && !mount.is_there && !automount.is_there {
             return None;
         }
-        let pulled = |unit: &Unit| {
-            self.is_wanted(root, &unit.name) || pulls.has(&unit.name, place)
-        };
+        let pulled = |unit: &Unit| self.is_wanted(root, &unit.name) || pulls.has(&unit.name, place);
         let on_demand = !automount.masked
             && (line.is_some_and(Line::is_automount) || automount.is_there && pulled(&automount));
-        let at_once = line.is_some_and(|line| line.is_promised() && !line.is_automount())
-            || pulled(&mount);
+        let at_once =
+            line.is_some_and(|line| line.is_promised() && !line.is_automount()) || pulled(&mount);
         let (what, options, origin) = match (line, mount.is_there) {
             (Some(line), false) => {
                 let origin = Origin::at(fstab::PATH, line.number);
@@ -188,7 +205,9 @@ impl Units {
             && !mount.has_conditions()
             && !automount.has_conditions();
         let unit = if on_demand { automount.name } else { mount.name };
-        Some(Described { place: place.to_path_buf(), unit, what, bind, origin, promised })
+        let what = What { name: what, bind };
+        let place = place.to_path_buf();
+        Some(Described { place, unit, what, others: Vec::new(), origin, promised })
     }
 }
 
@@ -311,7 +330,7 @@ mod tests {
         let near = Near { dirs: vec![leads_to(&root, Path::new("/var/lib/rancher/rke2"))] };
         let pulls = Pulls::of(&units::loaded(&root, "rke2-server.service"));
         let all = described(&root, &near, &pulls).into_iter().filter(|it| it.promised);
-        all.map(|it| format!("{} {} {} {}", it.place.display(), it.unit, it.what, it.origin))
+        all.map(|it| format!("{} {} {} {}", it.place.display(), it.unit, it.what.name, it.origin))
             .collect()
     }
 
@@ -363,7 +382,10 @@ mod tests {
             ),
             (
                 "needed for a directory of RKE2's",
-                vec![(UNIT, MOUNT.to_owned()), (rke2, pulls("RequiresMountsFor=/x /var/lib/rancher/a"))],
+                vec![
+                    (UNIT, MOUNT.to_owned()),
+                    (rke2, pulls("RequiresMountsFor=/x /var/lib/rancher/a")),
+                ],
                 vec![],
                 told,
             ),
@@ -396,7 +418,10 @@ mod tests {
         let by_unit = "/var/lib/rancher var-lib-rancher.mount /dev/sdb1 \
                        /etc/systemd/system/var-lib-rancher.mount:2";
         assert_eq!(promised(&[fstab, (generated, &of_fstab)], &[]), [by_line]);
-        assert_eq!(promised(&[fstab, ("usr/lib/systemd/system/var-lib-rancher.mount", MOUNT)], &[]), [by_line]);
+        assert_eq!(
+            promised(&[fstab, ("usr/lib/systemd/system/var-lib-rancher.mount", MOUNT)], &[]),
+            [by_line]
+        );
         assert_eq!(promised(&[fstab, (UNIT, MOUNT)], &[]), [by_unit]);
         assert_eq!(promised(&[fstab], &[(UNIT, "/dev/null")]), Vec::<String>::new());
         // The line is gone, and systemd was not told.

@@ -13,7 +13,8 @@ use super::judge::account_db::{
 };
 use super::judge::odd_ids::MOST_OF_A_POD;
 use super::{
-    Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts, failure,
+    Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts,
+    failure,
 };
 use crate::config;
 use crate::model::{Obstacle, Origin};

@@ -21,6 +21,7 @@ use crate::rke2::{
 use crate::system::listing::sorted_names;
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
+use crate::systemd::fstab;
 use crate::systemd::units::{self, Unit};
 
 /// What a pass knows about RKE2 on this node.
@@ -65,11 +66,12 @@ pub fn observe(
     let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
     problems.extend(too_long);
     watched.extend(unit.directories.iter().cloned());
+    watched.push(PathBuf::from(fstab::PATH));
     let mut config = rke2::resolve(&inputs);
     config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
-    let place = observe_place::observe(root, &config);
+    let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }
 }
