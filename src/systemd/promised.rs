@@ -13,6 +13,7 @@ use super::fstab::{self, Line};
 use super::unit_name;
 use super::units::{self, DIRECTORIES};
 use crate::model::Origin;
+use crate::rke2::etcd_dir;
 use crate::rke2::unit::{self, UnitText};
 use crate::system::listing::{exists, has_suffix, sorted_names};
 use crate::system::root::{LINKS, Root, below};
@@ -97,18 +98,25 @@ impl Pulls {
 
 /// Which places count: those on the way to one of some directories, and those below one of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Near {
-    pub(crate) dirs: Vec<PathBuf>,
+struct Near {
+    dirs: Vec<PathBuf>,
 }
 
 impl Near {
-    pub(crate) fn has(&self, place: &Path) -> bool {
+    fn has(&self, place: &Path) -> bool {
         self.dirs.iter().any(|dir| dir.starts_with(place) || place.starts_with(dir))
     }
 }
 
+/// What fstab and the units describe on the way to a data directory of RKE2's, or below it.
+pub(crate) fn near_data(root: &Root, data_dir: &Path, pulls: &Pulls) -> Vec<Described> {
+    let real = leads_to(root, data_dir);
+    let etcd = leads_to(root, &etcd_dir(data_dir));
+    described(root, &Near { dirs: vec![data_dir.to_path_buf(), real, etcd] }, pulls)
+}
+
 /// What fstab and the units describe near some directories, ordered by place.
-pub(crate) fn described(root: &Root, near: &Near, pulls: &Pulls) -> Vec<Described> {
+fn described(root: &Root, near: &Near, pulls: &Pulls) -> Vec<Described> {
     let fstab = root.read(Path::new(fstab::PATH), fstab::LIMIT).ok().flatten().unwrap_or_default();
     let lines: Vec<(PathBuf, Line)> = fstab::parse(&fstab)
         .into_iter()
@@ -327,9 +335,8 @@ mod tests {
             symlink(target, at(path)).unwrap();
         }
         let root = Root::image(dir.path()).unwrap();
-        let near = Near { dirs: vec![leads_to(&root, Path::new("/var/lib/rancher/rke2"))] };
         let pulls = Pulls::of(&units::loaded(&root, "rke2-server.service"));
-        let all = described(&root, &near, &pulls).into_iter().filter(|it| it.promised);
+        let all = near_data(&root, Path::new("/var/lib/rancher/rke2"), &pulls).into_iter().filter(|it| it.promised);
         all.map(|it| format!("{} {} {} {}", it.place.display(), it.unit, it.what.name, it.origin))
             .collect()
     }

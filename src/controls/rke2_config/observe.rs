@@ -22,6 +22,7 @@ use crate::system::listing::sorted_names;
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
 use crate::systemd::fstab;
+use crate::systemd::promised::{self, Described};
 use crate::systemd::units::{self, Unit};
 
 /// What a pass knows about RKE2 on this node.
@@ -74,6 +75,19 @@ pub fn observe(
     let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }
+}
+
+/// The mounts near RKE2's data that systemd makes by itself, for a role: by files alone. No program is
+/// started and systemd is not asked, since it answers nobody while its generators run.
+pub(crate) fn mounts(root: &Root, role: Role) -> Vec<Described> {
+    let unit = units::read(root, unit_name(role));
+    let (environment, _) = units::environment(root, &unit);
+    let (inputs, ..) = inputs(root, role, &unit.service, environment);
+    let data_dir = rke2::resolve(&inputs).data_dir.value;
+    match data_dir.is_absolute() {
+        true => promised::near_data(root, &data_dir, &unit.pulls),
+        false => Vec::new(),
+    }
 }
 
 fn unit_name(role: Role) -> &'static str {

@@ -9,7 +9,7 @@ use crate::rke2;
 use crate::system::obstacle::in_our_service;
 use crate::system::root::Root;
 use crate::systemd::mounts::{self, Mount};
-use crate::systemd::promised::{self, Described, Near, Pulls, What, leads_to};
+use crate::systemd::promised::{self, Described, Pulls, What, leads_to};
 
 /// Bytes of what udev and the kernel keep of one device.
 const DEVICE_LIMIT: usize = 64 * 1024;
@@ -19,12 +19,10 @@ const PROGRAMS: &str = "data";
 
 /// `text`: mountinfo.
 pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -> Mounts {
-    let real = leads_to(root, data_dir);
     let etcd = leads_to(root, &rke2::etcd_dir(data_dir));
     let server = leads_to(root, &data_dir.join("server"));
     let programs = leads_to(root, &data_dir.join(PROGRAMS));
-    let near = Near { dirs: vec![data_dir.to_path_buf(), real, etcd.clone()] };
-    let described = promised::described(root, &near, pulls);
+    let described = promised::near_data(root, data_dir, pulls);
     let sources = described.iter().flat_map(Described::whats).filter(|what| what.bind);
     let sources = sources.map(|what| leads_to(root, Path::new(&what.name)));
     let mut places: Vec<PathBuf> = described.iter().map(|it| it.place.clone()).collect();
