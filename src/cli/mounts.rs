@@ -58,7 +58,10 @@ mod tests {
         let mounts: BTreeSet<String> = ["a.mount", "b\\x2dc.automount"].map(str::to_owned).into();
         let lines = |unit| {
             let text = drop_in(unit, &mounts);
-            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         let rke2 = [
             "[Unit]",

@@ -336,7 +336,9 @@ mod tests {
         }
         let root = Root::image(dir.path()).unwrap();
         let pulls = Pulls::of(&units::loaded(&root, "rke2-server.service"));
-        let all = near_data(&root, Path::new("/var/lib/rancher/rke2"), &pulls).into_iter().filter(|it| it.promised);
+        let all = near_data(&root, Path::new("/var/lib/rancher/rke2"), &pulls)
+            .into_iter()
+            .filter(|it| it.promised);
         all.map(|it| format!("{} {} {} {}", it.place.display(), it.unit, it.what.name, it.origin))
             .collect()
     }

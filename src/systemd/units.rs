@@ -164,7 +164,7 @@ fn drop_in_directories(unit: &str) -> Vec<PathBuf> {
 
 /// The drop-ins of all directories, sorted by name together; of two of the same name the one in
 /// the earlier directory counts, and a link to /dev/null there takes the later ones away.
-fn fragments(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn fragments(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for dir in directories {
         for path in sorted_names(root, dir).unwrap_or_default() {

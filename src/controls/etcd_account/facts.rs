@@ -18,6 +18,8 @@ pub struct Facts {
     /// What is not in the files and known all the same.
     pub elsewhere: Elsewhere,
     pub former: Former,
+    /// The numbers that sysusers.d names for it; empty where nothing has to be made.
+    pub declared: Declared,
     /// The operator's own numbers.
     pub pinned: config::EtcdAccount,
     /// Who has the numbers that the account might get.
@@ -110,6 +112,23 @@ pub struct KnownGroup {
     pub gid: u32,
     /// A file, or a service of NSS.
     pub source: String,
+}
+
+/// Numbers for the account by sysusers.d(5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    pub uid: Option<DeclaredId>,
+    pub gid: Option<DeclaredId>,
+    /// To be taken where nobody has it, and no matter where somebody has.
+    pub uid_if_free: Option<u32>,
+    pub gid_if_free: Option<u32>,
+}
+
+/// A number with the line that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredId {
+    pub id: u32,
+    pub origin: Origin,
 }
 
 /// The numbers that the account had once, and that nobody else has now.

@@ -12,6 +12,7 @@ pub mod locks;
 mod login_defs;
 pub mod mend;
 pub mod observe;
+mod sysusers;
 pub mod tool;
 
 pub use facts::*;

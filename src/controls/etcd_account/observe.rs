@@ -6,7 +6,6 @@ use super::facts::Password;
 use std::path::Path;
 
 use super::elsewhere::Asking;
-use super::home;
 use super::judge::account_db::{
     self, Database, Group, Malformed, NO_NUMBER, Shadow, User, parse_group, parse_passwd,
     parse_shadow,
@@ -16,6 +15,7 @@ use super::{
     Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts,
     failure,
 };
+use super::{home, sysusers};
 use crate::config;
 use crate::model::{Obstacle, Origin};
 use crate::rke2;
@@ -123,7 +123,12 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         runs_etcd: besides.runs_etcd,
         ..Facts::default()
     };
-    facts.holders = holders(&asking, &db, &facts);
+    let lines = match facts.user.is_none() || facts.group.is_none() {
+        true => sysusers::read(root),
+        false => Vec::new(),
+    };
+    facts.declared = sysusers::declared(root, &lines);
+    facts.holders = holders(&asking, &db, &facts, &lines);
     facts.elsewhere.silent = asking.met_silence();
     if facts.elsewhere.silent {
         // Somebody may have the numbers of the data whom nobody has told of; those that it had
@@ -243,21 +248,39 @@ fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
 }
 
 /// Who has the numbers that the account might get.
-fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
+fn holders(
+    asking: &Asking<'_>,
+    db: &Accounts,
+    facts: &Facts,
+    lines: &[sysusers::Line],
+) -> Vec<Holder> {
     let mut out = Vec::new();
+    // Somebody whom systemd-sysusers has still to make, and who is to have the number.
+    let awaited = |kind, id| {
+        let missing = |line: &&sysusers::Line| match line.kind {
+            Kind::User => db.user(&line.name).is_none(),
+            Kind::Group => db.group(&line.name).is_none(),
+        };
+        let of_another = |line: &&sysusers::Line| line.name != NAME && line.names(kind, id);
+        let line = lines.iter().filter(of_another).find(missing)?;
+        Some(Holder { kind, id, name: line.name.clone(), place: line.origin.clone() })
+    };
+    let declared = &facts.declared;
     if facts.user.is_none() {
         let pinned = facts.pinned.uid.as_ref().map(|uid| uid.value);
         let copied = facts.elsewhere.user.as_ref().map(|user| user.uid);
         // Those it had come last, and are given only where nothing else is.
         let former = facts.former.uid.filter(|_| pinned.or(copied).is_none());
-        for id in [pinned, copied, former].into_iter().flatten() {
+        let named = declared.uid.as_ref().map(|uid| uid.id).or(declared.uid_if_free);
+        for id in [pinned, copied, named, former].into_iter().flatten() {
             let mut found = db.users.users_with_uid(id).map(|user| Holder {
                 kind: Kind::User,
                 id,
                 name: user.name.clone(),
                 place: Origin::at(PASSWD, user.line),
             });
-            out.extend(found.next().or_else(|| asking.user_with(id)));
+            let found = found.next().or_else(|| asking.user_with(id));
+            out.extend(found.or_else(|| awaited(Kind::User, id)));
         }
     }
     if facts.group.is_none() {
@@ -266,14 +289,17 @@ fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
         let primary = facts.user.as_ref().map(|user| user.gid);
         let primary = primary.or(facts.elsewhere.user.as_ref().map(|user| user.gid));
         let former = facts.former.gid.filter(|_| pinned.or(copied).or(primary).is_none());
-        for id in [pinned, copied, primary, former].into_iter().flatten() {
+        let named = [declared.gid.as_ref().map(|gid| gid.id), declared.gid_if_free];
+        let ids = [pinned, copied, primary, former].into_iter().chain(named);
+        for id in ids.flatten() {
             let mut found = db.groups.groups_with_gid(id).map(|group| Holder {
                 kind: Kind::Group,
                 id,
                 name: group.name.clone(),
                 place: Origin::at(GROUP, group.line),
             });
-            out.extend(found.next().or_else(|| asking.group_with(id)));
+            let found = found.next().or_else(|| asking.group_with(id));
+            out.extend(found.or_else(|| awaited(Kind::Group, id)));
         }
     }
     // Whoever is etcd elsewhere may have its own number.

@@ -8,11 +8,13 @@
 //! the account gets is in `etcd_account_ids`.
 
 pub mod account_db;
+#[cfg(test)]
+mod declared;
 mod ids;
 pub mod odd_ids;
 mod oddity;
 
-use super::facts::{Broken, Facts, Fixed, GroupFacts, Holder, Kind, OddId, UserFacts};
+use super::facts::{Broken, DeclaredId, Facts, Fixed, GroupFacts, Holder, Kind, OddId, UserFacts};
 use account_db::NO_ID;
 use ids::Refusal;
 
