@@ -5,5 +5,6 @@ pub mod environment;
 pub(crate) mod fstab;
 pub(crate) mod mounts;
 pub mod promised;
+pub mod pulls;
 pub(crate) mod unit_name;
 pub mod units;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::fstab::{self, Line};
+use super::pulls::Pulls;
 use super::unit_name;
 use super::units::{self, DIRECTORIES};
 use crate::model::Origin;
@@ -57,43 +58,6 @@ pub struct What {
     /// A device, `LABEL=` and the like, a directory for a bind mount, a name.
     pub name: String,
     pub bind: bool,
-}
-
-/// What a unit has systemd mount before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pulls {
-    units: BTreeSet<String>,
-    /// Directories whose mounts, and the mounts above them, it wants.
-    paths: Vec<PathBuf>,
-}
-
-impl Pulls {
-    /// As its files say.
-    pub fn of(texts: &[UnitText]) -> Self {
-        const UNITS: [&str; 4] = ["Wants", "Requires", "BindsTo", "Upholds"];
-        const PATHS: [&str; 2] = ["RequiresMountsFor", "WantsMountsFor"];
-        let mut pulls = Self::default();
-        for (key, value, _) in unit::values(texts, "Unit]", &[&UNITS[..], &PATHS].concat()) {
-            let words = value.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
-            match PATHS.contains(&key.as_str()) {
-                true => pulls.paths.extend(words.filter_map(|word| fstab::plain(Path::new(word)))),
-                false => pulls.units.extend(words.map(str::to_owned)),
-            }
-        }
-        pulls
-    }
-
-    /// With those of another unit.
-    #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
-        self.units.extend(other.units.iter().cloned());
-        self.paths.extend(other.paths.iter().cloned());
-        self
-    }
-
-    fn has(&self, unit: &str, place: &Path) -> bool {
-        self.units.contains(unit) || self.paths.iter().any(|path| path.starts_with(place))
-    }
 }
 
 /// Which places count: those on the way to one of some directories, and those below one of them.

@@ -16,7 +16,7 @@ use crate::system::HostError;
 use crate::system::listing::{exists, has_suffix, is_directory, sorted_names};
 use crate::system::root::Root;
 use crate::systemd::environment;
-use crate::systemd::promised::Pulls;
+use crate::systemd::pulls::Pulls;
 
 /// Where systemd looks for units, the first one wins (systemd.unit(5)).
 pub(super) const DIRECTORIES: [&str; 13] = [

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::config;
 use crate::model::Origin;
 
-use super::judge::account_db::NO_ID;
+/// What stands for an id that is a number to RKE2 and none to the kernel. Nobody has it: the kernel
+/// takes it for "no change".
+pub const NO_ID: u32 = 0xffff_ffff;
 
 /// What was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 mod elsewhere;
 pub mod facts;
 pub mod failure;
+mod fixed;
 mod home;
 pub mod image;
 pub mod image_locks;

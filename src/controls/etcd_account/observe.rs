@@ -13,9 +13,8 @@ use super::judge::account_db::{
 use super::judge::odd_ids::MOST_OF_A_POD;
 use super::{
     Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts,
-    failure,
 };
-use super::{home, sysusers};
+use super::{fixed, home, sysusers};
 use crate::config;
 use crate::model::{Obstacle, Origin};
 use crate::rke2;
@@ -142,7 +141,7 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
     };
     if facts.needs_a_change() {
-        facts.fixed = failure::fixed(root).and_then(|obstacle| match obstacle {
+        facts.fixed = fixed::fixed(root).and_then(|obstacle| match obstacle {
             Obstacle::Immutable { path } => Some(Fixed { path, append_only: false }),
             Obstacle::AppendOnly { path } => Some(Fixed { path, append_only: true }),
             _ => None,

@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::judge::{running as decided, tls};
 use super::{running, tree};
-use crate::controls::etcd_account::judge::account_db::NO_ID;
+use crate::controls::etcd_account::NO_ID;
 use crate::controls::{etcd_account, etcd_data_dir};
 use crate::model::Owner;
 use crate::rke2::{Config, etcd_dir, etcd_manifest};

@@ -9,7 +9,8 @@ use crate::rke2;
 use crate::system::obstacle::in_our_service;
 use crate::system::root::Root;
 use crate::systemd::mounts::{self, Mount};
-use crate::systemd::promised::{self, Described, Pulls, What, leads_to};
+use crate::systemd::promised::{self, Described, What, leads_to};
+use crate::systemd::pulls::Pulls;
 
 /// Bytes of what udev and the kernel keep of one device.
 const DEVICE_LIMIT: usize = 64 * 1024;
@@ -267,6 +268,23 @@ mod tests {
             ),
         ] {
             assert_eq!(there(line, mounted), expected, "{line}{mounted}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_of_a_device_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("run/udev/data");
+        std::fs::create_dir_all(&data).unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let text = "31 25 8:17 / /x rw - ext4 /dev/sdb1 rw\n";
+        let mounted = mounts::Mounts::read(text, &["/x".into()]);
+        let mount = mounted.at(Path::new("/x")).unwrap();
+        let what = What { name: "UUID=1".into(), bind: false };
+        for (more, expected) in [(0, Some(false)), (DEVICE_LIMIT, None)] {
+            let content = format!("S:disk/by-uuid/2\n{}", "#".repeat(more));
+            std::fs::write(data.join("b8:17"), content).unwrap();
+            assert_eq!(is_on(&root, &what, mount), expected, "{more}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::observe_mounts;
 use crate::rke2::{self, Config, DEFAULT_DATA_DIR};
 use crate::system::mountinfo;
 use crate::system::root::Root;
-use crate::systemd::promised::Pulls;
+use crate::systemd::pulls::Pulls;
 
 /// `1` while SELinux enforces; not there without SELinux.
 const ENFORCE: &str = "/sys/fs/selinux/enforce";

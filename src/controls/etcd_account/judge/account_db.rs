@@ -15,6 +15,7 @@
 //! A line that is skipped is kept as [`Malformed`], for `useradd` and an operator may see it
 //! otherwise.
 
+pub use crate::controls::etcd_account::facts::NO_ID;
 use crate::controls::etcd_account::facts::Password;
 
 /// The largest database that is read, in bytes.
@@ -32,10 +33,6 @@ const MAX_MEMBERS: usize = 400_000;
 
 /// The most malformed lines that are remembered.
 const MAX_MALFORMED: usize = 100;
-
-/// What stands for an id that is a number to RKE2 and none to the kernel. Nobody has it: the kernel
-/// takes it for "no change".
-pub const NO_ID: u32 = u32::MAX;
 
 /// One line of /etc/passwd.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,9 @@ mod ids;
 pub mod odd_ids;
 mod oddity;
 
-use super::facts::{Broken, DeclaredId, Facts, Fixed, GroupFacts, Holder, Kind, OddId, UserFacts};
-use account_db::NO_ID;
+use super::facts::{
+    Broken, DeclaredId, Facts, Fixed, GroupFacts, Holder, Kind, NO_ID, OddId, UserFacts,
+};
 use ids::Refusal;
 
 use crate::model::{Action, Code, Finding, Origin, Planned, Severity, quoted, shown};

@@ -11,7 +11,7 @@ use super::{Facts, Kind, OddId, unmended};
 use crate::model::{Code, Finding, Origin, Planned, Severity};
 
 /// The greatest number that Kubernetes takes as a pod's user or group.
-pub const MOST_OF_A_POD: i64 = i32::MAX as i64;
+pub const MOST_OF_A_POD: i64 = 0x7fff_ffff;
 
 /// What the kernel makes of a number that it gets as 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
