@@ -22,6 +22,9 @@ use crate::system::root::{LINKS, Root, below};
 /// Mounts that are looked at. Nobody has that many on the way to one directory and below it.
 const MOST: usize = 64;
 
+/// Bind mounts of what other bind mounts show that are followed. Nobody has more than one.
+pub(crate) const BINDS: usize = 4;
+
 /// The units that start RKE2: what is mounted after one of them is not there before it.
 const RKE2: [&str; 2] = ["rke2-server.service", "rke2-agent.service"];
 
@@ -64,11 +67,14 @@ pub struct What {
 #[derive(Clone, Debug)]
 struct Near {
     dirs: Vec<PathBuf>,
+    /// And those on the way to one of these.
+    sources: Vec<PathBuf>,
 }
 
 impl Near {
     fn has(&self, place: &Path) -> bool {
         self.dirs.iter().any(|dir| dir.starts_with(place) || place.starts_with(dir))
+            || self.sources.iter().any(|source| source.starts_with(place))
     }
 }
 
@@ -76,7 +82,19 @@ impl Near {
 pub(crate) fn near_data(root: &Root, data_dir: &Path, pulls: &Pulls) -> Vec<Described> {
     let real = leads_to(root, data_dir);
     let etcd = leads_to(root, &etcd_dir(data_dir));
-    described(root, &Near { dirs: vec![data_dir.to_path_buf(), real, etcd] }, pulls)
+    let mut near = Near { dirs: vec![data_dir.to_path_buf(), real, etcd], sources: Vec::new() };
+    let mut found = described(root, &near, pulls);
+    // systemd makes the source of a bind mount where there is none: what that is to be on counts too.
+    for _ in 0..BINDS {
+        let binds = found.iter().flat_map(Described::whats).filter(|what| what.bind);
+        let sources: Vec<_> = binds.map(|what| leads_to(root, Path::new(&what.name))).collect();
+        if sources == near.sources {
+            break;
+        }
+        near.sources = sources;
+        found = described(root, &near, pulls);
+    }
+    found
 }
 
 /// What fstab and the units describe near some directories, ordered by place.
@@ -435,6 +453,21 @@ mod tests {
         let told = "/var/lib/rancher var-lib-rancher.automount /dev/sdb1 \
                     /etc/systemd/system/var-lib-rancher.mount:2";
         assert_eq!(found, [told]);
+    }
+
+    #[test]
+    fn sources_of_bind_mounts_are_followed_to_a_limit() {
+        // Each shows what the next one shows.
+        let lines: String = (0..BINDS + 4)
+            .map(|n| match n {
+                0 => "/d1/x /var/lib/rancher none bind\n".to_owned(),
+                n => format!("/d{}/x /d{n} none bind\n", n + 1),
+            })
+            .collect();
+        assert_eq!(promised(&[("etc/fstab", &lines)], &[]).len(), 1 + BINDS);
+        // A circle ends.
+        let circle = "/a/x /var/lib/rancher none bind\n/b/x /a none bind\n/a/y /b none bind\n";
+        assert_eq!(promised(&[("etc/fstab", circle)], &[]).len(), 3);
     }
 
     #[test]

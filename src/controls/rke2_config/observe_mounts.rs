@@ -23,12 +23,26 @@ pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -
     let etcd = leads_to(root, &rke2::etcd_dir(data_dir));
     let server = leads_to(root, &data_dir.join("server"));
     let programs = leads_to(root, &data_dir.join(PROGRAMS));
+    root.recording().starts_from(&programs);
     let described = promised::near_data(root, data_dir, pulls);
-    let sources = described.iter().flat_map(Described::whats).filter(|what| what.bind);
-    let sources = sources.map(|what| leads_to(root, Path::new(&what.name)));
+    let sources = |it: &Described| {
+        let binds = it.whats().filter(|what| what.bind);
+        binds.map(|what| leads_to(root, Path::new(&what.name))).collect::<Vec<_>>()
+    };
     let mut places: Vec<PathBuf> = described.iter().map(|it| it.place.clone()).collect();
-    places.extend(sources);
+    places.extend(described.iter().flat_map(sources));
     places.push(programs.clone());
+    // What a bind mount shows is where its source is.
+    let mut shown: Vec<PathBuf> = Vec::new();
+    let holds_cluster = |place: &Path, shown: &[PathBuf]| {
+        let dirs = [&etcd, &server];
+        dirs.iter().any(|dir| dir.starts_with(place) || place.starts_with(dir))
+            || shown.iter().any(|source| source.starts_with(place))
+    };
+    for _ in 0..promised::BINDS {
+        let held = described.iter().filter(|it| holds_cluster(&it.place, &shown));
+        shown = held.flat_map(sources).collect();
+    }
     let mounted = mounts::Mounts::read(text, &places);
 
     let no_exec = mounted.reached(&programs).filter(|mount| mount.has("noexec")).map(|mount| {
@@ -42,9 +56,7 @@ pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -
         // The gate, which is in no sandbox, looks at those.
         .filter(|it| it.promised && !(in_service && is_hidden(&it.place)))
         .map(|it| {
-            let holds_cluster = [&etcd, &server]
-                .iter()
-                .any(|dir| dir.starts_with(&it.place) || it.place.starts_with(dir));
+            let holds_cluster = holds_cluster(&it.place, &shown);
             let there = match mounted.at(&it.place) {
                 None => There::Nothing,
                 Some(mount) if is_another(root, &it, mount, &mounted, in_service) => {
@@ -269,6 +281,36 @@ mod tests {
         ] {
             assert_eq!(there(line, mounted), expected, "{line}{mounted}");
         }
+    }
+
+    #[test]
+    fn what_a_bind_mount_shows_has_to_be_mounted_as_well() {
+        let fstab = "LABEL=big /big ext4 nofail\n/big/data /data none bind,nofail\n\
+                     /data/db /var/lib/rancher/rke2/server/db none bind,nofail\n\
+                     LABEL=images /var/lib/rancher/rke2/agent/images ext4 nofail\n\
+                     LABEL=beside /data/beside ext4 nofail\n";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/fstab"), fstab).unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        // systemd makes the source of a bind mount where it is not there, and binds that.
+        let text = "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                    31 25 8:1 /data/db /var/lib/rancher/rke2/server/db rw - ext4 /dev/sda1 rw\n";
+        let found = observe(&root, Path::new("/var/lib/rancher/rke2"), &Pulls::default(), text);
+        let told: Vec<_> = found
+            .promised
+            .iter()
+            .map(|it| (it.place.to_str().unwrap(), it.holds_cluster, it.there == There::Nothing))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("/big", true, true),
+                ("/data", true, true),
+                ("/var/lib/rancher/rke2/agent/images", false, true),
+                ("/var/lib/rancher/rke2/server/db", true, false),
+            ]
+        );
     }
 
     #[test]

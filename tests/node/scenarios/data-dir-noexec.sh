@@ -21,7 +21,7 @@ node_say "with the gate"
 check_status "RKE2 is not started" 1 node timeout 60 systemctl start rke2-server
 check_soon "its status has the mount point and the line" 10 \
     rke2_status_has "/var/lib/rancher is mounted with noexec at /etc/fstab:$line"
-check "and what to type" rke2_status_has 'mount -o remount,exec /var/lib/rancher'
+check "and what to type" rke2_journal_has 'mount -o remount,exec /var/lib/rancher'
 check_lacks "RKE2 itself has said nothing" 'fork/exec .*level=fatal|level=fatal' "$(journal_of rke2-server)"
 node systemctl stop rke2-server
 
@@ -34,7 +34,12 @@ node_sh 'systemctl stop rke2-server; rm /etc/systemd/system/rke2-server.service.
     systemctl daemon-reload'
 
 node_say "the remedy"
-check "is typed" node mount -o remount,exec /var/lib/rancher
+check "is typed" node_sh 'mount -o remount,exec /var/lib/rancher && systemctl restart nodeguard'
 check "RKE2 starts" start_rke2
 check_soon "and the node is ready" 30 state_is ready
+
+node_say "remounted with noexec while the service runs"
+node rke2-killall.sh >/dev/null 2>&1
+node mount -o remount,noexec /var/lib/rancher
+check_status "the gate is shut all the same" 78 node nodeguard gate --role server
 finish

@@ -50,7 +50,11 @@ fn no_exec(found: &NoExec) -> Finding {
              noexec{}, and RKE2 unpacks its programs into {dir} and starts them there",
             at(origin.as_ref())
         ))
-        .remedy(format!("mount -o remount,exec {}\n{keep}", quoted(point)))
+        // A service in a mount namespace of its own keeps the flags that a mount had.
+        .remedy(format!(
+            "mount -o remount,exec {} && systemctl restart nodeguard\n{keep}",
+            quoted(point)
+        ))
 }
 
 /// `keeps`: the data of a cluster is on this node.
@@ -242,11 +246,11 @@ mod tests {
         for (origin, remedy) in [
             (
                 Some(line()),
-                "mount -o remount,exec '/my var'\nedit /etc/fstab line 7: take noexec out",
+                "mount -o remount,exec '/my var' && systemctl restart nodeguard\nedit /etc/fstab line 7: take noexec out",
             ),
             (
                 None,
-                "mount -o remount,exec '/my var'\nand take noexec out of what mounts it: findmnt \
+                "mount -o remount,exec '/my var' && systemctl restart nodeguard\nand take noexec out of what mounts it: findmnt \
                  '/my var'",
             ),
         ] {
