@@ -6,5 +6,6 @@ pub(crate) mod fstab;
 pub(crate) mod mounts;
 pub mod promised;
 pub mod pulls;
+pub mod search_path;
 pub(crate) mod unit_name;
 pub mod units;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::fstab::{self, Line};
 use super::pulls::Pulls;
+use super::search_path::{self, DIRECTORIES};
 use super::unit_name;
-use super::units::{self, DIRECTORIES};
+use super::units;
 use crate::model::Origin;
 use crate::rke2::etcd_dir;
 use crate::rke2::unit::{self, UnitText};
@@ -212,8 +213,8 @@ struct Unit {
 
 impl Unit {
     fn read(root: &Root, name: String, line: Option<&Line>) -> Self {
-        let fragment = units::fragment(root, &name);
-        let masked = fragment.as_deref().is_some_and(|path| units::is_masked(root, path));
+        let fragment = search_path::fragment(root, &name);
+        let masked = fragment.as_deref().is_some_and(|path| search_path::is_masked(root, path));
         let texts = if masked { Vec::new() } else { units::loaded(root, &name) };
         let of_fstab = unit::values(&texts, "Unit]", &["SourcePath"])
             .last()

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{Declared, DeclaredId, Kind, NAME};
 use crate::model::Origin;
 use crate::system::root::Root;
-use crate::systemd::units;
+use crate::systemd::search_path;
 
 /// The first one wins where two have a file of one name.
 const DIRECTORIES: [&str; 4] =
@@ -52,7 +52,7 @@ impl Line {
 /// and the later ones are left out.
 pub(super) fn read(root: &Root) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for path in units::fragments(root, &DIRECTORIES.map(PathBuf::from)) {
+    for path in search_path::drop_in_files(root, &DIRECTORIES.map(PathBuf::from)) {
         let Ok(Some(content)) = root.read(&path, FILE_LIMIT) else { continue };
         let text = String::from_utf8_lossy(&content);
         for (number, line) in (1..).zip(text.lines()) {
