@@ -10,6 +10,7 @@
 use super::error::{YamlError, line_of};
 use super::resolve::{Resolved, short};
 use super::tree::{Kind, Node, Scalar, Tree};
+use super::work;
 use crate::rke2::shown;
 
 /// How many values of the wrong kind are told.
@@ -30,10 +31,22 @@ enum Into {
 /// A collection or an alias that is being decoded, with its next child.
 enum Open {
     Alias(usize),
-    Sequence { node: usize, next: usize, into: Into },
-    Mapping { node: usize, next: usize, into: Into },
+    Sequence {
+        node: usize,
+        next: usize,
+        into: Into,
+    },
+    Mapping {
+        node: usize,
+        next: usize,
+        into: Into,
+    },
     /// A list of mappings to merge, from its end.
-    Merges { node: usize, left: usize, into: Into },
+    Merges {
+        node: usize,
+        left: usize,
+        into: Into,
+    },
 }
 
 struct Check<'t> {
@@ -149,6 +162,7 @@ impl Check<'_> {
     fn count(&mut self, index: usize) -> Result<(), YamlError> {
         const LOW: f64 = 400_000.0;
         const HIGH: f64 = 4_000_000.0;
+        work::count(1);
         self.steps = self.steps.saturating_add(1);
         if self.depth > 0 {
             self.aliased = self.aliased.saturating_add(1);
@@ -166,8 +180,7 @@ impl Check<'_> {
     }
 
     fn scalar(&mut self, node: &Node, scalar: &Scalar, into: Into) -> Result<(), YamlError> {
-        let resolved =
-            scalar.resolved().map_err(|words| YamlError::plain(node.line + 1, words))?;
+        let resolved = scalar.resolved().map_err(|words| YamlError::plain(node.line + 1, words))?;
         let fits = matches!(into, Into::Name | Into::Anything) || resolved == Resolved::Null;
         if !fits {
             let tag = match scalar.tag.as_str() {

@@ -5,6 +5,7 @@ use super::MAX_FILE_SIZE;
 use super::check::{Field, Pair};
 use super::error::{YamlError, line_of};
 use super::tree::{Kind, Tree};
+use super::work;
 
 /// The longest text made of a nested structure, which no setting of RKE2 means anyway.
 pub(super) const MAX_PRINTED: usize = 200;
@@ -52,8 +53,7 @@ impl Tree {
     pub(super) fn entries(&self) -> Result<Vec<Entry>, YamlError> {
         let mut size = 0;
         let mut entries = Vec::new();
-        let places: Vec<(Option<usize>, usize, Option<usize>)> = match &self.meant(self.root).kind
-        {
+        let places: Vec<(Option<usize>, usize, Option<usize>)> = match &self.meant(self.root).kind {
             // What is merged at the top of a configuration is lost: yaml.v2 merges into the list of
             // entries, then replaces that list.
             Kind::Mapping(children) => self
@@ -160,6 +160,7 @@ impl Tree {
     /// A scalar as Go prints it; `None` for null.
     pub(super) fn scalar(&self, index: usize) -> Option<String> {
         let Kind::Scalar(scalar) = &self.meant(index).kind else { return None };
+        work::count(1 + scalar.text.len());
         scalar.resolved().ok()?.print(&scalar.text)
     }
 

@@ -7,6 +7,7 @@ use super::error::YamlError;
 use super::scanner::Scanner;
 use super::token::TokenKind;
 use super::tree::{Kind, MAX_DEPTH, MAX_NODES, Node, Scalar, Tree};
+use super::work;
 use crate::rke2::shown;
 
 /// A collection whose end has not come.
@@ -23,8 +24,12 @@ enum Place {
     IndentlessEntry,
     BlockKey,
     BlockValue,
-    FlowEntry { first: bool },
-    FlowKey { first: bool },
+    FlowEntry {
+        first: bool,
+    },
+    FlowKey {
+        first: bool,
+    },
     FlowValue,
     /// The value of a key in brackets that had no colon.
     FlowNoValue,
@@ -96,7 +101,11 @@ impl Grammar<'_> {
                 true
             }
         };
-        if content { self.node(Context::Block)? } else { self.nothing_here()? }
+        if content {
+            self.node(Context::Block)?
+        } else {
+            self.nothing_here()?
+        }
         while let Some(at) = self.open.last().map(|open| open.at) {
             self.step(at)?;
         }
@@ -134,6 +143,7 @@ impl Grammar<'_> {
 
     /// One step in the innermost collection.
     fn step(&mut self, at: Place) -> Result<(), YamlError> {
+        work::count(1);
         match at {
             Place::BlockEntry => self.block_entry(),
             Place::IndentlessEntry => self.indentless_entry(),
@@ -377,9 +387,7 @@ impl Grammar<'_> {
             T::FlowMappingStart => {
                 (Kind::Mapping(Vec::new()), Some(Place::FlowKey { first: true }))
             }
-            T::BlockSequenceStart if block => {
-                (Kind::Sequence(Vec::new()), Some(Place::BlockEntry))
-            }
+            T::BlockSequenceStart if block => (Kind::Sequence(Vec::new()), Some(Place::BlockEntry)),
             T::BlockMappingStart if block => (Kind::Mapping(Vec::new()), Some(Place::BlockKey)),
             _ if anchor.is_some() || !tag.is_empty() => {
                 let implicit = tag.is_empty();

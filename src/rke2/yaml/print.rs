@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A nested value as Go's `fmt.Sprint` prints it, to a length that no setting of RKE2 has.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::check::Pair;
 use super::entries::MAX_PRINTED;
 use super::resolve::Resolved;
 use super::tree::{Kind, MAX_DEPTH, Tree};
+use super::work;
 
 impl Tree {
     pub(super) fn printed(&self, index: usize) -> String {
@@ -70,6 +72,7 @@ impl Tree {
     /// The entries of one of Go's maps, as Go prints them: each key once, in their order.
     fn go_map(&self, children: &[usize], depth: usize, entries: &mut Vec<(usize, usize)>) {
         for pair in self.pairs(children) {
+            work::count(1);
             match pair {
                 Pair::Entry(key, value) => entries.push((key, value)),
                 Pair::Merge(value) => {
@@ -82,7 +85,7 @@ impl Tree {
             }
         }
         if depth == 0 {
-            let mut keyed: Vec<(Key, (usize, usize))> =
+            let mut keyed: Vec<(Key<'_>, (usize, usize))> =
                 entries.iter().map(|&entry| (self.key(entry.0), entry)).collect();
             // The sort is stable, so the last one of equal keys is the one that counts.
             keyed.sort_by(|(a, _), (b, _)| a.order(b));
@@ -93,15 +96,15 @@ impl Tree {
         }
     }
 
-    fn key(&self, index: usize) -> Key {
+    fn key(&self, index: usize) -> Key<'_> {
         let Kind::Scalar(scalar) = &self.meant(index).kind else { return Key::Nothing };
         match scalar.resolved() {
             Ok(Resolved::Null) | Err(_) => Key::Nothing,
             Ok(Resolved::Bool(value)) => Key::Bool(value),
             Ok(Resolved::Int(value)) => Key::Int(value),
             Ok(Resolved::Float(value)) => Key::Float(value),
-            Ok(Resolved::Binary(text)) => Key::Text(text),
-            Ok(Resolved::Timestamp | Resolved::Text) => Key::Text(scalar.text.clone()),
+            Ok(Resolved::Binary(text)) => Key::Text(text.into()),
+            Ok(Resolved::Timestamp | Resolved::Text) => Key::Text(scalar.text.as_str().into()),
         }
     }
 }
@@ -131,15 +134,15 @@ fn print_all<T>(
 
 /// A key of one of Go's maps. Keys of different types are ordered by where the linker put the
 /// types; this is the order that Go 1.26 gives.
-enum Key {
+enum Key<'t> {
     Nothing,
-    Text(String),
+    Text(Cow<'t, str>),
     Int(i128),
     Float(f64),
     Bool(bool),
 }
 
-impl Key {
+impl Key<'_> {
     fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => a.cmp(b),

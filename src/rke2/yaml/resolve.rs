@@ -229,14 +229,27 @@ fn print_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
     }
-    let scientific = format!("{value:e}");
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let shortest = format!("{value:e}");
+    let Some((mantissa, exponent)) = shortest.split_once('e') else { return shortest };
+    // Of two shortest ones that are equally near, Go takes the even one, as Rust does where it is
+    // told the number of digits.
+    let nearest = |text: &str, even: String| {
+        if even.parse() == Ok(value) { even } else { text.to_owned() }
+    };
+    let decimals = |text: &str| text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
     match exponent.parse::<i32>() {
         Ok(exponent) if value != 0.0 && !(-4..6).contains(&exponent) => {
+            let digits = decimals(mantissa);
+            let text = nearest(&shortest, format!("{value:.digits$e}"));
+            let mantissa = text.split_once('e').map_or(mantissa, |(mantissa, _)| mantissa);
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
         }
-        _ => format!("{value}"),
+        _ => {
+            let text = format!("{value}");
+            let digits = decimals(&text);
+            nearest(&text, format!("{value:.digits$}"))
+        }
     }
 }
 
@@ -306,6 +319,8 @@ mod tests {
             ("1e6", "1e+06"),
             ("1234567.5", "1.2345675e+06"),
             ("1e21", "1e+21"),
+            ("123456723456789.123", "1.2345672345678912e+14"),
+            ("5e-324", "5e-324"),
             ("1e-5", "1e-05"),
             ("0.0001", "0.0001"),
             (".5", "0.5"),

@@ -93,6 +93,7 @@ pub(super) fn plain(
             }
             gap.fold_into(&mut text);
             reader.take(&mut text);
+            reader.take_letters(&mut text);
             reader.need(2)?;
         }
         if !reader.is_blank(0) && !reader.is_break(0) {
@@ -116,6 +117,7 @@ pub(super) fn plain(
 pub(super) fn quoted(reader: &mut Reader<'_>, single: bool) -> Result<TokenKind, YamlError> {
     let quote = if single { b'\'' } else { b'"' };
     let mut text = Vec::new();
+    let mut gap = Gap::default();
     reader.skip();
     loop {
         reader.need(4)?;
@@ -125,7 +127,6 @@ pub(super) fn quoted(reader: &mut Reader<'_>, single: bool) -> Result<TokenKind,
         if reader.is_end(0) {
             return Err(reader.unscannable("found unexpected end of stream"));
         }
-        let mut gap = Gap::default();
         while !reader.is_blank_or_end(0) {
             match reader.at(0) {
                 b'\'' if single && reader.at(1) == b'\'' => {
@@ -143,6 +144,7 @@ pub(super) fn quoted(reader: &mut Reader<'_>, single: bool) -> Result<TokenKind,
                 b'\\' if !single => escape(reader, &mut text)?,
                 _ => reader.take(&mut text),
             }
+            reader.take_letters(&mut text);
             reader.need(2)?;
         }
         reader.need(1)?;
@@ -238,6 +240,7 @@ pub(super) fn block(
         began_blank = begins_blank;
         while !reader.is_break_or_end(0) {
             reader.take(&mut text);
+            reader.take_letters(&mut text);
             reader.need(1)?;
         }
         reader.need(2)?;

@@ -13,6 +13,7 @@ use super::names;
 use super::reader::{Mark, Reader};
 use super::scalars;
 use super::token::{Token, TokenKind};
+use super::work;
 
 /// The longest key without a `?`, in characters up to its colon.
 const MAX_SIMPLE_KEY: usize = 1024;
@@ -146,7 +147,10 @@ impl<'a> Scanner<'a> {
     /// happens to a key that is an empty list or mapping in brackets.
     fn insert(&mut self, number: usize, line: usize, kind: TokenKind) {
         match number.checked_sub(self.handed).filter(|at| *at <= self.queue.len()) {
-            Some(at) => self.queue.insert(at, Token { line, kind }),
+            Some(at) => {
+                work::count(at.min(self.queue.len() - at));
+                self.queue.insert(at, Token { line, kind });
+            }
             None => self.push_at(line, kind),
         }
     }
@@ -211,6 +215,7 @@ impl<'a> Scanner<'a> {
 
     /// Adds the next token to the queue.
     fn fetch(&mut self) -> Result<(), YamlError> {
+        work::count(1);
         self.skip_to_token()?;
         self.unroll(self.column());
         self.reader.need(4)?;

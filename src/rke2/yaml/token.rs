@@ -12,9 +12,15 @@ pub(super) struct Token {
 pub(super) enum TokenKind {
     StreamEnd,
     /// `%YAML 1.1`.
-    Version { major: u8, minor: u8 },
+    Version {
+        major: u8,
+        minor: u8,
+    },
     /// `%TAG ! prefix`.
-    TagDirective { handle: Vec<u8>, prefix: Vec<u8> },
+    TagDirective {
+        handle: Vec<u8>,
+        prefix: Vec<u8>,
+    },
     DocumentStart,
     DocumentEnd,
     /// Lines begin further to the right than those above.
@@ -36,6 +42,12 @@ pub(super) enum TokenKind {
     Value,
     Alias(String),
     Anchor(String),
-    Tag { handle: Vec<u8>, suffix: Vec<u8> },
-    Scalar { text: String, plain: bool },
+    Tag {
+        handle: Vec<u8>,
+        suffix: Vec<u8>,
+    },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
 }

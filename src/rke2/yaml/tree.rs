@@ -5,7 +5,7 @@
 pub(super) const MAX_NODES: usize = 20_000;
 
 /// The deepest nesting. RKE2's own settings need two levels.
-pub(in crate::rke2) const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// The document's nodes in one vector, children by index, so that nothing is freed recursively.
 pub(in crate::rke2) struct Tree {
@@ -25,7 +25,10 @@ pub(super) enum Kind {
     /// Keys and values in turn.
     Mapping(Vec<usize>),
     /// Another node once more.
-    Alias { anchor: String, target: usize },
+    Alias {
+        anchor: String,
+        target: usize,
+    },
 }
 
 pub(super) struct Scalar {
