@@ -83,6 +83,8 @@ impl<'a> Scanner<'a> {
     /// Takes the next token, after [`Self::peek`].
     pub(super) fn next(&mut self) -> Token {
         self.ready = false;
+        // It is never asked for again.
+        self.by_token.remove(&self.handed);
         self.handed += 1;
         let end = Token { line: 0, kind: TokenKind::StreamEnd };
         self.queue.pop_front().unwrap_or(end)
