@@ -183,12 +183,14 @@ impl Check<'_> {
         let resolved = scalar.resolved().map_err(|words| YamlError::plain(node.line + 1, words))?;
         let fits = matches!(into, Into::Name | Into::Anything) || resolved == Resolved::Null;
         if !fits {
-            let tag = match scalar.tag.as_str() {
-                "" => resolved.tag().to_owned(),
-                tag => short(tag),
+            let tag = match short(&scalar.tag) {
+                tag if tag.is_empty() => resolved.tag().to_owned(),
+                tag if is_shown(&tag) => tag,
+                _ => format!("!{}", shown::HIDDEN),
             };
             // Where RKE2's library has the value itself, which may be a token.
             let what = match tag.as_str() {
+                "!!map" | "!!seq" if scalar.text.is_empty() => tag,
                 "!!map" | "!!seq" => format!("{tag}{}", shown::HIDDEN),
                 _ => format!("{tag} `{}`", shown::beginning(&scalar.text)),
             };
@@ -300,4 +302,10 @@ impl Check<'_> {
         let words = format!("yaml: unmarshal errors: {}", told.join(", "));
         Err(YamlError::Invalid { line, words })
     }
+}
+
+/// Whether a tag is a name. It may be anything, in escapes even what no terminal should get.
+fn is_shown(tag: &str) -> bool {
+    let name = tag.trim_start_matches('!');
+    shown::name(name) == name
 }
