@@ -235,7 +235,7 @@ impl Check<'_> {
     /// A key or a value of a mapping.
     fn pair(&mut self, node: usize, next: usize, into: Into) -> Result<(), YamlError> {
         let Some(child) = self.child(node, next) else { return Ok(()) };
-        let is_key = next % 2 == 0;
+        let is_key = next.is_multiple_of(2);
         if is_key && self.tree.is_merge(child) {
             self.open.push(Open::Mapping { node, next: next + 2, into });
             return match self.child(node, next + 1) {

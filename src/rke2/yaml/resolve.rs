@@ -256,7 +256,7 @@ fn print_float(value: f64) -> String {
 /// The text that base64 stands for. Line breaks in it do not count.
 fn base64(text: &str) -> Option<String> {
     let digits: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
-    if digits.len() % 4 != 0 {
+    if !digits.len().is_multiple_of(4) {
         return None;
     }
     let padding = digits.iter().rev().take(2).take_while(|&&b| b == b'=').count();
