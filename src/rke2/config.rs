@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::kubelet;
 use super::profile::{self, Verdict};
 use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR};
 use crate::model::{Origin, Role};
@@ -151,6 +152,13 @@ pub struct Config {
     pub protect_kernel_defaults: Option<Setting<bool>>,
     /// From `kubelet-arg: protect-kernel-defaults=…`, which the kubelet gets as it is.
     pub kubelet_protect_kernel_defaults: Option<Setting<bool>>,
+    /// The same from a file of kind `KubeletConfiguration`, which the flag wins over; `None` until
+    /// somebody has looked at them.
+    pub kubelet_file_protect_kernel_defaults: Option<Setting<bool>>,
+    /// Each `kubelet-arg`, in order.
+    pub kubelet_args: Vec<Setting<String>>,
+    /// What the kubelet refuses of its arguments and files.
+    pub kubelet_problems: Vec<Problem>,
     pub disable_etcd: Setting<bool>,
     pub datastore_endpoint: Option<Setting<String>>,
     pub server: Option<Setting<String>>,
@@ -172,6 +180,9 @@ impl Config {
             data_dir: Setting::default_of("data-dir", PathBuf::from(DEFAULT_DATA_DIR)),
             protect_kernel_defaults: None,
             kubelet_protect_kernel_defaults: None,
+            kubelet_file_protect_kernel_defaults: None,
+            kubelet_args: Vec::new(),
+            kubelet_problems: Vec::new(),
             disable_etcd: Setting::default_of("disable-etcd", false),
             datastore_endpoint: None,
             server: None,
@@ -220,7 +231,18 @@ impl Config {
             |setting: &Option<Setting<bool>>| setting.as_ref().is_some_and(|setting| setting.value);
         by_profile
             || is_true(&self.protect_kernel_defaults)
-            || is_true(&self.kubelet_protect_kernel_defaults)
+            || is_true(match self.kubelet_protect_kernel_defaults {
+                Some(_) => &self.kubelet_protect_kernel_defaults,
+                None => &self.kubelet_file_protect_kernel_defaults,
+            })
+    }
+
+    /// Takes what RKE2 hands to the kubelet.
+    pub(super) fn give_kubelet(&mut self, arguments: Vec<Setting<String>>) {
+        let read = kubelet::arguments(&arguments, true);
+        self.kubelet_protect_kernel_defaults = read.protect;
+        self.kubelet_problems = read.problems;
+        self.kubelet_args = arguments;
     }
 
     /// Whether this node runs an etcd of its own, with a data directory to guard.

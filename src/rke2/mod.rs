@@ -19,6 +19,7 @@ mod etcd_manifest;
 pub mod exec;
 pub mod explain;
 mod flags;
+pub mod kubelet;
 mod libyaml;
 pub mod profile;
 mod resolve;

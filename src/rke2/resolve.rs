@@ -373,7 +373,8 @@ impl Words<'_> {
         if let Some(setting) = self.boolean("selinux", &mut config.problems) {
             config.selinux = setting;
         }
-        config.kubelet_protect_kernel_defaults = self.kubelet_protect_kernel_defaults();
+        let given = self.all("kubelet-arg").map(|word| setting(word, &word.value)).collect();
+        config.give_kubelet(given);
         config.etcd_args = self.all("etcd-arg").map(|word| setting(word, &word.value)).collect();
         let mounts = self.all("etcd-extra-mount").map(|word| setting(word, &word.value));
         config.etcd_extra_mounts = mounts.collect();
@@ -451,18 +452,6 @@ impl Words<'_> {
                 None
             }
         }
-    }
-
-    /// RKE2 hands these arguments to the kubelet after its own, where the last one wins.
-    fn kubelet_protect_kernel_defaults(&self) -> Option<Setting<bool>> {
-        self.all("kubelet-arg").rev().find_map(|word| {
-            let argument = word.value.strip_prefix("--").unwrap_or(&word.value);
-            let (name, value) = argument.split_once('=').unwrap_or((argument, "true"));
-            if name != "protect-kernel-defaults" {
-                return None;
-            }
-            scalar::parse_bool(value).map(|value| setting(word, &value))
-        })
     }
 
     /// RKE2 refuses `d` beside `data-dir`.

@@ -9,7 +9,7 @@ use semver::Version;
 use super::facts::Place;
 use super::judge::overrides;
 use super::version::VersionCache;
-use super::{Units, observe_place};
+use super::{Units, observe_kubelet, observe_place};
 use crate::model::Role;
 use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING};
 use crate::rke2::unit::MAX_TOGETHER;
@@ -69,6 +69,7 @@ pub fn observe(
     config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
+    watched.extend(observe_kubelet::observe(root, &mut config, version.as_ref()));
     let place = observe_place::observe(root, &config);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }

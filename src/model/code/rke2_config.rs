@@ -125,6 +125,18 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const KUBELET_CONFIG_INVALID: About = About {
+    name: "kubelet-config-invalid",
+    severities: &[Fatal],
+    cis_ids: &["4.2.6"],
+    cause: "The kubelet does not start with what RKE2 hands to it: `kubelet-arg` has a value of \
+            `protect-kernel-defaults` that is no truth, or names a file or directory that is not \
+            there; or a file of kind `KubeletConfiguration` is no YAML, has another kind or \
+            apiVersion, or something else than true or false in `protectKernelDefaults`.",
+    remedy: "Correct the line that the finding names, or take the file away.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const DATA_DIR_INVALID: About = About {
     name: "data-dir-invalid",
     severities: &[Fatal],

@@ -5,6 +5,7 @@
 //! fatal only where RKE2 would not start, or would start without what its files ask for.
 
 pub mod hidden;
+mod kubelet;
 pub mod overrides;
 pub mod place;
 
@@ -24,6 +25,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     role(facts, &mut findings);
     profile_value(facts, &mut findings);
     findings.extend(protect_kernel_defaults(facts.config));
+    findings.extend(kubelet::judge(facts.config));
     findings.extend(data_dir(facts.config));
     let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {

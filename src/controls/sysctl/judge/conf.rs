@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The text of one sysctl.d file: its assignments, and mending it with every foreign line kept.
 
-use crate::sysctl_d::{self, Loader};
+use crate::sysctl_d::{self, Loader, value};
 
 /// One assignment of a sysctl.d file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn mend<'a>(
         let mut found = false;
         for entry in entries.iter().filter(|e| e.key == key) {
             found = true;
-            if entry.value != value {
+            if !value::sets(&entry.value, value, false) {
                 let line = &mut lines[entry.line as usize - 1];
                 *line = corrected(line, key, value);
             }
@@ -75,6 +75,8 @@ fn corrected(line: &str, key: &str, value: &str) -> String {
             return piece.to_owned();
         }
         let space = if body[head..].starts_with(' ') { " " } else { "" };
+        // An operator's comment says why, and is worth more than the number.
+        let value = value::replaced(&body[head..], value);
         format!("{}{space}{value}{}", &body[..head], &piece[body.len()..])
     });
     pieces.collect()

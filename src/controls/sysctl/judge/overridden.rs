@@ -2,7 +2,6 @@
 //! Part of control `sysctl`: what defeats our drop-in at boot. Nothing here is mended: the files
 //! are the operator's, and the live values are set back before RKE2 starts all the same.
 
-use super::conf::same_value;
 use std::path::Path;
 
 use super::{DROP_IN, Wanted};
@@ -153,9 +152,9 @@ fn remedy(want: &Wanted, by: &Assigned) -> String {
     }
 }
 
-/// As words: the kernel prints tabs where an operator writes spaces.
+/// As the kernel takes it: what follows a number is not looked at.
 fn differs(value: &str, want: &Wanted) -> bool {
-    !same_value(value, &want.value)
+    !want.is_set_by(value)
 }
 
 fn name(origin: &Origin) -> &str {
