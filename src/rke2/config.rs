@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::kubelet;
 use super::profile::{self, Verdict};
-use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR};
+use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR, Meant, beside::Beside};
 use crate::model::{Origin, Role};
 
 /// A configuration file as it was met.
@@ -167,6 +167,12 @@ pub struct Config {
     pub etcd_args: Vec<Setting<String>>,
     /// Each `etcd-extra-mount`, in order.
     pub etcd_extra_mounts: Vec<Setting<String>>,
+    /// A profile that a file plainly means and RKE2 does not take, where none is set.
+    pub meant: Option<Meant>,
+    /// Neither the file nor a drop-in is there, so that RKE2 starts without any.
+    pub has_no_file: bool,
+    /// Files that look like its configuration and are not read; none until somebody has looked.
+    pub beside: Vec<Beside>,
     pub problems: Vec<Problem>,
 }
 
@@ -189,6 +195,9 @@ impl Config {
             selinux: Setting::default_of("selinux", false),
             etcd_args: Vec::new(),
             etcd_extra_mounts: Vec::new(),
+            meant: None,
+            has_no_file: false,
+            beside: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -206,6 +215,7 @@ impl Config {
                 problem.kind,
                 ProblemKind::InvalidYaml
                     | ProblemKind::Unreadable
+                    | ProblemKind::Misnamed
                     | ProblemKind::BeyondLimits
                     | ProblemKind::TooLong
                     | ProblemKind::EnvironmentUnknown
@@ -302,6 +312,8 @@ pub enum ProblemKind {
     InvalidYaml,
     /// RKE2 does not start: the file or directory cannot be read.
     Unreadable,
+    /// RKE2 does not start: it takes the name of a file for an address, and it is none.
+    Misnamed,
     /// RKE2 does not start: a value or an argument it cannot use.
     InvalidValue,
     /// RKE2 does not start: the kernel does not take its command line.

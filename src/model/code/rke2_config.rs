@@ -62,6 +62,17 @@ pub(super) const CONFIG_KEY_IGNORED: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const CONFIG_NOT_READ: About = About {
+    name: "config-not-read",
+    severities: &[Warning],
+    cause: "A file looks as if it were meant to be RKE2's configuration, and RKE2 does not read it, by \
+            its name: `config.yml`, a drop-in that ends in `.yalm`, a directory `config.d`. A copy \
+            (`config.yaml.bak`) is told only where it sets a profile and nothing that RKE2 reads \
+            does.",
+    remedy: "Give the file the name that the finding has, or remove it.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
     name: "environment-file-missing",
     severities: &[Fatal],
@@ -96,6 +107,19 @@ pub(super) const PROFILE_MISSING: About = About {
     cause: "No profile is set, and RKE2 starts unhardened; a warning on a server.",
     remedy: "Set `profile` in `/etc/rancher/rke2/config.yaml`; the finding lists what this RKE2 \
              knows.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const PROFILE_IGNORED: About = About {
+    name: "profile-ignored",
+    severities: &[Fatal, Warning],
+    cis_ids: &["4.2.6"],
+    cause: "A file plainly means a profile, and RKE2 does not take it and starts unhardened: it is \
+            below another key or in a list, the first document of the file is empty, or the key \
+            has a slip or a character that cannot be seen, which the finding spells `U+200B`; or it \
+            is a variable that RKE2 does not know. A warning where it is in a later document of a \
+            file whose first one has settings.",
+    remedy: "Write `profile` at the beginning of a line in the first document of the file.",
     ..RKE2_CONFIG
 };
 
