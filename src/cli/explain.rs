@@ -107,3 +107,22 @@ fn live(value: sysctl::Live) -> Live {
         sysctl::Live::Unreadable(reason) => Live::Unreadable { reason },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sysctl_d::fixture::sources;
+    use crate::sysctl_d::writers::Kind;
+
+    #[test]
+    fn no_more_lines_are_told_of_a_parameter_than_the_limit() {
+        let key = Key::parse("kernel.panic").unwrap();
+        let lines = "kernel.panic: 10\n".repeat(LINES + 1);
+        let sources = sources(&[("/etc/sysctl.d/a.conf", &lines)]);
+        assert_eq!(no_assignment(&sources, &key).len(), LINES);
+        let text = "sysctl -w kernel.panic=10\n".repeat(LINES + 1).into_bytes();
+        let file = sysctl::writers::Writer { kind: Kind::Commands, path: "/x".into(), text };
+        let writers = sysctl::writers::Writers { files: vec![file], unread: Vec::new() };
+        assert_eq!(also_written(&writers, &key).len(), LINES);
+    }
+}

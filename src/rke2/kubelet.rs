@@ -63,6 +63,10 @@ pub struct Arguments {
     pub problems: Vec<Problem>,
 }
 
+/// A value of the kubelet's command line and the argument that it comes from. RKE2's own value, which
+/// is its directory, is `None`.
+type Given<'a> = (Option<&'a str>, &'a Setting<String>);
+
 /// Whether this RKE2 has a directory of drop-ins for the kubelet.
 pub fn has_drop_ins(version: Option<&semver::Version>) -> bool {
     version.is_none_or(|version| version.minor >= FIRST_WITH_DROP_INS)
@@ -73,8 +77,7 @@ pub fn has_drop_ins(version: Option<&semver::Version>) -> bool {
 /// [`has_drop_ins`].
 pub fn arguments(given: &[Setting<String>], drop_ins: bool) -> Arguments {
     let mut found = Arguments::default();
-    // RKE2's own value, which is its directory, is `None`.
-    let mut line: BTreeMap<&str, VecDeque<(Option<&str>, &Setting<String>)>> = BTreeMap::new();
+    let mut line: BTreeMap<&str, VecDeque<Given<'_>>> = BTreeMap::new();
     let mut words = given.iter().peekable();
     while let Some(word) = words.next() {
         let argument = word.value.strip_prefix("--").unwrap_or(&word.value);

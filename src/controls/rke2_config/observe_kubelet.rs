@@ -316,8 +316,7 @@ mod tests {
         };
         let large = format!("# {}", "x".repeat(kubelet::MAX_SIZE));
         assert_eq!(beyond(&Image::new(&[(&format!("{OWN}/a.conf"), &large)])), 1);
-        let full =
-            format!("kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n#");
+        let full = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n#";
         let full = format!("{full}{}", "x".repeat(kubelet::MAX_SIZE - full.len()));
         let names: Vec<String> = (0..6).map(|n| format!("{OWN}/{n}.conf")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), &*full)).collect();
