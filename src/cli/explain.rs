@@ -75,8 +75,10 @@ const LINES: usize = 64;
 fn no_assignment(sources: &Sources, key: &Key) -> Vec<Line> {
     let files = sources.directories.iter().flat_map(|(_, files)| files).chain(&sources.sysctl_conf);
     let lines = files.flat_map(|file| {
-        misread(file.text(), key)
-            .map(|line| Line { origin: Origin::at(&file.path, line.line), text: Some(line.text) })
+        misread(file.text(), std::slice::from_ref(key)).into_iter().map(|(_, line)| Line {
+            origin: Origin::at(&file.path, line.line),
+            text: Some(line.text),
+        })
     });
     lines.take(LINES).collect()
 }

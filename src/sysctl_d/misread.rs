@@ -19,33 +19,47 @@ pub struct Misread {
     pub text: String,
 }
 
-/// The lines that name `key`, or are a letter away from it, and that systemd-sysctl takes for
-/// something else. A comment is none.
-pub fn misread<'a>(text: &'a [u8], key: &Key) -> impl Iterator<Item = Misread> + 'a {
-    let key = key.clone();
-    (1..).zip(text.split(|b| b"\n".contains(b))).filter_map(move |(number, line)| {
+/// The lines that name one of `keys`, or are a letter away from it, and that systemd-sysctl takes for
+/// something else; each with the place of the key. A comment is none.
+pub fn misread(text: &[u8], keys: &[Key]) -> Vec<(usize, Misread)> {
+    let mut out = Vec::new();
+    for (number, line) in (1..).zip(text.split(|b| *b == b'\n')) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-        if line.is_empty() || line.starts_with(['#', ';']) || !names(line, &key) {
-            return None;
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
         }
-        let bears =
-            |path: &str| path == key.path() || glob::matches(path, key.path(), Loader::Systemd);
+        let named = named(line);
+        if named.is_empty() {
+            continue;
+        }
         let settings = line::parse(line.as_bytes(), Loader::Systemd);
-        if settings.iter().any(|setting| bears(&setting.path)) {
-            return None;
+        for (at, key) in keys.iter().enumerate() {
+            let key = key.path();
+            let bears = |path: &str| path == key || glob::matches(path, key, Loader::Systemd);
+            if named.iter().any(|word| is_meant(word, key))
+                && !settings.iter().any(|setting| bears(&setting.path))
+            {
+                let text = line.chars().take(SHOWN).collect();
+                out.push((at, Misread { line: number, text }));
+            }
         }
-        Some(Misread { line: number, text: line.chars().take(SHOWN).collect() })
-    })
+    }
+    out
 }
 
-/// Whether one of the words before a comment is the key, or a slip of it.
-fn names(line: &str, key: &Key) -> bool {
-    let before = line.split(['#', ';']).next().unwrap_or_default();
-    words(before).any(|word| is_meant(word, key.path()))
+/// The words of a line that may be the name of a parameter. Of an assignment whose left side is a
+/// name or a pattern it is that alone.
+fn named(line: &str) -> Vec<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/-*?[]{},!".contains(c);
+    match line.split_once('=').map(|(name, _)| name.trim_end_matches([' ', '\t'])) {
+        Some(name) if name.chars().all(plain) => vec![name],
+        // Not what is in a comment.
+        _ => words(line.split(['#', ';']).next().unwrap_or_default()).collect(),
+    }
 }
 
-/// What may be the name of a parameter: runs of what such names consist of.
+/// Runs of what the names of parameters consist of.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "._/-".contains(c)))
         .map(|word| word.trim_matches(['-', '.']))
@@ -73,7 +87,8 @@ mod tests {
     use super::*;
 
     fn told(text: &str, key: &str) -> Vec<u32> {
-        misread(text.as_bytes(), &Key::parse(key).unwrap()).map(|misread| misread.line).collect()
+        let found = misread(text.as_bytes(), &[Key::parse(key).unwrap()]);
+        found.into_iter().map(|(_, misread)| misread.line).collect()
     }
 
     #[test]
@@ -129,7 +144,7 @@ mod tests {
     fn of_a_line_no_more_is_shown_than_the_limit() {
         let text = format!("kernel.panic: {}", "9".repeat(1 << 16));
         let key = Key::parse("kernel.panic").unwrap();
-        let found: Vec<_> = misread(text.as_bytes(), &key).collect();
-        assert_eq!(found[0].text.chars().count(), SHOWN);
+        let found = misread(text.as_bytes(), &[key]);
+        assert_eq!(found[0].1.text.chars().count(), SHOWN);
     }
 }

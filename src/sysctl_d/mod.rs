@@ -144,6 +144,20 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The files of all directories whose place nothing stronger takes.
+    pub fn read_at_boot(&self) -> impl Iterator<Item = &File> {
+        let all =
+            || self.directories.iter().flat_map(|(p, files)| files.iter().map(move |f| (*p, f)));
+        let mut strongest: std::collections::BTreeMap<&str, (Place, &File)> = Default::default();
+        for (place, file) in all() {
+            let known = strongest.entry(file.name()).or_insert((place, file));
+            if place < known.0 {
+                *known = (place, file);
+            }
+        }
+        strongest.into_values().map(|(_, file)| file)
+    }
+
     /// What TuneD does with a key after the next boot; `None` where it has no active profile.
     pub fn verdict(&self, key: &Key) -> Option<Verdict> {
         tuned::verdict(self, key, Moment::NextBoot)

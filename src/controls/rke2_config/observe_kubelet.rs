@@ -11,6 +11,7 @@ use semver::Version;
 
 use crate::model::{Origin, shown};
 use crate::rke2::kubelet::{self, COPIED_DIR, COPIED_FILE, DEFAULTS, DROP_IN_DIR};
+use crate::rke2::shown::source;
 use crate::rke2::{Config, FileContent, Problem, ProblemKind, Setting, SourceFile};
 use crate::system::HostError;
 use crate::system::listing::exists;
@@ -48,7 +49,7 @@ pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version
     let main = given.file.as_ref().map(|file| absolute(&file.value));
     let main = main.map(|path| {
         watched.push(path.clone());
-        looking.file(&path)
+        SourceFile { path: named(&path), ..looking.file(&path) }
     });
     if files.len() > kubelet::MAX_FILES {
         let words = format!("{} files of the kubelet's", files.len());
@@ -69,6 +70,11 @@ pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version
 /// Relative to the directory that RKE2's unit starts it in.
 fn absolute(path: &str) -> PathBuf {
     Path::new("/").join(path)
+}
+
+/// A path that an argument names: it may be anything that stands where a path should.
+fn named(path: &Path) -> String {
+    source(&path.to_string_lossy())
 }
 
 type Files = BTreeMap<Vec<OsString>, PathBuf>;
@@ -132,23 +138,23 @@ impl Looking<'_> {
         watched: &mut Vec<PathBuf>,
     ) {
         // What is named as in that directory is not copied.
-        let source = |setting: &Option<Setting<String>>| {
+        let copied = |setting: &Option<Setting<String>>| {
             let setting = setting.clone()?;
             let inside = setting.value.as_bytes().starts_with(own.as_os_str().as_bytes());
             (!inside).then(|| (absolute(&setting.value), setting))
         };
-        if let Some((path, setting)) = source(&given.copied_file) {
+        if let Some((path, setting)) = copied(&given.copied_file) {
             let target = own.join(COPIED_FILE);
             let copy = format!(
                 "failed to start kubelet: prepare user configuration drop-ins: copy config {:?} into \
                  managed drop-in dir {:?}",
-                shown(&path),
+                named(&path),
                 shown(&target),
             );
             // Whether it can be read is all that is asked here.
             match self.root.read(&path, 0) {
                 Ok(None) => {
-                    let words = format!("{copy}: open {}: no such file or directory", shown(&path));
+                    let words = format!("{copy}: open {}: no such file or directory", named(&path));
                     self.refused(&path, words, Some(&setting));
                 }
                 Err(e @ (HostError::NotRegular { .. } | HostError::Io { .. })) => {
@@ -158,14 +164,14 @@ impl Looking<'_> {
             }
             watched.push(path);
         }
-        if let Some((dir, setting)) = source(&given.copied_dir) {
+        if let Some((dir, setting)) = copied(&given.copied_dir) {
             if exists(self.root, &dir) {
                 self.walk(&dir, &[COPIED_DIR.into()], files);
             } else {
                 let words = format!(
                     "failed to start kubelet: prepare user configuration drop-ins: copy config-dir \
                      {0:?} into managed drop-in dir {1:?}: lstat {0}: no such file or directory",
-                    shown(&dir),
+                    named(&dir),
                     shown(&own.join(COPIED_DIR)),
                 );
                 self.refused(&dir, words, Some(&setting));

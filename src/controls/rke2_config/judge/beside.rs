@@ -4,22 +4,25 @@
 use super::edit;
 use crate::model::{Code, Finding, Origin, quoted, shown};
 use crate::rke2::beside::Beside;
+use crate::rke2::shown::source;
 use crate::rke2::{Config, ConfigPath, DEFAULT_CONFIG};
 
 /// Files that are told.
 const TOLD: usize = 4;
 
 pub(super) fn judge(config: &Config) -> Vec<Finding> {
-    let read = config.path.file().unwrap_or_default();
+    let read = source(config.path.file().unwrap_or_default());
     let absent = absent(config).into_iter();
-    absent.chain(config.beside.iter().take(TOLD).map(|beside| finding(read, beside))).collect()
+    absent.chain(config.beside.iter().take(TOLD).map(|beside| finding(&read, beside))).collect()
 }
 
 /// RKE2 forgives a file that is named and not there, and starts with none at all.
 fn absent(config: &Config) -> Option<Finding> {
     let ConfigPath::File { path, origin: Some(origin) } = &config.path else { return None };
+    // It may be anything that stands where a path should.
+    let path = source(path);
     config.has_no_file.then(|| {
-        Finding::new(Code::ConfigNotRead, path.clone())
+        Finding::new(Code::ConfigNotRead, "config")
             .expected("a configuration file")
             .actual("absent")
             .origin(origin.clone())

@@ -5,26 +5,27 @@
 
 use super::{Wanted, is_fixed};
 use crate::model::{Code, Finding, Origin, Planned, escaped};
-use crate::sysctl_d::{File, Key, Loader, Moment, Resolver, Sources, misread, value};
+use crate::sysctl_d::{Assigned, Key, Sources, misread, value};
 
 /// Lines that are told; the rest is counted.
 const TOLD: usize = 8;
 
-/// Notes for the parameters that are held.
-pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
-    let resolver = Resolver::new(sources, Loader::Systemd, Moment::Now);
-    let files: Vec<&File> = resolver.order().chain(&sources.sysctl_conf).collect();
+/// Notes for the parameters that are held. `winners`: what sets each of them at boot.
+pub fn judge(sources: &Sources, wanted: &[Wanted], winners: &[Option<Assigned>]) -> Vec<Planned> {
     let mut out = Vec::new();
-    for want in wanted {
-        let Ok(key) = Key::parse(&want.key) else { continue };
-        if let Some(winner) = resolver.resolve(&key).winner.filter(|w| want.is_set_by(&w.value)) {
+    for (want, winner) in wanted.iter().zip(winners) {
+        if let Some(winner) = winner.as_ref().filter(|winner| want.is_set_by(&winner.value)) {
             let text = value::trailing(&winner.value, is_fixed(&want.key));
             out.extend((!text.is_empty()).then(|| behind(want, &winner.origin, text)));
         }
-        let lines = files.iter().flat_map(|file| {
-            misread(file.text(), &key).map(|line| (Origin::at(&file.path, line.line), line.text))
-        });
-        out.extend(lines.map(|(origin, text)| no_assignment(want, &origin, &text)));
+    }
+    let keys = wanted.iter().filter_map(|want| Some((Key::parse(&want.key).ok()?, want)));
+    let (keys, wanted): (Vec<Key>, Vec<&Wanted>) = keys.unzip();
+    for file in sources.read_at_boot().chain(&sources.sysctl_conf) {
+        for (at, line) in misread(file.text(), &keys) {
+            let origin = Origin::at(&file.path, line.line);
+            out.push(no_assignment(wanted[at], &origin, &line.text));
+        }
     }
     let more = out.len().saturating_sub(TOLD);
     out.truncate(TOLD);
@@ -88,10 +89,11 @@ mod tests {
     /// What is told of a later file, and whether it defeats our drop-in.
     fn found(text: &str) -> (Vec<Option<Origin>>, usize) {
         let sources = sources(&[OURS, ("/etc/sysctl.d/99-a.conf", text)]);
-        let notes = judge(&sources, &wanted());
+        let (defeated, winners) = overridden::judge(&sources, &wanted());
+        let notes = judge(&sources, &wanted(), &winners);
         assert!(notes.iter().all(|note| note.finding.severity == Severity::Note), "{notes:?}");
         let origins = notes.into_iter().map(|note| note.finding.origin).collect();
-        (origins, overridden::judge(&sources, &wanted()).len())
+        (origins, defeated.len())
     }
 
     #[test]
@@ -132,9 +134,9 @@ mod tests {
     fn a_line_that_is_no_assignment_is_a_note_with_its_place_and_many_are_counted() {
         let (origins, defeated) = found("\nvm.overcommit_memory: 1\nsysctl -w kernel.panic=10\n");
         let lines: Vec<_> = origins.into_iter().map(|at| at.unwrap().line.unwrap()).collect();
-        assert_eq!((lines, defeated), (vec![3, 2], 0));
+        assert_eq!((lines, defeated), (vec![2, 3], 0));
         let many = sources(&[("/etc/sysctl.conf", &"kernel.panic: 10\n".repeat(TOLD + 3))]);
-        let notes = judge(&many, &wanted());
+        let notes = judge(&many, &wanted(), &[]);
         assert_eq!(notes.len(), TOLD);
         let last = &notes[TOLD - 1].finding.message;
         assert!(last.ends_with("(and 3 more such lines)"), "{last}");
