@@ -61,8 +61,8 @@ fn numbers(text: &str) -> Option<Vec<i128>> {
 }
 
 /// Whether writing `text` leaves the parameter at `wanted`. `single`: the parameter is known to hold
-/// one number, so that whatever stands behind it is not looked at; of any other only a comment is
-/// known not to be.
+/// one number, so that whatever stands behind it is not looked at; of any other that holds for
+/// what is no further number.
 pub fn sets(text: &str, wanted: &str, single: bool) -> bool {
     let same = text.split_whitespace().eq(wanted.split_whitespace());
     if single {
@@ -117,15 +117,14 @@ pub fn replaced(text: &str, value: &str) -> String {
         "" => text.trim().split_once(BEHIND).map_or("", |(_, behind)| behind.trim()),
         comment => comment,
     };
-    if comment.is_empty() || comment.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+    if comment.is_empty() || !is_comment(comment) {
         return value.to_owned();
     }
     format!("{value} {comment}")
 }
 
 fn is_comment(rest: &str) -> bool {
-    let rest = rest.trim_start();
-    rest.is_empty() || rest.starts_with(['#', ';'])
+    !rest.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '-')
 }
 
 #[cfg(test)]
@@ -206,6 +205,7 @@ mod tests {
             ("4 4 1 7 # quiet", "4 4 1 7", false, true),
             ("4 4 1", "4 4 1 7", false, false),
             ("4 4 1 7 9", "4 4 1 7", false, false),
+            ("4 4 1 7 // quiet", "4 4 1 7", false, true),
             ("|/bin/x # y", "|/bin/x", false, false),
             ("|/bin/x  %p", "|/bin/x %p", false, true),
             ("", "", false, true),

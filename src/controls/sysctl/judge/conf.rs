@@ -145,6 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mend_keeps_the_comment_behind_a_value_that_it_changes_or_leaves() {
+        for (line, mended) in [
+            ("kernel.panic=0 # reboot", "kernel.panic=10 # reboot"),
+            ("kernel.panic = 10 # reboot", "kernel.panic = 10 # reboot"),
+            ("kernel.panic=0x0a\t; as hex", "kernel.panic=0x0a\t; as hex"),
+            ("kernel.panic = 0#reboot", "kernel.panic = 10 #reboot"),
+            ("-kernel/panic=0; never\r", "-kernel/panic=10 ; never\r"),
+            ("kernel.panic=0 seconds", "kernel.panic=10 seconds"),
+            ("kernel.panic=5 10", "kernel.panic=10"),
+            ("kernel.panic=", "kernel.panic=10"),
+        ] {
+            let once = mend(line, [("kernel.panic", "10")], "");
+            assert_eq!(once, format!("{mended}\n"), "{line:?}");
+            assert_eq!(mend(&once, [("kernel.panic", "10")], ""), once, "{line:?}");
+        }
+    }
+
+    #[test]
     fn mending_twice_changes_nothing_more_whatever_ends_a_line() {
         for text in [
             "a\r",
