@@ -40,7 +40,7 @@ impl Inode {
     }
 }
 
-/// The mount to go on in, on the way from a directory on `from` to one on `to`: a file system of
+/// The mount to go on in, on the path from a directory on `from` to one on `to`: a file system of
 /// its own that is mounted there is entered (only root mounts), a bind mount is not, since what it
 /// shows has another place where it belongs.
 pub(crate) fn enter(from: Mount, to: Mount) -> Option<Mount> {

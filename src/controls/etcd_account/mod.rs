@@ -46,7 +46,7 @@ impl Control for EtcdAccount {
     ) -> Facts {
         host.watch.files.extend(["/etc/passwd", "/etc/group"].map(PathBuf::from));
         let besides = observe::AccountContext {
-            data_dir: &node.last_whole.data_dir.value,
+            data_dir: &node.last_valid.data_dir.value,
             checked: node.hardened,
             pinned: &node.settings.etcd_account,
             remembered: self.seen,

@@ -125,10 +125,10 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         facts.former = free(&db, besides.remembered);
     }
     let had = facts.former;
-    let held = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
+    let taken = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
     facts.former = Former {
-        uid: had.uid.filter(|&uid| !held(Kind::User, uid)),
-        gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
+        uid: had.uid.filter(|&uid| !taken(Kind::User, uid)),
+        gid: had.gid.filter(|&gid| !taken(Kind::Group, gid)),
     };
     facts
 }
@@ -187,7 +187,7 @@ fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
     }
 }
 
-/// As far as nobody in the files has got them.
+/// The former numbers, as far as nobody in the files has them.
 fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
     Former {
         uid: uid.filter(|&uid| db.uid_is_free(uid)),

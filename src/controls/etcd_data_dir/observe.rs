@@ -53,7 +53,7 @@ pub fn observe(
     facts.owner = owner;
     match look(&facts.dir, owner) {
         Ok(tree) => facts.tree = tree,
-        // A link at the end of the way, or something else that is no directory.
+        // A link at the end of the path, or something else that is no directory.
         Err(Errno::LOOP | Errno::NOTDIR) if root.read_link(&facts.dir).is_ok() => {
             let leads = is_directory(root, &facts.dir);
             facts.link = root.read_link(&facts.dir).ok().map(|target| (target, leads));

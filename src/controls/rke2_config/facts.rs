@@ -56,7 +56,7 @@ pub struct Place {
 pub struct FileSystem {
     /// The directory, or the nearest one above it that exists.
     pub path: PathBuf,
-    /// As mountinfo names it.
+    /// The kind of file system as mountinfo names it.
     pub kind: String,
     /// The file system itself, not only this mount of it.
     pub read_only: bool,

@@ -22,6 +22,7 @@ use crate::rke2::{
 use crate::system::listing::sorted_names;
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
+use crate::systemd::search_path;
 use crate::systemd::units::{self, Unit};
 
 /// What a pass knows about RKE2 on this node.
@@ -52,8 +53,8 @@ pub fn observe(
     remember: bool,
 ) -> Node {
     let mut units = Units {
-        server: units::facts(root, "rke2-server.service"),
-        agent: units::facts(root, "rke2-agent.service"),
+        server: search_path::facts(root, "rke2-server.service"),
+        agent: search_path::facts(root, "rke2-agent.service"),
     };
     // Where one is enabled, what still runs of the other is what its stop left behind
     // (KillMode=process), as on a server that was turned into an agent.

@@ -25,7 +25,7 @@ pub(crate) const LINKS: usize = 40;
 /// How often a lookup in an image is tried that something else on the machine disturbs.
 const LOOKUPS: u32 = 256;
 
-/// A held directory below which every path is looked up.
+/// An open directory below which every path is looked up.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
@@ -77,7 +77,7 @@ impl Root {
         self.live
     }
 
-    /// As the operator named it.
+    /// The directory as the operator named it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -246,8 +246,8 @@ impl Root {
         }
     }
 
-    /// The first component on the way to `path` that somebody besides root can change, and why.
-    /// Links are resolved by hand, so that the way behind them is looked at too; `path` itself is
+    /// The first component on the path to `path` that somebody besides root can change, and why.
+    /// Links are resolved by hand, so that the path behind them is looked at too; `path` itself is
     /// not judged, and a missing component ends the search.
     pub fn unsafe_component(&self, path: &Path) -> Option<(PathBuf, String)> {
         let mut links = 0;

@@ -83,7 +83,7 @@ pub struct Malformed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database<T> {
     pub entries: Vec<T>,
-    /// At most a hundred.
+    /// Lines that cannot be read, at most a hundred.
     pub malformed: Vec<Malformed>,
     /// The file is larger than [`MAX_SIZE`] or has more than is kept; the rest was not read.
     pub truncated: bool,

@@ -3,6 +3,7 @@
 //! files (`etcd_tls`).
 
 pub mod access;
+pub mod entry;
 pub mod oddity;
 pub mod running;
 pub mod tls;
@@ -17,7 +18,7 @@ use crate::model::{
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
-        // Whoever can change the way to the tree can make any tree "the data dir".
+        // Whoever can change the path to the tree can make any tree "the data dir".
         return vec![Planned::only(
             Finding::at_path(Code::EtcdPathUnsafe, path)
                 .expected("only root can change it")
@@ -49,7 +50,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             below: PathBuf::new(),
             owner: facts.owner,
             rule: ModeRule::EtcdTree,
-            depth: Depth::Whole,
+            depth: Depth::Subtree,
         };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }

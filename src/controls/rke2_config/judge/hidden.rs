@@ -16,7 +16,7 @@ const SETTINGS: [(&str, &str); 6] = [
     ("/dev", "PrivateDevices=no"),
 ];
 
-/// `path`: the first on the way to something that RKE2 uses at which the service sees another object.
+/// `path`: the first on the path to something that RKE2 uses at which the service sees another object.
 pub fn judge(path: &Path) -> Finding {
     let (name, word) = (shown(path), quoted(path));
     let setting = SETTINGS.iter().find(|(hidden, _)| path.starts_with(hidden));

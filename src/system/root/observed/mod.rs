@@ -31,7 +31,7 @@ const MOST_MOUNTS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Object {
-    /// To nothing.
+    /// The path leads to nothing.
     Absent,
     /// A file, a directory, a link: the numbers of its device, and its inode.
     Inode(u32, u32, u64),
@@ -51,7 +51,7 @@ impl Object {
         }
     }
 
-    /// As it is found now.
+    /// The object that a path leads to now.
     fn at(root: impl AsFd, path: &Path, follow: bool) -> Self {
         match status(root, path, follow) {
             Ok(stat) => Self::of(&stat),
@@ -80,7 +80,7 @@ struct Mounts {
     below: Vec<String>,
 }
 
-/// What a pass looked at. The way to each path is in it and comes before the path.
+/// What a pass looked at. The directories above each path are in it, and come before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     looks: Vec<Look>,
@@ -94,7 +94,7 @@ pub struct Observed {
 pub enum Difference {
     /// Not all was told, or not all of it can be compared.
     Untold,
-    /// The first on the way that is another object; and how it is found here.
+    /// The first on the path that is another object; and how it is found here.
     At(PathBuf, Observed),
 }
 
@@ -203,7 +203,7 @@ mod tests {
             let _ = root.open(Path::new(path), *flags, Mode::empty());
         }
         let observed = root.recorded();
-        // As it travels.
+        // The record as it comes over the socket.
         serde_json::from_slice(&serde_json::to_vec(&observed).unwrap()).unwrap()
     }
 
