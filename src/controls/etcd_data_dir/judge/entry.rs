@@ -446,7 +446,8 @@ mod tests {
 
     #[test]
     fn the_path_of_an_entry_is_made_only_where_something_is_told() {
-        let entry = Entry { kind: Kind::File, owner: ROOT, mode: 0o600, links: 1 };
+        let flags = Flags::default();
+        let entry = Entry { kind: Kind::File, owner: ROOT, mode: 0o600, links: 1, flags };
         for (verdict, entries, told) in [
             (Verdict::Correct, 1, 0),
             (Verdict::Suspended, 0, 0),
