@@ -13,6 +13,7 @@
 //! ```
 
 mod arguments;
+pub mod beside;
 mod checks;
 mod command_line;
 mod config;
@@ -21,18 +22,18 @@ mod etcd_manifest;
 pub mod exec;
 pub mod explain;
 mod flags;
-mod libyaml;
+pub mod kubelet;
+mod location;
+mod meant;
 pub mod profile;
 mod resolve;
 mod scalar;
 pub mod shown;
-mod tree;
 pub mod unit;
 mod values;
 mod version;
 mod words;
 mod yaml;
-mod yaml_error;
 
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,7 @@ pub use config::{
 };
 pub use etcd_manifest::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
 pub use flags::Release;
+pub use meant::{Form, Meant, profile_in};
 pub use resolve::{MAX_DROP_INS, MAX_TOTAL_SIZE, given, is_drop_in, resolve};
 pub use version::{VersionError, has_own_database, parse_version, staged_version};
 pub use yaml::MAX_FILE_SIZE;

@@ -11,11 +11,10 @@ use std::collections::HashMap;
 use super::arguments::command_line as command_line_origin;
 use super::command_line::{self, WordKind};
 use super::words::{Word, Words, setting};
-use super::yaml::{self, Value};
-use super::yaml_error::YamlError;
+use super::yaml::{self, Value, YamlError};
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
-    SourceFile, checks, flags, shown,
+    SourceFile, checks, flags, location, meant, shown,
 };
 use crate::model::Origin;
 
@@ -48,6 +47,19 @@ pub fn resolve(inputs: &Inputs) -> Config {
     words.check(&mut config.problems);
     words.settle(&mut config);
     checks::check(&words, inputs, &mut config.problems);
+    config.has_no_file = inputs.path.file().is_some()
+        && inputs.base.content == FileContent::Absent
+        && inputs.drop_ins.is_empty();
+    // A file that could not be read may well be the one that sets it, and where RKE2 leaves all of
+    // them aside, or refuses the key for its dashes, there is more to say than this.
+    let aside = |problem: &Problem| {
+        let dashes = problem.key.as_ref().is_some_and(|key| key.starts_with('-'));
+        problem.kind == ProblemKind::Ignored || problem.kind == ProblemKind::InvalidValue && dashes
+    };
+    let whole = !config.is_incomplete() && !config.problems.iter().any(aside);
+    if config.profile.is_none() && whole && inputs.path.file().is_some() {
+        config.meant = meant::meant(inputs);
+    }
     config
 }
 
@@ -154,7 +166,9 @@ impl Merged {
     fn read(inputs: &Inputs, problems: &mut Vec<Problem>) -> Self {
         let mut merged = Self::default();
         if let Some((directory, reason)) = &inputs.drop_in_dir_error {
-            problems.push(unreadable(directory, reason));
+            let mut problem = unreadable(directory, reason);
+            problem.expected = "a directory that root can read".into();
+            problems.push(problem);
         }
         merged.read_file(&inputs.base, problems);
         for file in selected(inputs, problems) {
@@ -179,6 +193,17 @@ impl Merged {
         if self.size > MAX_VALUES {
             // Said already, of the file that was too much.
             return;
+        }
+        if let (Some(words), false) =
+            (location::refused(&file.path), file.content == FileContent::Absent)
+        {
+            return problems.push(Problem {
+                kind: ProblemKind::Misnamed,
+                origin: Origin::file(&file.path),
+                key: None,
+                words,
+                expected: "a name without `%` and control characters".into(),
+            });
         }
         let bytes = match &file.content {
             FileContent::Absent => return,
@@ -216,9 +241,6 @@ impl Merged {
             }),
             Err(YamlError::BeyondLimits { line, words }) => {
                 problems.push(beyond_limits(origin(line), words));
-            }
-            Err(YamlError::Unindented { line }) => {
-                problems.push(beyond_limits(origin(Some(line)), "quoted text".into()));
             }
         }
     }

@@ -52,7 +52,7 @@ impl<'a> Words<'a> {
         if let Some(setting) = self.boolean("selinux") {
             config.selinux = setting;
         }
-        config.kubelet_protect_kernel_defaults = self.kubelet_protect_kernel_defaults();
+        config.give_kubelet(self.list("kubelet-arg"));
         config.etcd_args = self.list("etcd-arg");
         config.etcd_extra_mounts = self.list("etcd-extra-mount");
     }
@@ -166,18 +166,6 @@ impl<'a> Words<'a> {
         let Setting { value, key, origin } = self.variable(flag)?;
         let value = if value.is_empty() { Some(false) } else { scalar::parse_bool(&value) };
         value.map(|value| Setting { value, key, origin })
-    }
-
-    /// RKE2 hands these arguments to the kubelet after its own, where the last one wins.
-    fn kubelet_protect_kernel_defaults(&self) -> Option<Setting<bool>> {
-        self.all("kubelet-arg").rev().find_map(|word| {
-            let argument = word.value.strip_prefix("--").unwrap_or(&word.value);
-            let (name, value) = argument.split_once('=').unwrap_or((argument, "true"));
-            if name != "protect-kernel-defaults" {
-                return None;
-            }
-            scalar::parse_bool(value).map(|value| setting(word, &value))
-        })
     }
 
     /// RKE2 refuses `d` beside `data-dir`.

@@ -10,7 +10,7 @@
 //!
 //! For each row a tree is made and looked at as `nodeguard check --root` does. Every refusal has to be
 //! fatal here. A start may be fatal here only as `exceptions.txt` says, with the class of its code;
-//! values have to be equal, and nothing may be left unread. NODEGUARD_BLESS=1 writes the lists.
+//! values have to be equal, and nothing may be left unread. NODEGUARD_BLESS=1 writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -27,9 +27,6 @@ use serde_json::{Value, json};
 
 const CONFIG: &str = "etc/rancher/rke2/config.yaml";
 
-/// Rows that only the YAML reader gets wrong. To be empty; a row that is right again has to leave.
-const YAML: &str = "yaml.txt";
-
 /// Starts of RKE2's that are fatal here: the row, the code, and its class.
 const EXCEPTIONS: &str = "exceptions.txt";
 
@@ -40,7 +37,9 @@ fn directory() -> &'static Path {
 /// The class of a code that is fatal although the measured RKE2 went on.
 fn class(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::ConfigIgnored => "starts without the profile that its configuration asks for",
+        Code::ConfigIgnored | Code::ProfileIgnored => {
+            "starts without the profile that its configuration asks for"
+        }
         Code::DataDirInvalid | Code::DataDirRelative | Code::EtcdArgUnsupported => {
             "starts and loses or hides etcd's data"
         }
@@ -255,17 +254,13 @@ fn answers() -> Vec<Answer> {
 
 #[test]
 fn rke2_s_own_answers_are_given_here_too() {
-    let yaml = read(YAML);
-    let excused: BTreeSet<&str> = yaml.lines().filter(|line| !line.starts_with('#')).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut wrong, mut by_yaml, mut exceptions) = (Vec::new(), BTreeSet::new(), String::new());
+    let (mut wrong, mut exceptions) = (Vec::new(), String::new());
     for Answer { name, refuses, wrong: found, fatal } in answers() {
         let count = if refuses.is_some() { "refused by RKE2" } else { "started by RKE2" };
         *counts.entry(count).or_default() += 1;
-        if !found.is_empty() && excused.contains(name.as_str()) {
-            by_yaml.insert(name);
-        } else if !found.is_empty() {
+        if !found.is_empty() {
             wrong.push(format!("{name} ({refuses:?}): {}", found.join("; ")));
         } else if refuses.is_none() {
             for (code, class) in fatal.into_iter().filter_map(|code| Some((code, class(code)?))) {
@@ -277,14 +272,11 @@ fn rke2_s_own_answers_are_given_here_too() {
     let rows: usize = counts.values().sum();
     println!("figure: {rows} configurations: {counts:?}");
     println!("figure: starts that are fatal here, by class: {classes:?}");
-    println!("figure: {} rows are excused for the YAML reader: {by_yaml:?}", by_yaml.len());
     println!("figure: {} rows are wrong", wrong.len());
     if std::env::var_os("NODEGUARD_BLESS").is_some() {
         fs::write(directory().join(EXCEPTIONS), &exceptions).unwrap();
     }
     assert!(wrong.is_empty(), "{} of {rows}:\n{}", wrong.len(), wrong.join("\n"));
-    let stale: Vec<_> = excused.iter().filter(|name| !by_yaml.contains(**name)).collect();
-    assert!(stale.is_empty(), "right again, to be taken out of {YAML}: {stale:?}");
     assert_eq!(exceptions, read(EXCEPTIONS), "NODEGUARD_BLESS=1 writes {EXCEPTIONS}");
     assert!(rows >= 1613, "{rows} rows");
 }
