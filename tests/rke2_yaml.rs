@@ -136,6 +136,8 @@ fn what_rke2s_yaml_library_refuses_is_invalid() {
         ("a: [https://x/?b=c]\n", 1, "did not find expected ',' or ']'"),
         ("{\"a\": \"b\",\n\"c\nd\": 1}\n", 3, "did not find expected ',' or '}'"),
         ("? a\n:\tb\n", 2, "found character that cannot start any token"),
+        // The value that is missing is where the end is, which is no line of its own.
+        ("? <<", 1, "map merge requires map or sequence of maps as the value"),
     ] {
         let config = resolve(&server().file(text).inputs());
         let [problem] = &config.problems[..] else { panic!("{text:?}: {:?}", config.problems) };

@@ -337,6 +337,7 @@ impl Grammar<'_> {
     }
 
     fn nothing(&mut self, line: usize) -> Result<(), YamlError> {
+        let line = self.scanner.within(line);
         let nothing = Scalar { text: String::new(), tag: String::new(), implicit: true };
         self.add(line, Kind::Scalar(nothing)).map(drop)
     }

@@ -3,10 +3,10 @@
 //! value as text, each with its line.
 //!
 //! RKE2 reads YAML with Go's yaml.v2, which is libyaml's scanner of YAML 1.1 with habits of its own.
-//! Whether a node is hardened hangs on them: a tab on an empty line is an error below a quoted value
-//! and none below a plain one, a comment may be glued to a closing quote, a lone carriage return ends a line,
-//! duplicate keys are all kept, merge keys dropped. So this is no parser of today's YAML: it takes
-//! what yaml.v2 takes, refuses what it refuses, and says so in its words.
+//! Whether a node is hardened hangs on them: a line of a blank and a tab is an error below a quoted
+//! value and none below a plain one, a comment may touch a closing quote, a lone carriage return ends
+//! a line, duplicate keys are all kept, merge keys dropped. So this is no parser of today's YAML: it
+//! takes what yaml.v2 takes, refuses what it refuses, and says so in its words.
 //!
 //! ```text
 //! bytes ──► reader ──► scanner (names, scalars) ──► grammar ──► tree ──► check ──► entries

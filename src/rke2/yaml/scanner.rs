@@ -93,8 +93,12 @@ impl<'a> Scanner<'a> {
     /// A refusal of the grammar's, at a token's line. yaml.v2 counts from 0 there.
     pub(super) fn misplaced(&self, line: usize, words: &str) -> YamlError {
         let told = if line == 0 { None } else { Some(line) };
-        let last = self.lines.unwrap_or(usize::MAX);
-        YamlError::told((line + 1).min(last).max(1), told, words)
+        YamlError::told(self.within(line) + 1, told, words)
+    }
+
+    /// A line, or the last one where it is the one behind it, on which the end is found.
+    pub(super) fn within(&self, line: usize) -> usize {
+        self.lines.map_or(line, |lines| line.min(lines.saturating_sub(1)))
     }
 
     /// Whether something may still come before the first token of the queue.
