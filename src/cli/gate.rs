@@ -135,7 +135,12 @@ fn ask(root: &Root, role: Role, limit: Duration) -> Result<Report, String> {
 /// Whether the daemon judged what is there; it is told where it did not.
 fn sees_the_same(root: &Root, observed: &Observed) -> Result<(), String> {
     let (words, hidden) = match observed.differs(root) {
-        None => (None, None),
+        None => {
+            let words = observed.no_exec(root).map(|path| {
+                format!("the gate sees {} on a mount that lets no program be started", shown(&path))
+            });
+            (words, None)
+        }
         Some(Difference::Untold) => {
             (Some("the daemon cannot tell all that it looked at".to_owned()), None)
         }

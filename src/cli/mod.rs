@@ -8,6 +8,7 @@ mod explain;
 mod explain_code;
 mod explain_rke2;
 mod gate;
+mod mounts;
 mod overrides;
 mod run;
 mod status;
@@ -56,6 +57,10 @@ enum Command {
     /// Say who sets a kernel parameter, now and at the next boot, what RKE2 reads, or what a finding's
     /// code means
     Explain(ExplainArgs),
+    /// Print the mounts that a unit is to start after, as a drop-in for it (what the generator of
+    /// systemd's runs)
+    #[command(hide = true)]
+    Mounts(MountsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +148,24 @@ struct ExplainArgs {
     /// they mean and what to do
     #[arg(value_name = "KEY", value_hint = ValueHint::Other)]
     keys: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct MountsArgs {
+    /// The unit
+    #[arg(value_enum)]
+    unit: OrderedUnit,
+    /// Read the files of an unpacked image below DIR
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+/// A unit that starts after what RKE2's data is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OrderedUnit {
+    Rke2Server,
+    Rke2Agent,
+    Nodeguard,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -235,6 +258,7 @@ pub fn main() -> Exit {
         Command::Status(args) => status::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Mounts(args) => mounts::run(&args),
     };
     result.unwrap_or_else(|e| {
         say(&e.to_string());

@@ -9,8 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::yaml::{self, Value};
-use super::yaml_error::YamlError;
+use super::yaml::{self, Value, YamlError};
 use super::{FileContent, Problem, ProblemKind, Setting, SourceFile, scalar, shown};
 use crate::model::Origin;
 
@@ -183,9 +182,6 @@ pub fn read(file: Option<&SourceFile>, drop_ins: &[SourceFile]) -> Outcome {
             Err(YamlError::Invalid { line, words }) => {
                 let origin = Origin { file: file.path.clone(), line };
                 outcome.problems.push(invalid(origin, failed(file, is_drop_in, &words)));
-            }
-            Err(YamlError::Unindented { line }) => {
-                outcome.problems.push(beyond(Origin::at(&file.path, line), "quoted text".into()));
             }
         }
     }

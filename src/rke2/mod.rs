@@ -21,18 +21,15 @@ pub mod exec;
 pub mod explain;
 mod flags;
 pub mod kubelet;
-mod libyaml;
 mod location;
 mod meant;
 pub mod profile;
 mod resolve;
 mod scalar;
 pub mod shown;
-mod tree;
 pub mod unit;
 mod version;
 mod yaml;
-mod yaml_error;
 
 use std::path::{Path, PathBuf};
 

@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::system::inode::{Inode, Mount, enter, examine, mount_of};
-use crate::system::root::{Root, stat_entry};
+use crate::system::inode::{Inode, Mount, enter, examine, look_at, mount_of};
+use crate::system::root::Root;
 
 /// Levels below the top that are entered; etcd makes two. Each open level holds a descriptor, and
 /// a deep tree costs the daemon memory for the paths it watches.
@@ -360,8 +360,7 @@ fn read_level(
         let looked = if visitor.opens() {
             open()
         } else {
-            stat_entry(&fd, name)
-                .map(|stat| Inode::of(&stat))
+            look_at(&fd, name)
                 .and_then(|inode| if visitor.changes(inode) { open() } else { Ok((inode, None)) })
         };
         match looked {

@@ -10,7 +10,7 @@ use crate::system::listing::{exists, has_suffix, is_directory, sorted_names};
 use crate::system::root::Root;
 
 /// Where systemd looks for units, the first one wins (systemd.unit(5)).
-const DIRECTORIES: [&str; 13] = [
+pub(super) const DIRECTORIES: [&str; 13] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/run/systemd/transient",
@@ -37,10 +37,7 @@ pub(super) const MAX_FILES: usize = 1024;
 /// Whether a unit is there, enabled, running.
 pub(crate) fn facts(root: &Root, name: &'static str) -> UnitFacts {
     let fragment = fragment(root, name);
-    // systemd takes a link to /dev/null and an empty file alike.
-    let masked = fragment.as_deref().is_some_and(|path| {
-        root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
-    });
+    let masked = fragment.as_deref().is_some_and(|path| is_masked(root, path));
     let wanted = DIRECTORIES.iter().any(|dir| {
         sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
             (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
@@ -53,6 +50,11 @@ pub(crate) fn facts(root: &Root, name: &'static str) -> UnitFacts {
             .iter()
             .any(|slice| is_directory(root, &Path::new(slice).join(name)));
     UnitFacts { installed: fragment.is_some(), enabled: wanted && !masked, active }
+}
+
+/// Whether systemd takes a unit file for none: a link to /dev/null and an empty file alike.
+pub(super) fn is_masked(root: &Root, path: &Path) -> bool {
+    root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
 }
 
 /// The unit file that counts.
@@ -85,6 +87,11 @@ pub(super) struct DropIns {
     pub files: Vec<PathBuf>,
     /// A directory of which not all are among them, and why.
     pub incomplete: Option<(PathBuf, String)>,
+}
+
+/// The files of `drop_ins`, of directories that are not a unit's.
+pub(crate) fn drop_in_files(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
+    drop_ins(root, directories).files
 }
 
 /// The drop-ins of all directories, sorted by name together; of two of the same name the one in

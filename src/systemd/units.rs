@@ -16,6 +16,7 @@ use crate::system::HostError;
 use crate::system::listing::{exists, is_directory, sorted_names};
 use crate::system::root::Root;
 use crate::systemd::environment;
+use crate::systemd::pulls::Pulls;
 use crate::systemd::search_path::{self, MANAGER, MAX_FILES, drop_in_directories, fragment};
 
 /// Bytes of all units together, and once more of all environment files.
@@ -36,6 +37,8 @@ pub struct Unit {
     pub unknown: Vec<Problem>,
     /// The names that `PassEnvironment=` takes from where we cannot read, and the reason.
     unread: Option<Unread>,
+    /// Mounts that it has systemd make before it.
+    pub pulls: Pulls,
     /// Directories whose change may change this.
     pub directories: Vec<PathBuf>,
 }
@@ -69,13 +72,24 @@ pub(crate) fn read(root: &Root, name: &'static str) -> Unit {
     Unit {
         name,
         service,
-        files: texts.into_iter().map(|text| PathBuf::from(text.path)).collect(),
+        files: texts.iter().map(|text| PathBuf::from(&text.path)).collect(),
         defaults: manager.defaults,
         passed,
         unknown,
         unread,
+        pulls: Pulls::of(&texts),
         directories,
     }
+}
+
+/// The texts of a unit's file and of its drop-ins, as far as they are not too long; empty where it has
+/// no file.
+pub(super) fn loaded(root: &Root, name: &str) -> Vec<UnitText> {
+    let Some(fragment) = fragment(root, name) else { return Vec::new() };
+    let drop_ins = drop_in_directories(name);
+    let drop_ins: Vec<_> = drop_ins.into_iter().filter(|dir| is_directory(root, dir)).collect();
+    let files = [vec![fragment], search_path::drop_ins(root, &drop_ins).files].concat();
+    texts(root, &files, &mut Vec::new())
 }
 
 /// The drop-ins that are read, in their order.

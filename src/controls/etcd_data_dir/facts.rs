@@ -135,6 +135,13 @@ pub enum Oddity {
         kind: &'static str,
     },
     Device,
+    /// A directory or a regular file that nobody can change, whatever is right or wrong with it.
+    Fixed {
+        /// `chattr +i`
+        immutable: bool,
+        /// `chattr +a`
+        append_only: bool,
+    },
     /// A bind mount, of a directory or of a file.
     Mount,
     /// Deeper than the walk goes, or wider.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
-use super::judge::entry::{self, ACCESS_LIST, DEFAULT_LIST, Entry, Kind, Wanted};
+use super::judge::entry::{self, ACCESS_LIST, DEFAULT_LIST, Entry, Flags, Kind, Wanted};
 use super::octal;
 use crate::model::ModeRule;
 use crate::system::inode::Inode;
@@ -23,7 +23,9 @@ pub(crate) fn entry_of(inode: Inode) -> Entry {
         FileType::Socket => Kind::Socket,
         _ => Kind::Device,
     };
-    Entry { kind, owner: inode.owner, mode: inode.mode, links: inode.links }
+    let crate::system::inode::Flags { immutable, append_only } = inode.flags;
+    let flags = Flags { immutable, append_only };
+    Entry { kind, owner: inode.owner, mode: inode.mode, links: inode.links, flags }
 }
 
 /// Makes what is behind `fd`, which was looked at as `inode`, as it is `wanted`; `list`: an access

@@ -196,6 +196,40 @@ pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const DATA_DIR_NOEXEC: About = About {
+    name: "data-dir-noexec",
+    severities: &[Fatal],
+    cause: "The mount that the directory `data` below the data directory is on has the option \
+            `noexec`. RKE2 unpacks containerd, the kubelet and runc there and starts them, which \
+            the kernel refuses: RKE2 does not start.",
+    remedy: "`mount -o remount,exec` with the mount point, and take `noexec` out of what mounts it; \
+             or set `data-dir` to a directory on another file system before RKE2's first start.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_NOT_MOUNTED: About = About {
+    name: "data-dir-not-mounted",
+    severities: &[Warning, Fatal],
+    cause: "`/etc/fstab` or a unit of systemd's promises a mount on the way to RKE2's data or below \
+            it, and it is not there. Fatal where etcd's data is to be on it: RKE2 would start with \
+            a new and empty etcd on the file system that is in its place.",
+    remedy: "Start the mount's unit, which the finding names; where that fails, `journalctl -u` with \
+             the unit says why. If it is to be there no more, take it out of `/etc/fstab` or disable \
+             its unit, and run `systemctl daemon-reload`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_OTHER_MOUNT: About = About {
+    name: "data-dir-other-mount",
+    severities: &[Warning, Fatal],
+    cause: "Something else is mounted on the way to RKE2's data or below it than `/etc/fstab` or a \
+            unit of systemd's promises. Fatal where etcd's data is to be on it: RKE2 would start \
+            with the etcd that it finds there, or with a new and empty one.",
+    remedy: "Unmount what is there and start the mount's unit, which the finding names; or write \
+             what is to be mounted into `/etc/fstab` or the unit, and run `systemctl daemon-reload`.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const DATA_DIR_UNLABELLED: About = About {
     name: "data-dir-unlabelled",
     severities: &[Warning, Fatal],

@@ -31,6 +31,8 @@ pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     live: bool,
+    /// Only its files count: see [`Self::host_files`].
+    files_only: bool,
     record: Record,
     /// When what is started because of it has to be over.
     end: Option<Instant>,
@@ -40,6 +42,12 @@ impl Root {
     /// The running host.
     pub fn host() -> Result<Self, HostError> {
         Self::open_root(Path::new("/"), true)
+    }
+
+    /// The files of the running host and nothing else of it: no program is started, and systemd, which
+    /// answers nobody while it waits for a generator, is not asked.
+    pub fn host_files() -> Result<Self, HostError> {
+        Ok(Self { files_only: true, ..Self::host()? })
     }
 
     /// An image unpacked below `path`: links in it are resolved inside it, no live kernel value
@@ -69,12 +77,19 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default(), end: None })
+        Ok(Self {
+            fd,
+            path: path.to_path_buf(),
+            live,
+            files_only: false,
+            record: Record::default(),
+            end: None,
+        })
     }
 
     /// Whether this is the running host, with a kernel behind it.
     pub fn is_live(&self) -> bool {
-        self.live
+        self.live && !self.files_only
     }
 
     /// The directory as the operator named it.

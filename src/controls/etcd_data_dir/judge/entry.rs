@@ -29,6 +29,14 @@ pub struct Entry {
     /// Permission bits.
     pub mode: u32,
     pub links: u64,
+    pub flags: Flags,
+}
+
+/// What `chattr` sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    pub immutable: bool,
+    pub append_only: bool,
 }
 
 /// How an entry should be.
@@ -138,12 +146,18 @@ pub fn judge(entry: Entry, wanted: Wanted, lookup: &impl Lookup) -> Verdict {
 
 /// Why an entry is never changed, if so.
 fn oddity(
-    Entry { kind, owner, links, .. }: Entry,
+    Entry { kind, owner, links, flags, .. }: Entry,
     difference: Difference,
     rule: ModeRule,
     lookup: &impl Lookup,
 ) -> Option<Oddity> {
     let wrong = !difference.is_none();
+    // Of a link what is behind it counts.
+    if matches!(kind, Kind::Directory | Kind::File)
+        && let Some(fixed) = Oddity::fixed(flags.immutable, flags.append_only)
+    {
+        return Some(fixed);
+    }
     match kind {
         // Its other name may be anywhere.
         Kind::File if links > 1 && wrong => Some(Oddity::HardlinkedWrong { links, owner }),
@@ -325,8 +339,10 @@ mod tests {
             (Kind::File, ETCD, 0o600, 1, TlsCertificate, Verdict::Correct),
             (Kind::File, ETCD, 0o664, 1, TlsCertificate, wrong(None, Some(0o644))),
         ] {
-            let (entry, wanted) =
-                (Entry { kind, owner, mode, links }, Wanted { owner: ETCD, rule });
+            let (entry, wanted) = (
+                Entry { kind, owner, mode, links, flags: Flags::default() },
+                Wanted { owner: ETCD, rule },
+            );
             let got = judge(entry, wanted, &Answers::default());
             assert_eq!(got, expected, "{entry:?} {rule:?}");
         }
@@ -334,7 +350,8 @@ mod tests {
 
     #[test]
     fn what_a_link_of_roots_leads_to_makes_a_difference_in_the_tree_alone() {
-        let entry = Entry { kind: Kind::Link, owner: ROOT, mode: 0o777, links: 1 };
+        let entry =
+            Entry { kind: Kind::Link, owner: ROOT, mode: 0o777, links: 1, flags: Flags::default() };
         for (rule, leaves_the_pod, out) in
             [(EtcdTree, false, false), (EtcdTree, true, true), (TlsKey, true, false)]
         {
@@ -376,7 +393,7 @@ mod tests {
                     for (lists, mounted_over, suspended) in lists.into_iter().flat_map(|lists| {
                         flags.into_iter().flat_map(move |m| flags.map(|s| (lists, m, s)))
                     }) {
-                        let entry = Entry { kind, owner, mode, links };
+                        let entry = Entry { kind, owner, mode, links, flags: Flags::default() };
                         let answers =
                             Answers { lists, mounted_over, suspended, ..Answers::default() };
                         changed += u64::from(holds(entry, rule, &answers));
@@ -425,5 +442,24 @@ mod tests {
         assert_eq!(mode & 0o7022, 0, "{said}");
         assert_eq!(mode & !entry.mode & 0o077, 0, "{said}");
         true
+    }
+
+    #[test]
+    fn the_path_of_an_entry_is_made_only_where_something_is_told() {
+        let flags = Flags::default();
+        let entry = Entry { kind: Kind::File, owner: ROOT, mode: 0o600, links: 1, flags };
+        for (verdict, entries, told) in [
+            (Verdict::Correct, 1, 0),
+            (Verdict::Suspended, 0, 0),
+            (Verdict::Odd(Oddity::Device), 1, 1),
+            (wrong(Some(ETCD), Some(0o644)), 1, 1),
+        ] {
+            let (mut facts, mut made) = (TreeFacts::default(), 0);
+            verdict.add_to(&mut facts, entry, || {
+                made += 1;
+                "x".into()
+            });
+            assert_eq!((facts.entries, made), (entries, told), "{verdict:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod entry;
+mod fixed;
 pub mod oddity;
 pub mod running;
 pub mod tls;

@@ -8,6 +8,7 @@ mod beside;
 pub mod hidden;
 mod kubelet;
 mod meant;
+mod mounts;
 pub mod overrides;
 pub mod place;
 
@@ -37,6 +38,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {
         findings.extend(place::judge(facts.config, place, guarded));
+        findings.extend(mounts::judge(facts.config, facts.version, &place.mounts));
     }
     let etcd_args = facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded));
     findings.extend(etcd_args.take(ARGUMENTS_TOLD));

@@ -15,7 +15,7 @@ mod record;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,10 @@ struct Mounts {
 pub struct Observed {
     looks: Vec<Look>,
     mounts: Vec<Mounts>,
+    /// From where programs are to be started: whether a mount lets them be is told by its flags, and a
+    /// process in a mount namespace of its own keeps those that it had when that was made.
+    #[serde(default)]
+    programs: Vec<String>,
     /// Whether that is all of it.
     complete: bool,
 }
@@ -110,7 +114,7 @@ impl Observed {
             let object = Object::at(root.fd(), Path::new(&look.path), look.follow);
             if !look.object.is(object) {
                 let here = Look { object, ..look.clone() };
-                let here = Self { looks: vec![here], mounts: Vec::new(), complete: true };
+                let here = Self { looks: vec![here], complete: true, ..Self::default() };
                 return Some(Difference::At(PathBuf::from(&look.path), here));
             }
         }
@@ -120,12 +124,25 @@ impl Observed {
             };
             if below != mounts.below {
                 let here = Mounts { below, ..mounts.clone() };
-                let here = Self { looks: Vec::new(), mounts: vec![here], complete: true };
+                let here = Self { mounts: vec![here], complete: true, ..Self::default() };
                 return Some(Difference::At(PathBuf::from(&mounts.dir), here));
             }
         }
         None
     }
+
+    /// A directory from which programs were to be started and cannot be, as it is seen here.
+    pub fn no_exec(&self, root: &Root) -> Option<PathBuf> {
+        self.programs.iter().map(PathBuf::from).find(|dir| is_no_exec(root, dir))
+    }
+}
+
+/// Whether nothing can be executed at a path, or at what there is of the way to it.
+fn is_no_exec(root: &Root, path: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |path| rustix::fs::openat(root.fd(), below(path), flags, Mode::empty()).ok();
+    let flags = path.ancestors().find_map(open).and_then(|fd| rustix::fs::fstatvfs(fd).ok());
+    flags.is_some_and(|it| it.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 const WANTED: StatxFlags = StatxFlags::TYPE.union(StatxFlags::INO);

@@ -36,6 +36,7 @@ struct Recording {
     /// directory comes before what is in it.
     looks: BTreeMap<(OsString, bool), Object>,
     trees: BTreeSet<PathBuf>,
+    programs: BTreeSet<PathBuf>,
     bytes: usize,
     partial: bool,
 }
@@ -109,6 +110,13 @@ impl Record {
         }
     }
 
+    /// Programs are started from `dir`.
+    pub(crate) fn starts_from(&self, dir: &Path) {
+        if let Some(recording) = self.0.borrow_mut().as_mut() {
+            recording.programs.insert(dir.to_path_buf());
+        }
+    }
+
     /// What is at `path` could not be read, which another process may be let do.
     pub(crate) fn unread(&self, path: &Path) {
         if !is_left_out(path) {
@@ -158,6 +166,9 @@ impl Recording {
         for dir in self.trees {
             let below = mounts_below(root, &dir)?;
             observed.mounts.push(Mounts { dir: dir.to_str()?.to_owned(), below });
+        }
+        for dir in self.programs {
+            observed.programs.push(dir.to_str()?.to_owned());
         }
         Some(observed)
     }
