@@ -443,4 +443,23 @@ mod tests {
         assert_eq!(mode & !entry.mode & 0o077, 0, "{said}");
         true
     }
+
+    #[test]
+    fn the_path_of_an_entry_is_made_only_where_something_is_told() {
+        let flags = Flags::default();
+        let entry = Entry { kind: Kind::File, owner: ROOT, mode: 0o600, links: 1, flags };
+        for (verdict, entries, told) in [
+            (Verdict::Correct, 1, 0),
+            (Verdict::Suspended, 0, 0),
+            (Verdict::Odd(Oddity::Device), 1, 1),
+            (wrong(Some(ETCD), Some(0o644)), 1, 1),
+        ] {
+            let (mut facts, mut made) = (TreeFacts::default(), 0);
+            verdict.add_to(&mut facts, entry, || {
+                made += 1;
+                "x".into()
+            });
+            assert_eq!((facts.entries, made), (entries, told), "{verdict:?}");
+        }
+    }
 }
