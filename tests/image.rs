@@ -449,3 +449,45 @@ fn a_link_to_this_machines_own_root_is_no_image() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("this machine's own root directory"), "{output:?}");
 }
+
+/// Numbers for the account that sysusers.d(5) or a user record names come before whatever is free.
+#[test]
+fn numbers_that_are_named_for_the_account_are_given_to_it() {
+    let record = "{\"userName\":\"etcd\",\"uid\":52034,\"gid\":52035,\"disposition\":\"system\"}";
+    let group = "{\"groupName\":\"etcd\",\"gid\":52035}";
+    for (what, files, numbers) in [
+        ("a user's", vec![("usr/lib/sysusers.d/e.conf", "u etcd 52034\n")], ("52034", "52034")),
+        (
+            "a locked user's with a group",
+            vec![("etc/sysusers.d/e.conf", "g etcd 52035\nu! etcd 52034:52035 \"etcd\"\n")],
+            ("52034", "52035"),
+        ),
+        ("a group's", vec![("run/sysusers.d/e.conf", "g etcd 52035\n")], ("", "52035")),
+        (
+            "a record's",
+            vec![("usr/lib/userdb/etcd.user", record), ("usr/lib/userdb/etcd.group", group)],
+            ("52034", "52035"),
+        ),
+    ] {
+        let image = Image::new();
+        files.iter().for_each(|(path, text)| image.write(path, text));
+        let output = image.apply();
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", text(&output.stdout));
+        image.assert_whole(what);
+        let fields = |file: &str| -> Vec<String> {
+            image.etcd(file).unwrap().split(':').map(str::to_owned).collect()
+        };
+        let (uid, gid) = numbers;
+        assert!(uid.is_empty() || fields("passwd")[2] == uid, "{what}: {:?}", fields("passwd"));
+        assert_eq!(fields("group")[2], gid, "{what}");
+    }
+    // Somebody has it: that is told, and no other number is taken.
+    let image = Image::new();
+    image.write("usr/lib/sysusers.d/e.conf", "# etcd's\nu etcd 100:100\n");
+    let output = image.apply();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stdout));
+    let words = text(&output.stdout);
+    assert!(words.contains("/usr/lib/sysusers.d/e.conf:2 names gid 100 for it"), "{words}");
+    assert!(words.contains("group users's (/etc/group:2)"), "{words}");
+    assert_eq!(image.etcd("passwd"), None);
+}

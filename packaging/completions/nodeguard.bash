@@ -36,6 +36,9 @@ _nodeguard() {
             nodeguard,help)
                 cmd="nodeguard__subcmd__help"
                 ;;
+            nodeguard,mounts)
+                cmd="nodeguard__subcmd__mounts"
+                ;;
             nodeguard,override)
                 cmd="nodeguard__subcmd__override"
                 ;;
@@ -63,6 +66,9 @@ _nodeguard() {
             nodeguard__subcmd__help,help)
                 cmd="nodeguard__subcmd__help__subcmd__help"
                 ;;
+            nodeguard__subcmd__help,mounts)
+                cmd="nodeguard__subcmd__help__subcmd__mounts"
+                ;;
             nodeguard__subcmd__help,override)
                 cmd="nodeguard__subcmd__help__subcmd__override"
                 ;;
@@ -79,7 +85,7 @@ _nodeguard() {
 
     case "${cmd}" in
         nodeguard)
-            opts="-h -V --help --version run check apply gate override status config explain help"
+            opts="-h -V --help --version run check apply gate override status config explain mounts help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -214,7 +220,7 @@ _nodeguard() {
             return 0
             ;;
         nodeguard__subcmd__help)
-            opts="run check apply gate override status config explain help"
+            opts="run check apply gate override status config explain mounts help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -311,6 +317,20 @@ _nodeguard() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nodeguard__subcmd__help__subcmd__mounts)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nodeguard__subcmd__help__subcmd__override)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -346,6 +366,24 @@ _nodeguard() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nodeguard__subcmd__mounts)
+            opts="-h --root --help rke2-server rke2-agent nodeguard"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

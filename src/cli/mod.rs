@@ -57,9 +57,7 @@ enum Command {
     /// Say who sets a kernel parameter, now and at the next boot, what RKE2 reads, or what a finding's
     /// code means
     Explain(ExplainArgs),
-    /// Print the mounts that a unit is to start after, as a drop-in for it (what the generator of
-    /// systemd's runs)
-    #[command(hide = true)]
+    /// Print the mounts that a unit is to start after, as a drop-in for it (for systemd's generator)
     Mounts(MountsArgs),
 }
 

@@ -221,9 +221,9 @@ impl Unit {
             .is_some_and(|(_, path, _)| path == fstab::PATH);
         // What the generator makes of a line counts before what is in /usr.
         let behind = |path: &Path| {
-            let of = |dir: &&str| path.parent() == Some(Path::new(*dir));
+            let of = |dir: &str| path.parent() == Some(Path::new(dir));
             let generated = DIRECTORIES.iter().position(|dir| *dir == GENERATED);
-            DIRECTORIES.iter().position(|dir| of(&dir)) >= generated
+            DIRECTORIES.iter().position(|dir| of(dir)) >= generated
         };
         let replaced = line.is_some() && fragment.as_deref().is_some_and(behind);
         let is_there = fragment.is_some() && !masked && !of_fstab && !replaced;

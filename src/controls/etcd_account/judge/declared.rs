@@ -42,7 +42,7 @@ fn a_declared_number_comes_before_whatever_is_free_and_after_what_the_operator_s
 
     let pin =
         |value| Some(Setting { value, origin: Origin::at("/etc/nodeguard/nodeguard.toml", 2) });
-    let pinned = EtcdAccount { uid: pin(600), gid: pin(600), ..EtcdAccount::default() };
+    let pinned = EtcdAccount { uid: pin(600), gid: pin(600) };
     let facts = Facts { declared: declared.clone(), pinned, ..Facts::default() };
     assert!(remedy(&facts).contains(" -g 600 etcd"), "{}", remedy(&facts));
 
