@@ -61,9 +61,11 @@ Provides: /bin/sh, shadow-utils, systemd, dbus
 %{summary}.
 %files
 SPEC
+# Debian's rpm has its database in root's home; zypper expects it where other distributions have it.
+node_write /etc/rpm/macros.nodeguard <<<'%_dbpath /var/lib/rpm'
 node_put "$work/stand-in.spec" /root/stand-in.spec
 node_sh 'rpmbuild --quiet -bb --define "_rpmdir /root" /root/stand-in.spec &&
-    rpm --force-debian --initdb; rpm --force-debian -i /root/noarch/*.rpm' ||
+    rpm --initdb && rpm --force-debian -i /root/noarch/*.rpm' ||
     node_die "the stand-in for the distribution does not install"
 case $manager in
 dnf)
@@ -72,7 +74,7 @@ name=nodeguard
 baseurl=file:///srv/nodeguard/rpm
 gpgcheck=0'
     ;;
-zypper) node_sh 'zypper --non-interactive --no-gpg-checks addrepo --no-gpgcheck file:///srv/nodeguard/rpm nodeguard' ;;
+zypper) node_sh 'zypper --non-interactive --no-gpg-checks addrepo --no-gpgcheck file:///srv/nodeguard/rpm nodeguard >/dev/null 2>&1' ;;
 esac
 
 node_say "$manager install: enabled, not started, and nothing is changed"
@@ -84,14 +86,14 @@ check_has "RKE2's unit has the gate" "$GATE" "$(gates)"
 check_is "accounts and kernel parameters are as they were" "$before" "$(untouched)"
 check "rpm finds its files as it installed them" node rpm --verify --nodeps nodeguard
 
-node_say "RKE2 starts: the gate looks by itself while the service cannot run"
+node_say "RKE2 starts where the service cannot run: the gate looks by itself, and mends"
 node systemctl mask --runtime -q nodeguard
-node systemctl start --no-block rke2-server
-check_soon "the gate keeps RKE2 down, and says why" 30 rke2_journal_has 'kernel.panic'
-check_lacks "before RKE2 itself has to" "level=fatal" "$(journal_of rke2-server)"
-node systemctl stop rke2-server
+check "RKE2 starts at the first try" start_rke2
+check_status "without the service" 3 node systemctl is-active nodeguard
+check "the gate has made the account" node getent passwd etcd
+check_is "and set the parameter" 10 "$(node sysctl -n kernel.panic)"
 node systemctl unmask --runtime -q nodeguard
-check "RKE2 starts behind the gate at the first try" start_rke2
+check "and where it can" node timeout 60 systemctl restart rke2-server
 check "which started the service" node systemctl is-active nodeguard
 check_soon "the node is ready" 30 state_is ready
 check "the command that README.md has for the service succeeds" \
@@ -144,7 +146,7 @@ check "the account is kept" node getent passwd etcd
 check "so is the operator's configuration" node test -e /etc/nodeguard/nodeguard.toml
 check_is "nothing of the package is left besides" '' "$(node_sh 'find / -xdev \( -path /proc -o -path /sys -o \
     -path /srv -o -path /var/cache -o -path /var/lib/nodeguard -o -path /etc/nodeguard -o \
-    -path /etc/yum.repos.d -o -path /etc/zypp -o -path /var/log -o -path /var/lib/systemd \) -prune -o \
+    -path /etc/yum.repos.d -o -path /etc/zypp -o -path /etc/rpm -o -path /var/log -o -path /var/lib/systemd \) -prune -o \
     \( -name "*nodeguard*" -o -name "rke2-*.service.d" \) -print; ls -d /run/nodeguard 2>/dev/null')"
 check "RKE2 restarts without the agent" node timeout 60 systemctl restart rke2-server
 check_is "etcd is the same process even then" "$etcd" "$(etcd_pid)"
