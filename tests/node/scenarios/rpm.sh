@@ -4,6 +4,9 @@
 # The rpm on a live server, by dnf and by zypper from a repository that packaging/repo made, with the
 # commands that README.md has: what an installation leaves, RKE2's first start, an upgrade while etcd
 # runs, removal, and installation once more. The node is Debian's, with a package database of rpm's own.
+#
+# The dnf node is as with RHEL 8's systemd: the scriptlets call systemctl. The zypper node is as with that
+# of RHEL 9, Fedora and SUSE: there is a systemd-update-helper, and triggers restart what it marked.
 # shellcheck source=tests/node/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/node/agent.sh
@@ -61,6 +64,26 @@ Provides: /bin/sh, shadow-utils, systemd, dbus
 %{summary}.
 %files
 SPEC
+if [ "$manager" = zypper ]; then
+    cat >>"$work/stand-in.spec" <<'SPEC'
+%transfiletriggerin -P 900900 -- /usr/lib/systemd/system
+systemctl daemon-reload && systemctl reload-or-restart --marked
+%transfiletriggerpostun -P 1000100 -- /usr/lib/systemd/system
+systemctl daemon-reload
+%transfiletriggerpostun -P 9999 -- /usr/lib/systemd/system
+systemctl reload-or-restart --marked
+SPEC
+    node_write /usr/lib/systemd/systemd-update-helper 755 <<'HELPER'
+#!/bin/sh -e
+echo "$*" >>/run/helper-was-asked
+case $1 in
+install-system-units) systemctl --no-reload preset "$2" ;;
+remove-system-units) systemctl --no-reload disable --now "$2" ;;
+mark-restart-system-units) systemctl set-property "$2" Markers=+needs-restart ;;
+*) exit 3 ;;
+esac
+HELPER
+fi
 # Debian's rpm has its database in root's home; zypper expects it where other distributions have it.
 node_write /etc/rpm/macros.nodeguard <<<'%_dbpath /var/lib/rpm'
 node_put "$work/stand-in.spec" /root/stand-in.spec
@@ -135,6 +158,13 @@ check_has "and keeps the operator's configuration" '^poll-interval = "7s"' "$(no
 check_status "and leaves it disabled" 1 node systemctl is-enabled nodeguard
 check_status "and stopped" 3 node systemctl is-active nodeguard
 node systemctl enable -q --now nodeguard
+if [ "$manager" = dnf ]; then
+    node_write /etc/sysconfig/services <<<'DISABLE_RESTART_ON_UPDATE="yes"'
+    agent=$(node systemctl show -P MainPID nodeguard)
+    check "where an administrator of SUSE wants no restart" \
+        node_sh "rpm --force-debian -U /srv/nodeguard/rpm/$(basename "$new")"
+    check_is "there is none" "$agent" "$(node systemctl show -P MainPID nodeguard)"
+fi
 check "RKE2 and etcd ran on" same
 
 node_say "$manager remove"
@@ -158,4 +188,21 @@ check_has "and so is the gate" "$GATE" "$(gates)"
 check "RKE2 restarts behind it" node timeout 60 systemctl restart rke2-server
 check_soon "and the node is ready" 30 state_is ready
 check_is "etcd is the same process even then" "$etcd" "$(etcd_pid)"
+
+node_say "a removal that is broken off once the files are gone"
+check "it ends" node rpm --force-debian --erase --nopostun nodeguard
+check_is "there is no gate" '' "$(gates)"
+check "RKE2 restarts" node timeout 60 systemctl restart rke2-server
+check "the next installation" node_sh "rpm --force-debian -U /srv/nodeguard/rpm/$(basename "$new")"
+check_has "has the gate again" "$GATE" "$(gates)"
+check_is "and etcd is the same process" "$etcd" "$(etcd_pid)"
+if [ "$manager" = zypper ]; then
+    check_is "systemd's helper was asked for each step" \
+        'install-system-units mark-restart-system-units remove-system-units' \
+        "$(node_sh 'cut -d" " -f1 /run/helper-was-asked | sort -u' | xargs)"
+    node ln -sf /bin/false /usr/lib/systemd/systemd-update-helper
+    check "where that helper fails, a removal" manage remove
+    check_status "still takes the service down" 3 node systemctl is-active nodeguard
+    check_is "with all that had enabled it" '' "$(node find /etc/systemd -name 'nodeguard*')"
+fi
 finish
