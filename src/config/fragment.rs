@@ -15,7 +15,7 @@ use super::{MAX_FILE_SIZE, Policy, Problem, Setting, printable, values};
 use crate::model::Origin;
 
 /// Every key there is, in full.
-const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 8] = [
     "poll-interval",
     "attribution",
     "sysctl",

@@ -23,6 +23,7 @@ use crate::model::{Origin, escaped};
 
 use fragment::Fragment;
 
+pub use fragment::KEYS;
 pub use nearest::nearest;
 pub use order::order;
 pub use values::duration_text;
@@ -56,7 +57,7 @@ const MAX_PROBLEMS: usize = 32;
 /// One file as it was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// As it is shown to the operator.
+    /// The path as it is shown to the operator.
     pub path: String,
     /// The bytes, or why the file cannot be used.
     pub content: Result<Vec<u8>, String>,

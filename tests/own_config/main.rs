@@ -2,6 +2,7 @@
 //! nodeguard's own configuration, from the bytes of its files to settings or to all that is wrong
 //! with them.
 
+mod manual;
 mod random;
 
 use std::time::Duration;

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use semver::Version;
 
 use super::facts::Place;
 use super::judge::overrides;
 use super::version::VersionCache;
-use super::{Units, observe_place};
+use super::{Units, observe_beside, observe_kubelet, observe_place};
 use crate::model::Role;
 use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING};
 use crate::rke2::unit::MAX_TOGETHER;
@@ -21,6 +22,9 @@ use crate::rke2::{
 use crate::system::listing::sorted_names;
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
+use crate::systemd::fstab;
+use crate::systemd::promised::{self, Described};
+use crate::systemd::search_path;
 use crate::systemd::units::{self, Unit};
 
 /// What a pass knows about RKE2 on this node.
@@ -51,8 +55,8 @@ pub fn observe(
     remember: bool,
 ) -> Node {
     let mut units = Units {
-        server: units::facts(root, "rke2-server.service"),
-        agent: units::facts(root, "rke2-agent.service"),
+        server: search_path::facts(root, "rke2-server.service"),
+        agent: search_path::facts(root, "rke2-agent.service"),
     };
     // Where one is enabled, what still runs of the other is what its stop left behind
     // (KillMode=process), as on a server that was turned into an agent.
@@ -65,13 +69,29 @@ pub fn observe(
     let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
     problems.extend(too_long);
     watched.extend(unit.directories.iter().cloned());
+    watched.push(PathBuf::from(fstab::PATH));
     let mut config = rke2::resolve(&inputs);
     config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
-    let place = observe_place::observe(root, &config);
+    watched.extend(observe_kubelet::observe(root, &mut config, version.as_ref()));
+    config.beside = observe_beside::observe(root, &inputs, &config);
+    let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }
+}
+
+/// The mounts near RKE2's data that systemd makes by itself, for a role: by files alone. No program is
+/// started and systemd is not asked, since it answers nobody while its generators run.
+pub(crate) fn mounts(root: &Root, role: Role) -> Vec<Described> {
+    let unit = units::read(root, unit_name(role));
+    let (environment, _) = units::environment(root, &unit);
+    let (inputs, ..) = inputs(root, role, &unit.service, environment);
+    let data_dir = rke2::resolve(&inputs).data_dir.value;
+    match data_dir.is_absolute() {
+        true => promised::near_data(root, &data_dir, &unit.pulls),
+        false => Vec::new(),
+    }
 }
 
 fn unit_name(role: Role) -> &'static str {
@@ -157,13 +177,15 @@ fn absolute(path: &str) -> PathBuf {
 
 fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     let mut paths = sorted_names(root, dir)?;
-    // RKE2 forgives the directory only that it is not there.
-    if paths.is_empty() && root.open(dir, OFlags::PATH, Mode::empty()).is_ok() {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        root.open(dir, flags, Mode::empty()).map_err(|e| HostError::io("list", dir, e))?;
+    // RKE2 forgives the directory only that it is not there, and not a file on the way to it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match root.open(dir, flags, Mode::empty()) {
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(HostError::io("open", dir, e)),
     }
     paths.retain(|path| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
+        // A name need not be text.
+        path.file_name().is_some_and(|name| rke2::is_drop_in(&name.to_string_lossy()))
             // A link to one is read, and fails RKE2's start: Go's directory entry is the link.
             && !root.is_directory_itself(path)
     });

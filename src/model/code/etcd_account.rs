@@ -119,6 +119,18 @@ pub(super) const ETCD_GROUP_MEMBERS: About = About {
     ..ETCD_ACCOUNT
 };
 
+pub(super) const ETCD_ID_INVALID: About = About {
+    name: "etcd-id-invalid",
+    severities: &[Warning, Fatal],
+    cis_ids: &["1.1.12"],
+    cause: "A number of etcd's in `/etc/passwd` or `/etc/group` that RKE2 reads (as Go's \
+            `strconv.Atoi` does: with a sign, to 64 bits) and that is none: the kernel changes no \
+            owner to it or cuts it to 32 bits, and the kubelet takes a pod's user and group from 0 \
+            to 2147483647 only. Fatal where etcd's pod is to run with it.",
+    remedy: "Write a free number from 1 to 2147483647 in the line, with `vipw` or `vigr`.",
+    ..ETCD_ACCOUNT
+};
+
 pub(super) const ETCD_DUPLICATE_NAME: About = About {
     name: "etcd-duplicate-name",
     severities: &[Warning],
