@@ -7,9 +7,10 @@
 # be built with the Rust that Cargo.toml names: `cargo info NAME@VERSION` tells what a tool needs.
 # cargo-nextest is built without its way of updating itself, which is half of its dependencies.
 cargo_tools='
-cargo-deb      3.8.0
-cargo-nextest  0.9.128  --no-default-features --features default-no-update
-cargo-deny     0.20.2
+cargo-deb           3.8.0
+cargo-generate-rpm  0.21.1
+cargo-nextest       0.9.128  --no-default-features --features default-no-update
+cargo-deny          0.20.2
 '
 
 # Where tools are looked for besides PATH: the tests' cache, and the build directory, which is used

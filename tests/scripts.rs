@@ -11,9 +11,11 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// Those that people call.
-const CALLED: [&str; 10] = [
+const CALLED: [&str; 12] = [
     ".ci/run",
     "packaging/build",
+    "packaging/check",
+    "packaging/repo",
     "tests/all",
     "tests/bench/node",
     "tests/bench/run",
@@ -175,6 +177,12 @@ fn what_is_unknown_is_refused_before_anything_is_done() {
         ("packaging/build", &["--quick", "quick"]),
         ("packaging/build", &["--version"]),
         ("packaging/build", &["--version", "--quick"]),
+        ("packaging/build", &["--target"]),
+        ("packaging/build", &["--target", "aarch64"]),
+        ("packaging/check", &["--twice", "once"]),
+        ("packaging/repo", &[]),
+        ("packaging/repo", &["./repository", "nodeguard.tar"]),
+        ("packaging/repo", &["./repository", "no-such-file.deb"]),
         ("tests/bench/run", &["--no-node", "--no-such-option"]),
         ("tests/node/image", &["trixie", "no-such-form"]),
         ("tests/node/image", &["trixie", "qemu", "more"]),
@@ -291,10 +299,10 @@ fn a_quick_package_is_not_taken_for_the_real_one() {
     let dir = TempDir::new().unwrap();
     let packages = dir.path().join("packages");
     fs::create_dir(&packages).unwrap();
-    let newest_of = |quick: &str| {
+    let newest_of = |format: &str, quick: &str| {
         // agent.sh looks into the build directory of this repository as well, so that is hidden.
         let lines = format!(
-            ". '{0}/tests/node/lib.sh'; . '{0}/tests/node/agent.sh'; repo={1}; agent_deb",
+            ". '{0}/tests/node/lib.sh'; . '{0}/tests/node/agent.sh'; repo={1}; agent_{format}",
             repository().display(),
             dir.path().join("none").display()
         );
@@ -315,11 +323,25 @@ fn a_quick_package_is_not_taken_for_the_real_one() {
         let time = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
         file.set_modified(time).unwrap();
     };
-    make("nodeguard_0.1.0~quick_amd64.deb", 1);
-    assert!(newest_of("").contains("make one with packaging/build\n"), "{}", newest_of(""));
-    make("nodeguard_0.1.0-1_amd64.deb", 100);
-    make("nodeguard_0.1.0+test1_amd64.deb", 0);
-    make("nodeguard_0.1.0+test1~quick_amd64.deb", 0);
-    assert_eq!(newest_of(""), "nodeguard_0.1.0-1_amd64.deb");
-    assert_eq!(newest_of("1"), "nodeguard_0.1.0~quick_amd64.deb");
+    let here = Command::new("dpkg").arg("--print-architecture").output().unwrap();
+    let here = text(&here.stdout).trim_end().to_owned();
+    let cpu = std::env::consts::ARCH;
+
+    make(&format!("nodeguard_0.1.0~quick_{here}.deb"), 1);
+    make(&format!("nodeguard-0.1.0~quick-1.{cpu}.rpm"), 1);
+    for format in ["deb", "rpm"] {
+        let said = newest_of(format, "");
+        assert!(said.contains("make one with packaging/build\n"), "{format}: {said}");
+    }
+    make(&format!("nodeguard_0.1.0-1_{here}.deb"), 100);
+    make(&format!("nodeguard_0.1.0+test1_{here}.deb"), 0);
+    make(&format!("nodeguard_0.1.0+test1~quick_{here}.deb"), 0);
+    make("nodeguard_0.1.0-1_sparc.deb", 0);
+    make(&format!("nodeguard-0.1.0-1.{cpu}.rpm"), 100);
+    make(&format!("nodeguard-0.1.0+test1-1.{cpu}.rpm"), 0);
+    make("nodeguard-0.1.0-1.sparc.rpm", 0);
+    assert_eq!(newest_of("deb", ""), format!("nodeguard_0.1.0-1_{here}.deb"));
+    assert_eq!(newest_of("deb", "1"), format!("nodeguard_0.1.0~quick_{here}.deb"));
+    assert_eq!(newest_of("rpm", ""), format!("nodeguard-0.1.0-1.{cpu}.rpm"));
+    assert_eq!(newest_of("rpm", "1"), format!("nodeguard-0.1.0~quick-1.{cpu}.rpm"));
 }

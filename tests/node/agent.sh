@@ -12,15 +12,36 @@ repo=$(cd "$node_lib/../.." && pwd)
 
 # The newest package that packaging/build made; with NODEGUARD_QUICK=1 the newest that
 # `packaging/build --quick` made, which is for trying things and not for figures.
-agent_deb() {
-    local deb which=(! -name '*~quick_*')
-    [ -z "${NODEGUARD_QUICK:-}" ] || which=(-name '*~quick_*')
-    deb=$(find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
-        -name 'nodeguard_*.deb' ! -name '*+test*' "${which[@]}" -printf '%T@ %p\n' 2>/dev/null |
+newest_package() { # newest_package PATTERN
+    local file which=(! -name '*~quick[_-]*')
+    [ -z "${NODEGUARD_QUICK:-}" ] || which=(-name '*~quick[_-]*')
+    file=$(find "${CARGO_TARGET_DIR:-$repo/target}/packages" "$repo/target/packages" -maxdepth 1 \
+        -name "$1" ! -name '*+test*' "${which[@]}" -printf '%T@ %p\n' 2>/dev/null |
         sort -rn | head -n1 | cut -d' ' -f2-) || true # where one of the directories is not there
-    [ -n "$deb" ] ||
+    [ -n "$file" ] ||
         node_die "no package in target/packages; make one with packaging/build${NODEGUARD_QUICK:+ --quick}"
-    echo "$deb"
+    echo "$file"
+}
+# Packages for other processors may be there as well.
+agent_deb() { newest_package "nodeguard_*_$(dpkg --print-architecture).deb"; }
+agent_rpm() { newest_package "nodeguard-*.$(uname -m).rpm"; }
+
+# The same program in a package of a higher version, to upgrade to. It is made once for the package
+# that it follows; scenarios run beside each other.
+next_package() { # next_package deb|rpm
+    local built version file
+    built=${CARGO_TARGET_DIR:-$repo/target}/packages
+    version=$(sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)".*/\1/p' "$repo/Cargo.toml")+test1
+    case $1 in
+    deb) file=${built}/nodeguard_$version${NODEGUARD_QUICK:+~quick}_$(dpkg --print-architecture).deb ;;
+    rpm) file=${built}/nodeguard-$version${NODEGUARD_QUICK:+~quick}-1.$(uname -m).rpm ;;
+    esac
+    (
+        flock 9
+        [ "$file" -nt "$("agent_$1")" ] || "$repo/packaging/build" --packages-only \
+            ${NODEGUARD_QUICK:+--quick} --version "$version"
+    ) >&2 9>"$built/.next-package" || return
+    echo "$file"
 }
 
 install_agent() { # install_agent [DEB]
