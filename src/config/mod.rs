@@ -10,6 +10,7 @@
 //! is a [`Problem`]; a configuration counts as a whole or not at all.
 
 mod fragment;
+mod gate;
 mod nearest;
 mod order;
 mod values;
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::{Origin, escaped};
+use crate::model::{OperatingMode, Origin, escaped};
 
 use fragment::Fragment;
 
+pub use gate::Gate;
 pub use nearest::nearest;
 pub use order::order;
 pub use values::duration_text;
@@ -103,10 +105,13 @@ impl Policy {
 /// The whole configuration, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether anything is done about what is found.
+    pub mode: Setting<OperatingMode>,
     /// How often the kernel parameters are read although no event came.
     pub poll_interval: Setting<Duration>,
     /// Whether it is found out who changed a kernel parameter.
     pub attribution: Setting<bool>,
+    pub gate: Gate,
     pub sysctl: Sysctl,
     pub etcd_account: EtcdAccount,
 }
@@ -129,8 +134,10 @@ pub struct EtcdAccount {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            mode: Setting::built_in(OperatingMode::Enforce),
             poll_interval: Setting::built_in(Duration::from_secs(5)),
             attribution: Setting::built_in(false),
+            gate: Gate::default(),
             sysctl: Sysctl::default(),
             etcd_account: EtcdAccount::default(),
         }
@@ -170,12 +177,16 @@ impl Problem {
 pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut more = 0;
+    let mut left_out = 0;
     let mut settings = Settings::default();
     for source in sources {
         match &source.content {
             Ok(bytes) => {
                 let fragment = fragment::read(&source.path, bytes, fixed, &mut problems);
                 merge(&mut settings, fragment);
+                let unusable = &mut settings.gate.left_out;
+                left_out += unusable.len().saturating_sub(MAX_PROBLEMS);
+                unusable.truncate(MAX_PROBLEMS);
             }
             Err(reason) => problems.push(Problem {
                 origin: Origin::file(&source.path),
@@ -201,10 +212,25 @@ pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, V
     }
     more += problems.len().saturating_sub(MAX_PROBLEMS);
     problems.truncate(MAX_PROBLEMS);
-    if let (Some(last), true) = (problems.last_mut(), more > 0) {
-        last.message.push_str(&format!(" (and {more} more errors)"));
+    for (problems, more) in [(&mut problems, more), (&mut settings.gate.left_out, left_out)] {
+        if let (Some(last), true) = (problems.last_mut(), more > 0) {
+            last.message.push_str(&format!(" (and {more} more errors)"));
+        }
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// What is in force where the files are wrong and none was read whole before: what is built in, but in
+/// the mode that they name. Whoever wrote that nothing is to be changed meant it, whatever else is wrong;
+/// so a mode that is neither of the two is the one that changes nothing.
+pub fn fallback(sources: &[Source]) -> Settings {
+    let said = |source: &Source| {
+        let bytes = source.content.as_ref().ok()?;
+        fragment::mode(&source.path, bytes)
+    };
+    let mode = sources.iter().rev().find_map(said);
+    let built_in = Settings::default();
+    Settings { mode: mode.unwrap_or(built_in.mode), ..built_in }
 }
 
 fn merge(settings: &mut Settings, fragment: Fragment) {
@@ -213,10 +239,14 @@ fn merge(settings: &mut Settings, fragment: Fragment) {
             *old = new;
         }
     }
+    set(&mut settings.mode, fragment.mode);
     set(&mut settings.poll_interval, fragment.poll_interval);
     set(&mut settings.attribution, fragment.attribution);
     set(&mut settings.etcd_account.uid, fragment.uid.map(Some));
     set(&mut settings.etcd_account.gid, fragment.gid.map(Some));
+    set(&mut settings.gate.warn, fragment.warn);
+    // What an earlier file has wrong is to be told all the same.
+    settings.gate.left_out.extend(fragment.left_out);
     // One more than may be, so that it is seen that there are too many.
     for (key, policy) in fragment.policy {
         let known = settings.sysctl.policy.contains_key(&key);

@@ -9,6 +9,7 @@ use super::Engine;
 use super::control::{Judge, corrected};
 use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
+use crate::controls::etcd_data_dir::TreeFacts;
 use crate::controls::{Guard, Observation, etcd_data_dir};
 use crate::engine::executor::Executed;
 use crate::model::{
@@ -30,8 +31,10 @@ pub enum Narrow {
     /// Something that only a whole pass can judge, or that would take too long here.
     Beyond,
     /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
-    /// policy leaves it alone, or the kernel makes another value of it.
+    /// policy or mode leaves it alone, or the kernel makes another value of it.
     Standing(Option<Finding>),
+    /// An entry of the tree that is wrong, and that nobody changes in report mode.
+    OnlyTold,
 }
 
 impl Engine {
@@ -54,12 +57,13 @@ impl Engine {
             true => None,
             false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
         };
-        if want.is_held() && shown.is_none() {
+        let left_alone = !want.is_held() || self.only_reports();
+        if !left_alone && shown.is_none() {
             return None;
         }
         let live = self.proc_sys.read(&want.key);
         let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
-        (!want.is_held() || as_shown)
+        (left_alone || as_shown)
             .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
@@ -79,6 +83,7 @@ impl Engine {
         let depth = if whole { Depth::Whole } else { Depth::Entry };
         let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
         let narrow = match depth {
+            _ if self.only_reports() => self.tell_subtree(guard, below, &own, on_directory),
             Depth::Whole => self.mend_subtree(guard, below, &own, on_directory),
             Depth::Entry => self.mend_single(guard, &own, on_directory),
         };
@@ -123,16 +128,13 @@ impl Engine {
         let mut beyond = false;
         let narrow = self.narrow(on_directory, &mut |engine, observation, on_directory| {
             let found = match observation {
-                Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
+                Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Some(tree),
                 Observation::Brief | Observation::Full | Observation::Previous => {
-                    let skipped = tree::skipped(&engine.held, &guard.dir);
-                    let whole = Look::whole(guard.owner);
-                    let look = Look { skipped: &skipped, limit: SUBTREE, ..whole };
-                    tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
+                    engine.subtree(guard, below, on_directory)
                 }
             };
             match found {
-                Ok(facts) if facts.entries < SUBTREE => {
+                Some(facts) if facts.entries < SUBTREE => {
                     etcd_data_dir::judge_tree(&guard.dir, &facts, own)
                 }
                 _ => {
@@ -142,6 +144,35 @@ impl Engine {
             }
         });
         if beyond { Narrow::Beyond } else { narrow }
+    }
+
+    /// The entry and everything below it as they are; `None`: they cannot be looked at.
+    fn subtree(
+        &self,
+        guard: &Guard,
+        below: &Path,
+        on_directory: OnDirectory<'_>,
+    ) -> Option<TreeFacts> {
+        let skipped = tree::skipped(&self.held, &guard.dir);
+        let look = Look { skipped: &skipped, limit: SUBTREE, ..Look::whole(guard.owner) };
+        tree::observe_below(&self.root, &guard.dir, below, look, on_directory).ok()
+    }
+
+    /// The entry and everything below it, looked at and no more.
+    fn tell_subtree(
+        &self,
+        guard: &Guard,
+        below: &Path,
+        own: &Action,
+        on_directory: OnDirectory<'_>,
+    ) -> Narrow {
+        match self.subtree(guard, below, on_directory) {
+            Some(facts) if facts.entries < SUBTREE => {
+                let found = weighty(etcd_data_dir::judge_tree(&guard.dir, &facts, own));
+                if found.is_empty() { Narrow::Right } else { Narrow::OnlyTold }
+            }
+            _ => Narrow::Beyond,
+        }
     }
 
     /// Whether a tree that is kept for a running etcd belongs to the account by now: RKE2's own chown

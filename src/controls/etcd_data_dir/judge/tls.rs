@@ -70,7 +70,10 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     } else {
         return None;
     };
+    // RKE2 gives etcd's files to etcd at each start and sets no mode of them.
     let etcds = wanted.owner.uid != 0;
+    let readable = access::can_read(entry.owner, entry.mode, wanted.owner);
+    let fatal = etcds && (code == Code::EtcdTlsOwner || !readable);
     let why = meaning(wanted, entry, mode);
     let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
@@ -87,7 +90,7 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
             rule: wanted.rule,
             depth: Depth::Entry,
         }],
-        unmended: if etcds { Severity::Fatal } else { Severity::Warning },
+        unmended: if fatal { Severity::Fatal } else { Severity::Warning },
     })
 }
 
