@@ -263,6 +263,7 @@ fn the_own_configuration_is_printed_with_its_origins() {
 # /etc/nodeguard/nodeguard.toml
 # /usr/lib/nodeguard/nodeguard.toml.d/10-a.toml
 # /run/nodeguard/nodeguard.toml.d/20-b.toml
+mode = \"enforce\"       # built-in default
 poll-interval = \"10s\"  # /etc/nodeguard/nodeguard.toml:1
 attribution = true     # /usr/lib/nodeguard/nodeguard.toml:1
 
@@ -285,6 +286,7 @@ gid = 3                # /run/nodeguard/nodeguard.toml.d/20-b.toml:2
     let output = image.run(&["config"]);
     let wanted = "\
 # /run/nodeguard/nodeguard.toml.d/20-b.toml
+mode = \"enforce\"      # built-in default
 poll-interval = \"5s\"  # built-in default
 attribution = false   # built-in default
 

@@ -55,7 +55,9 @@ pub(super) fn code(word: &str, origin: &Origin) -> Result<Code, Box<Problem>> {
         Some(code) if code.can_be_demoted() => Ok(code),
         Some(_) => Err(Box::new(problem(
             shown.clone(),
-            format!("{shown} in gate.warn is never fatal by itself, and there is nothing to demote"),
+            format!(
+                "{shown} in gate.warn is never fatal by itself, and there is nothing to demote"
+            ),
             "a code that can be fatal",
             format!("take it out of {origin}"),
         ))),

@@ -210,14 +210,23 @@ pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, V
             problems.push(Problem::wrong(origin, &format!("sysctl.{table}"), &actual, &expected));
         }
     }
-    more += problems.len().saturating_sub(MAX_PROBLEMS);
-    problems.truncate(MAX_PROBLEMS);
-    for (problems, more) in [(&mut problems, more), (&mut settings.gate.left_out, left_out)] {
-        if let (Some(last), true) = (problems.last_mut(), more > 0) {
-            last.message.push_str(&format!(" (and {more} more errors)"));
-        }
+    if problems.is_empty() {
+        count(&mut settings.gate.left_out, left_out);
+        return Ok(settings);
     }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    // Everything that is wrong at once.
+    problems.append(&mut settings.gate.left_out);
+    more += left_out + problems.len().saturating_sub(MAX_PROBLEMS);
+    problems.truncate(MAX_PROBLEMS);
+    count(&mut problems, more);
+    Err(problems)
+}
+
+/// Tells with the last problem that is told how many more there are.
+fn count(problems: &mut [Problem], more: usize) {
+    if let (Some(last), true) = (problems.last_mut(), more > 0) {
+        last.message.push_str(&format!(" (and {more} more errors)"));
+    }
 }
 
 /// What is in force where the files are wrong and none was read whole before: what is built in, but in

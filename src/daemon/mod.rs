@@ -408,8 +408,12 @@ impl Daemon {
         let Setting { value: mode, origin } = &self.settings.mode;
         if *mode != before {
             let text = match mode {
-                OperatingMode::Report => "nothing on this host is changed, and RKE2 starts whatever is found",
-                OperatingMode::Enforce => "what can be mended is mended, and RKE2 does not start on a fatal node",
+                OperatingMode::Report => {
+                    "nothing on this host is changed, and RKE2 starts whatever is found"
+                }
+                OperatingMode::Enforce => {
+                    "what can be mended is mended, and RKE2 does not start on a fatal node"
+                }
             };
             let text = format!("{mode} mode ({origin}): {text}");
             self.journal.log(Entry::new(Priority::Notice, text));

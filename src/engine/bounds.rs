@@ -193,7 +193,8 @@ mod tests {
             .origin(Origin::at(text, u32::MAX))
             .message(text)
             .remedy(text);
-        Finding { control: control.into(), severity, ..finding }
+        let demoted_by = Some(Origin::at(text, u32::MAX));
+        Finding { control: control.into(), severity, demoted_by, ..finding }
     }
 
     fn corrected(control: ControlId, text: &str) -> Correction {

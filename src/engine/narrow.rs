@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::Engine;
 use super::control::{Judge, corrected};
+use crate::controls::etcd_data_dir::TreeFacts;
 use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
-use crate::controls::etcd_data_dir::TreeFacts;
 use crate::controls::{Guard, Observation, etcd_data_dir};
 use crate::engine::executor::Executed;
 use crate::model::{

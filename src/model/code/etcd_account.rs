@@ -2,8 +2,8 @@
 //! The codes of the control `etcd-account`. RKE2 looks for the account under a profile only: without one,
 //! what is fatal with it is a warning.
 
-use super::Severity::{Drift, Fatal, Note, Warning};
 use super::FatalClass::Refuses;
+use super::Severity::{Drift, Fatal, Note, Warning};
 use super::{About, ControlId, Rule, WhenFatal};
 
 const ETCD_ACCOUNT: About = About::of(&[ControlId::EtcdAccount]);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `etcd-data-dir`.
 
-use super::Severity::{Drift, Fatal, Note, Warning};
 use super::FatalClass::{GivesAway, LosesData, Refuses};
+use super::Severity::{Drift, Fatal, Note, Warning};
 use super::{About, Contest, ControlId, Rule, WhenFatal};
 
 const ETCD_DATA_DIR: About = About::of(&[ControlId::EtcdDataDir]);

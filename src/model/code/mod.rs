@@ -304,7 +304,10 @@ mod tests {
             for Rule { class, rule, versions, source } in code.when_fatal().rules() {
                 classes.insert(*class);
                 assert!(rule.ends_with('.') && !rule.contains("  "), "{code}: {rule:?}");
-                assert!(!versions.ends_with('.') && versions.contains(char::is_alphabetic), "{code}");
+                assert!(
+                    !versions.ends_with('.') && versions.contains(char::is_alphabetic),
+                    "{code}"
+                );
                 // A path of a source, or a page of a manual or a specification.
                 let named = |mark: &str| source.contains(mark);
                 assert!(["/", "(2)", "(5)", "rst"].into_iter().any(named), "{code}: {source}");

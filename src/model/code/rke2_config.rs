@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `rke2-config`.
 
-use super::Severity::{Fatal, Note, Warning};
 use super::FatalClass::{LosesData, Refuses, Unhardened};
+use super::Severity::{Fatal, Note, Warning};
 use super::{About, ControlId, Rule, WhenFatal};
 
 const RKE2_CONFIG: About = About::of(&[ControlId::Rke2Config]);
@@ -36,15 +36,13 @@ pub(super) const CONFIG_INVALID: About = About {
 pub(super) const CONFIG_IGNORED: About = About {
     name: "config-ignored",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Unhardened,
-            rule: "RKE2 takes a configuration file that does not exist, also behind a link, \
+    fatal: WhenFatal::By(&[Rule {
+        class: Unhardened,
+        rule: "RKE2 takes a configuration file that does not exist, also behind a link, \
                    for one that nobody wrote, and starts with its defaults.",
-            versions: "all",
-            source: "k3s pkg/configfilearg/parser.go, readConfigFile",
-        },
-    ]),
+        versions: "all",
+        source: "k3s pkg/configfilearg/parser.go, readConfigFile",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "RKE2 takes its configuration for absent and starts without any of it.",
     remedy: "Correct the line that the finding names, or remove the link that leads to nothing.",
@@ -91,15 +89,13 @@ pub(super) const CONFIG_KEY_IGNORED: About = About {
 pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
     name: "environment-file-missing",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "systemd starts no unit whose EnvironmentFile= is not there, unless its \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "systemd starts no unit whose EnvironmentFile= is not there, unless its \
                    path begins with a dash.",
-            versions: "all",
-            source: "systemd.exec(5), EnvironmentFile=",
-        },
-    ]),
+        versions: "all",
+        source: "systemd.exec(5), EnvironmentFile=",
+    }]),
     cause: "The unit of RKE2 asks for an environment file that is not there. RKE2 does not start.",
     remedy: "Make the file, or take its line out of the unit.",
     ..RKE2_CONFIG
@@ -152,14 +148,12 @@ pub(super) const PROFILE_MISSING: About = About {
 pub(super) const PROFILE_INVALID: About = About {
     name: "profile-invalid",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "RKE2 ends at a profile that is none of its own.",
-            versions: "all; which version knows which profile is in nodeguard as a table, read from the tags",
-            source: "rke2 pkg/cli/cmds/profile_linux.go, validateProfile",
-        },
-    ]),
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 ends at a profile that is none of its own.",
+        versions: "all; which version knows which profile is in nodeguard as a table, read from the tags",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, validateProfile",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "This RKE2 does not know the profile, and does not start.",
     remedy: "Set `profile` to one that the finding lists.",
@@ -177,15 +171,13 @@ pub(super) const PROFILE_DEPRECATED: About = About {
 pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
     name: "protect-kernel-defaults-conflict",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "Under a CIS profile RKE2 ends where protect-kernel-defaults is set to \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "Under a CIS profile RKE2 ends where protect-kernel-defaults is set to \
                    false.",
-            versions: "all",
-            source: "rke2 pkg/cli/cmds/profile_linux.go, setCISFlags",
-        },
-    ]),
+        versions: "all",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, setCISFlags",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "`protect-kernel-defaults` is false, which a CIS profile forbids. RKE2 does not start.",
     remedy: "Remove the key: the profile sets it.",
@@ -195,14 +187,12 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
 pub(super) const DATA_DIR_INVALID: About = About {
     name: "data-dir-invalid",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "RKE2 makes its data directory, and ends where it has no name.",
-            versions: "all",
-            source: "k3s pkg/datadir; mkdir(2), ENOENT",
-        },
-    ]),
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 makes its data directory, and ends where it has no name.",
+        versions: "all",
+        source: "k3s pkg/datadir; mkdir(2), ENOENT",
+    }]),
     cause: "`data-dir` is empty, and RKE2 does not start.",
     remedy: "Set `data-dir` to an absolute path, or remove the key.",
     ..RKE2_CONFIG
@@ -211,16 +201,14 @@ pub(super) const DATA_DIR_INVALID: About = About {
 pub(super) const DATA_DIR_RELATIVE: About = About {
     name: "data-dir-relative",
     severities: &[Warning, Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "RKE2 writes the path as it is into the manifests of its static pods; the \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 writes the path as it is into the manifests of its static pods; the \
                    container runtime mounts absolute paths only, so that etcd and the API \
                    server do not start.",
-            versions: "all",
-            source: "rke2 pkg/podtemplate; OCI runtime specification, Mounts",
-        },
-    ]),
+        versions: "all",
+        source: "rke2 pkg/podtemplate; OCI runtime specification, Mounts",
+    }]),
     cause: "`data-dir` is a relative path, which what RKE2 starts in containers does not find; \
             fatal on a server.",
     remedy: "Set `data-dir` to an absolute path.",
@@ -230,15 +218,13 @@ pub(super) const DATA_DIR_RELATIVE: About = About {
 pub(super) const DATA_DIR_READ_ONLY: About = About {
     name: "data-dir-read-only",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "RKE2 makes directories and files below its data directory at each start, \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 makes directories and files below its data directory at each start, \
                    and ends where it cannot.",
-            versions: "all",
-            source: "rke2 pkg/bootstrap/bootstrap.go; mkdir(2), EROFS",
-        },
-    ]),
+        versions: "all",
+        source: "rke2 pkg/bootstrap/bootstrap.go; mkdir(2), EROFS",
+    }]),
     cause: "The file system of the data directory is read-only.",
     remedy: "Mount it for writing. If it turned read-only by itself, its disk has errors: see \
              `journalctl -k`.",
@@ -248,16 +234,14 @@ pub(super) const DATA_DIR_READ_ONLY: About = About {
 pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
     name: "data-dir-file-system",
     severities: &[Warning, Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "RKE2's containerd unpacks images below the data directory, with owners and \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2's containerd unpacks images below the data directory, with owners and \
                    links, and its overlayfs needs both; on a file system without them it does \
                    not start.",
-            versions: "all",
-            source: "k3s pkg/agent/containerd; chown(2) and link(2), EPERM",
-        },
-    ]),
+        versions: "all",
+        source: "k3s pkg/agent/containerd; chown(2) and link(2), EPERM",
+    }]),
     cause: "The file system of the data directory has no owners and links (fatal), or it depends \
             on how it is served or mounted whether it has.",
     remedy: "Set `data-dir` to a directory on ext4 or xfs before RKE2's first start.",
@@ -267,16 +251,14 @@ pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
 pub(super) const DATA_DIR_UNLABELLED: About = About {
     name: "data-dir-unlabelled",
     severities: &[Warning, Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "With selinux: true etcd runs as rke2_service_db_t, which may use what has \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "With selinux: true etcd runs as rke2_service_db_t, which may use what has \
                    the labels of /var/lib/rancher/rke2 and nothing else; it ends, and RKE2 \
                    waits for it.",
-            versions: "all with SELinux",
-            source: "rke2 pkg/executor/staticpod/staticpod.go; rke2-selinux policy, rke2.fc",
-        },
-    ]),
+        versions: "all with SELinux",
+        source: "rke2 pkg/executor/staticpod/staticpod.go; rke2-selinux policy, rke2.fc",
+    }]),
     cause: "SELinux enforces, and the data directory has not the labels of the default one, so \
             that etcd may not read it.",
     remedy: "Run the two lines that the finding has, `semanage fcontext` and `restorecon`.",
@@ -286,16 +268,14 @@ pub(super) const DATA_DIR_UNLABELLED: About = About {
 pub(super) const ETCD_ARG_UNSUPPORTED: About = About {
     name: "etcd-arg-unsupported",
     severities: &[Warning, Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: LosesData,
-            rule: "RKE2 hands etcd-arg on and mounts its own directory alone into etcd's pod: \
+    fatal: WhenFatal::By(&[Rule {
+        class: LosesData,
+        rule: "RKE2 hands etcd-arg on and mounts its own directory alone into etcd's pod: \
                    with another one etcd writes into its container, which is gone with it, \
                    and neither snapshots nor the user etcd get it.",
-            versions: "those that have etcd-arg, from 1.20.13 on",
-            source: "k3s pkg/daemons/executor, ETCDConfig.ToConfigFile; rke2 pkg/executor/staticpod/staticpod.go",
-        },
-    ]),
+        versions: "those that have etcd-arg, from 1.20.13 on",
+        source: "k3s pkg/daemons/executor, ETCDConfig.ToConfigFile; rke2 pkg/executor/staticpod/staticpod.go",
+    }]),
     cause: "`etcd-arg` gives etcd another directory, which RKE2 neither backs up nor gives to the \
             user etcd; fatal under a profile.",
     remedy: "Remove the argument. To move etcd's data, set `data-dir` of RKE2 before its first \
@@ -306,15 +286,13 @@ pub(super) const ETCD_ARG_UNSUPPORTED: About = About {
 pub(super) const DISABLE_ETCD_WITHOUT_SERVER: About = About {
     name: "disable-etcd-without-server",
     severities: &[Fatal],
-    fatal: WhenFatal::By(&[
-        Rule {
-            class: Refuses,
-            rule: "k3s ends at disable-etcd where server is empty; without the key only \
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "k3s ends at disable-etcd where server is empty; without the key only \
                    before it had a database of its own.",
-            versions: "all",
-            source: "k3s pkg/cli/server/server.go",
-        },
-    ]),
+        versions: "all",
+        source: "k3s pkg/cli/server/server.go",
+    }]),
     cause: "`disable-etcd` is set without `server`. RKE2 does not start.",
     remedy: "Set `server` to the address of a server with an etcd, or remove both keys.",
     ..RKE2_CONFIG

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `sysctl`, and of what the daemon tells there besides.
 
-use super::Severity::{Drift, Fatal, Note, Warning};
 use super::FatalClass::{GivesAway, Refuses};
+use super::Severity::{Drift, Fatal, Note, Warning};
 use super::{About, Contest, ControlId, Rule, WhenFatal};
 
 const SYSCTL: About = About::of(&[ControlId::Sysctl]);
