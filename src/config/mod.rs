@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Everything here is pure: the bytes were read elsewhere. Whatever is wrong with a file
-//! is a [`Problem`]; a configuration counts as a whole or not at all.
+//! is a [`Problem`]; a configuration counts as a whole or not at all, but for its mode ([`fallback`]) and
+//! for codes that are none ([`Gate::left_out`]).
 
 mod fragment;
 mod gate;
