@@ -207,6 +207,30 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_mended_is_fatal_only_where_rke2_or_etcd_does_not_come_up_with_it() {
+        let with = |of: fn(&mut TreeFacts) -> &mut Tally, locks_out| {
+            let mut tree = TreeFacts::default();
+            let found = Wrong { locks_out, ..wrong("member/snap/db", "why") };
+            of(&mut tree).add(locks_out, || found);
+            judge(&facts(tree))[0].unmended
+        };
+        for (of, locks_out, unmended) in [
+            // RKE2's own chown fails as ours did, whatever it is.
+            (
+                (|tree| &mut tree.wrong_owner) as fn(&mut TreeFacts) -> &mut Tally,
+                true,
+                Severity::Fatal,
+            ),
+            (|tree| &mut tree.wrong_owner, false, Severity::Fatal),
+            (|tree| &mut tree.wrong_mode, true, Severity::Fatal),
+            (|tree| &mut tree.wrong_mode, false, Severity::Warning),
+            (|tree| &mut tree.acls, false, Severity::Warning),
+        ] {
+            assert_eq!(with(of, locks_out), unmended);
+        }
+    }
+
+    #[test]
     fn what_a_stranger_planted_is_fatal_and_what_root_made_is_not() {
         let cases = [
             (Oddity::RootLink { target: "/wal".into(), dangling: false }, Severity::Note),

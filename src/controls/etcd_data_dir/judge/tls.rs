@@ -146,6 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_that_cannot_be_mended_is_fatal_only_where_etcd_cannot_read_the_file() {
+        for (name, uid, mode, unmended) in [
+            ("server-client.key", 0, 0o600, Severity::Fatal),
+            ("server-client.key", 997, 0o644, Severity::Warning),
+            ("server-client.key", 997, 0o200, Severity::Fatal),
+            ("peer-ca.crt", 997, 0o666, Severity::Warning),
+            ("client.key", 0, 0o644, Severity::Warning),
+            ("client.key", 997, 0o600, Severity::Warning),
+        ] {
+            let version = Version::new(1, 34, 1);
+            let files = tls_files(Some(&version), ETCD);
+            let file = files.into_iter().find(|file| file.name == name).unwrap();
+            let entry = EntryFacts { owner: Owner { uid, gid: uid }, mode, oddity: None };
+            let planned = judge(Path::new("/tls"), file, &entry).unwrap();
+            assert_eq!(planned.unmended, unmended, "{name} {uid} {mode:o}");
+        }
+    }
+
+    #[test]
     fn etcd_is_said_not_to_read_a_file_only_where_it_cannot() {
         for (name, uid, mode, words) in [
             ("server-client.key", 0, 0o600, "etcd could not read it"),
