@@ -221,6 +221,43 @@ mod tests {
     use crate::system::root::Root;
 
     #[test]
+    fn in_report_mode_a_wrong_entry_is_only_told_and_no_action_is_run() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["etcd", "etc/nodeguard"] {
+            std::fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
+        let file = dir.path().join("etc/nodeguard/nodeguard.toml");
+        std::fs::write(&file, "mode = 'report'\n").unwrap();
+        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
+        let guard = Guard {
+            dir: "/etcd".into(),
+            tls_dir: "/tls".into(),
+            owner,
+            account: owner,
+            manifest: "/etcd.yaml".into(),
+        };
+        let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
+        assert_eq!(engine.configure(), []);
+        let mut mend = |engine: &mut Engine, below: &str| {
+            engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {})
+        };
+        assert!(matches!(mend(&mut engine, "db"), Narrow::OnlyTold));
+        assert!(matches!(mend(&mut engine, "gone"), Narrow::Right));
+        let path = Path::new("/etc/new").to_path_buf();
+        let action = Action::WriteFile { path, content: b"x".to_vec(), expect: None };
+        let executed = engine.execute(&action, SUBTREE, &mut |_, _| {});
+        assert!(matches!(executed.outcome, Outcome::Refused { .. }), "{executed:?}");
+        assert!(!dir.path().join("etc/new").exists());
+
+        std::fs::write(&file, "").unwrap();
+        engine.configure();
+        assert!(!matches!(mend(&mut engine, "db"), Narrow::OnlyTold));
+        let executed = engine.execute(&action, SUBTREE, &mut |_, _| {});
+        assert!(matches!(executed.outcome, Outcome::Applied { .. }), "{executed:?}");
+    }
+
+    #[test]
     fn a_contested_entry_that_is_left_alone_is_not_taken_for_right() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etcd")).unwrap();

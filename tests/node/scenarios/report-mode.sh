@@ -19,7 +19,7 @@ host='cd /etc && find . ! -path "*/nodeguard.service" -printf "%p %y %m %U:%G %l
 host_is() { diff <(cat <<<"$1") <(node_sh "$host"); }
 status_has() { said "$1" "$(node systemctl status --no-pager --full nodeguard)"; }
 died() { said "$1" "$(journal_of rke2-server "$since" | grep 'level=fatal')"; }
-stop_rke2() { node systemctl stop rke2-server && node systemctl reset-failed rke2-server; }
+stop_rke2() { node systemctl stop rke2-server; }
 
 node_up "$@"
 rke2_config <<<'profile: cis'
@@ -86,4 +86,5 @@ check "RKE2 restarts under its profile" node timeout 60 systemctl restart rke2-s
 check_has "etcd runs as etcd" '^etcd$' "$(node ps -o user= -C etcd)"
 check_soon "the node is ready" 15 state_is ready
 check_is "the bus says the mode" enforce "$(bus_get Mode)"
+check_status "and the host is changed, as the listing tells" 1 host_is "$before"
 finish
