@@ -4,8 +4,9 @@
 //! is a process of its own, as the guard is: in the one that measures it would have everything that
 //! it needs in the processor's caches already.
 //!
-//! `beside DIR UID:GID COUNT`, in a booted node; see `tests/node/flood.sh`. Makes files in DIR,
-//! which is guarded, and in a directory of its own. Prints a line for each of the two.
+//! `beside DIR UID:GID COUNT [OTHER]`, in a booted node; see `tests/node/flood.sh`. Makes files in DIR,
+//! which is guarded, and in a directory of its own. Prints a line for each of the two. OTHER is one that
+//! `beside --loop OTHER UID:GID` watches already, as a service with the guard's own sandbox, say.
 
 use std::ffi::CString;
 use std::fs;
@@ -34,38 +35,45 @@ const LOOP: &str = "--loop";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, owner] = arguments.as_slice()
+    if let [word, dir, owner] = arguments.as_slice()
         && word == LOOP
     {
-        watch(Path::new(BARE), owner_of(owner).unwrap());
+        watch(Path::new(dir), owner_of(owner).unwrap());
         return ExitCode::SUCCESS;
     }
     let parsed = match arguments.as_slice() {
-        [dir, word, count] => {
-            owner_of(word).zip(count.parse().ok()).map(|(o, n)| (dir, word, o, n))
-        }
+        [dir, word, count, other @ ..] => owner_of(word)
+            .zip(count.parse().ok())
+            .map(|(o, n): (_, usize)| (dir, word, o, n, other)),
         _ => None,
     };
-    let Some((dir, word, owner, count)) = parsed else {
-        eprintln!("beside: expected DIR UID:GID COUNT; tests/bench/bus runs it in a node");
+    let Some((dir, word, owner, count, other)) = parsed else {
+        eprintln!("beside: expected DIR UID:GID COUNT [OTHER]; tests/bench/bus runs it in a node");
         return ExitCode::from(64);
     };
     let (guarded, bare) = (PathBuf::from(dir), PathBuf::from(BARE));
+    let other = other.first().map(PathBuf::from);
     let _ = fs::remove_dir_all(&bare);
     fs::create_dir(&bare).unwrap();
-    for dir in [&guarded, &bare] {
+    for dir in [&guarded, &bare].into_iter().chain(&other) {
         for n in 0..FILES {
             fs::write(file(dir, n), "x").unwrap();
             chown(file(dir, n), Some(owner.0), Some(owner.1)).unwrap();
         }
     }
     let _loop = bare_loop(word);
-    let (mut ours, mut its) = (Latencies::default(), Latencies::default());
+    let [mut ours, mut its, mut others] = [(); 3].map(|()| Latencies::default());
     for n in 0..count {
         ours.measure(&file(&guarded, n), owner);
         its.measure(&file(&bare, n), owner);
+        if let Some(other) = &other {
+            others.measure(&file(other, n), owner);
+        }
     }
     println!("ours {}\nbare {}", ours.line(), its.line());
+    if other.is_some() {
+        println!("sandboxed {}", others.line());
+    }
     for n in 0..FILES {
         let _ = fs::remove_file(file(&guarded, n));
     }
@@ -143,8 +151,11 @@ impl Drop for Ended {
 
 /// The loop, which watches when this returns.
 fn bare_loop(owner: &str) -> Ended {
-    let mut child =
-        Command::new("/proc/self/exe").args([LOOP, owner]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("/proc/self/exe")
+        .args([LOOP, BARE, owner])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut said = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "watching\n");

@@ -3,6 +3,7 @@
 //! what the guard costs when nothing happens. On plain files, never on this machine's parameters.
 
 use std::fs::File;
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 
-use crate::host::{Host, proc_file};
+use crate::host::{ETCD, Host, proc_file};
 use crate::{Latencies, print_ratio, print_row};
 
 const RIGHT: [(&str, &str); 7] = [
@@ -115,9 +116,17 @@ fn bare_loop(dir: &Path) {
     });
 }
 
-/// What the poll of the held descriptors costs: an idle daemon does nothing else.
+/// What etcd does all day: appends to its log and to its database.
+const WRITES_A_SECOND: u32 = 500;
+
+/// What the poll of the held descriptors costs: an idle daemon does nothing else, and neither does one
+/// whose etcd writes.
 pub fn idle(time: Duration) {
-    for (name, settings) in [("", ""), (", who did it is looked for", "attribution = true\n")] {
+    for (name, settings, writes) in [
+        ("", "", false),
+        (", who did it is looked for", "attribution = true\n", false),
+        (", etcd writes 500 times a second", "", true),
+    ] {
         let mut host = Host::server();
         std::fs::create_dir_all(host.at("/etc/nodeguard")).unwrap();
         host.write("/etc/nodeguard/nodeguard.toml", settings);
@@ -129,11 +138,14 @@ pub fn idle(time: Duration) {
         // What the start still had to say is over.
         pass(Duration::from_secs(8));
         let (wakeups, busy, begin) = (wakeups(&host), busy(&host), Instant::now());
-        pass(time);
+        let written = if writes { write(&host, time) } else { pass(time) };
         let minutes = begin.elapsed().as_secs_f64() / 60.0;
         let wakeups = (self::wakeups(&host) - wakeups) as f64 / minutes;
         let share = (self::busy(&host) - busy) as f64 / 1e9 / (minutes * 60.0);
         println!("idle for {:.0} s, the poll every 5 s{name}", time.as_secs_f64());
+        if written > 0 {
+            println!("  {:.0} writes a second", f64::from(written) / (minutes * 60.0));
+        }
         println!(
             "  wakeups of all threads a minute {wakeups:.0} (goal: 30), CPU {:.5} %",
             share * 100.0
@@ -141,11 +153,32 @@ pub fn idle(time: Duration) {
     }
 }
 
-fn pass(time: Duration) {
+/// Lets time pass; nothing is written meanwhile.
+fn pass(time: Duration) -> u32 {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|t| !t.is_zero()) {
         std::thread::park_timeout(left);
     }
+    0
+}
+
+/// As etcd: each write is on the disk before the next, in a file of the log and in the database. How
+/// many there were.
+fn write(host: &Host, time: Duration) -> u32 {
+    let mut files = ["member/wal/0.wal", "member/snap/db"]
+        .map(|name| File::options().append(true).open(host.at(ETCD).join(name)).unwrap());
+    let (begin, mut written) = (Instant::now(), 0);
+    while begin.elapsed() < time {
+        let file = &mut files[written as usize % 2];
+        file.write_all(&[b'x'; 512]).unwrap();
+        file.sync_data().unwrap();
+        written += 1;
+        let due = begin + Duration::from_secs(1) * written / WRITES_A_SECOND;
+        if let Some(left) = due.checked_duration_since(Instant::now()) {
+            pass(left);
+        }
+    }
+    written
 }
 
 /// Wakeups of all threads.

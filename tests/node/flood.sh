@@ -15,6 +15,7 @@
 FLOOD_CONNECTIONS=250
 FLOOD_EVENTS=${FLOOD_EVENTS:-150}
 FLOOD_GATES=${FLOOD_GATES:-100}
+FLOOD_OTHER=/var/lib/beside
 
 flood_bus() { # flood_bus dbus-daemon|dbus-broker
     FLOOD_BUS=$1
@@ -44,7 +45,7 @@ flood_setup() { # flood_setup [DEB]
     said=$(node ps -C dbus-daemon,dbus-broker -o comm= | sort -u)
     [ "$said" = "$FLOOD_BUS" ] || node_die "expected $FLOOD_BUS in the node, found $said"
     beside=$(flood_beside)
-    node_put "${beside:?"cargo did not say where it put beside"}" /root/beside 755
+    node_put "${beside:?"cargo did not say where it put beside"}" /usr/local/lib/node/beside 755
     node_put "$node_lib/flood" /usr/local/lib/node/flood 755
     rke2_config <<<'profile: cis'
     install_agent "$@" >/dev/null 2>&1 || node_die "the package does not install"
@@ -71,8 +72,22 @@ flood_confine() {
     for pid in $(flood_outside "$(flood_agent)"); do echo "$pid" >"$FLOOD_GROUP/cgroup.procs"; done
 }
 
+# The bare loop as a service with the agent's own sandbox, which is a part of what a correction takes.
+flood_sandboxed() {
+    # shellcheck disable=SC2016 # for the node's shell
+    node_sh 'mkdir -p "$1"
+        { systemctl cat nodeguard.service | sed -n "/^\[Service\]/,/^\[Install\]/p" |
+            grep -vE "^(#|\[Install|Type|Notify|Exec|Restart|Watchdog|Timeout|[A-Z][a-z]*Directory)"
+          printf "Type=exec\nExecStart=/usr/local/lib/node/beside --loop %s %s\n" "$1" "$2"
+        } >/run/systemd/system/beside.service
+        systemctl daemon-reload && systemctl start beside' "$FLOOD_OTHER" "$FLOOD_OWNER"
+    wait_for "the loop in a sandbox" 10 sandboxed_runs
+    FLOOD_SANDBOXED=''
+}
+sandboxed_runs() { said '^watching' "$(journal_of beside)"; }
+
 # After node_down.
-flood_end() { [ -z "$FLOOD_GROUP" ] || rmdir "$FLOOD_GROUP"; }
+flood_end() { [ -z "${FLOOD_GROUP-}" ] || rmdir "$FLOOD_GROUP"; }
 
 # The process of the node with this number there, as this machine numbers it.
 flood_outside() { # flood_outside PID
@@ -107,8 +122,8 @@ flood_gate() { # flood_gate SHARE
         n = int((NR - 1) * s + 0.5) + 1; printf "%s%s", took[n], bad ? "!" : "" }' <<<"$FLOOD_GATE"
 }
 
-# Floods and measures ("nothing": only measures): FLOOD_OURS and FLOOD_BARE (lines of
-# `beside`), FLOOD_PEAK (KiB), FLOOD_GATE (milliseconds of each gate, sorted), FLOOD_HEARD (how many
+# Floods and measures ("nothing": only measures): FLOOD_OURS, FLOOD_BARE and, after flood_sandboxed,
+# FLOOD_SANDBOXED (lines of `beside`), FLOOD_PEAK (KiB), FLOOD_GATE (milliseconds of each gate, sorted), FLOOD_HEARD (how many
 # DriftCorrected a listener heard), FLOOD_ANSWERED (milliseconds that one who reads waited for State).
 flood_under() { # flood_under KIND
     local figures
@@ -122,9 +137,11 @@ flood_under() { # flood_under KIND
     [ "$1" = nothing ] || node systemd-run --quiet --unit=flood --uid=nobody --property=TasksMax=8 --collect \
         /usr/local/lib/node/flood "$1" "$FLOOD_CONNECTIONS" 600 2>&1
     [ "$1" = nothing ] || wait_for "the flood" 60 flood_runs || node_die "no flood: $(journal_of flood)"
-    figures=$(node timeout 600 /root/beside "$ETCD_DIR/member/snap" "$FLOOD_OWNER" "$FLOOD_EVENTS" 2>&1)
+    figures=$(node timeout 600 /usr/local/lib/node/beside "$ETCD_DIR/member/snap" "$FLOOD_OWNER" "$FLOOD_EVENTS" \
+        ${FLOOD_SANDBOXED+"$FLOOD_OTHER"} 2>&1)
     FLOOD_OURS=$(sed -n 's/^ours //p' <<<"$figures") FLOOD_BARE=$(sed -n 's/^bare //p' <<<"$figures")
     [ -n "$FLOOD_BARE" ] || node_die "beside: $figures"
+    if [ -n "${FLOOD_SANDBOXED+x}" ]; then FLOOD_SANDBOXED=$(sed -n 's/^sandboxed //p' <<<"$figures"); fi
     FLOOD_GATE=$(node_sh 'for n in $(seq "$1"); do
             a=$(date +%s%N); timeout 60 nodeguard gate --role server >/dev/null 2>&1; s=$?
             b=$(date +%s%N); echo "$(((b - a) / 100000)) $s"
