@@ -239,7 +239,7 @@ mod tests {
         };
         let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
         assert_eq!(engine.configure(), []);
-        let mut mend = |engine: &mut Engine, below: &str| {
+        let mend = |engine: &mut Engine, below: &str| {
             engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {})
         };
         assert!(matches!(mend(&mut engine, "db"), Narrow::OnlyTold));

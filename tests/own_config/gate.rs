@@ -127,7 +127,7 @@ fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts_and_a_wrong_
     let report = OperatingMode::Report;
     let enforce = (OperatingMode::Enforce, "built-in default".to_owned());
     let wrong = file("w", "attributoin = true\n");
-    assert_eq!(of(&[wrong.clone()]), enforce);
+    assert_eq!(of(std::slice::from_ref(&wrong)), enforce);
     assert_eq!(of(&[file("f", "mode = 'report'\n"), wrong.clone()]), (report, "f:1".into()));
     assert_eq!(of(&[file("f", "x = 1\nmode = 'report'\n[sysctl\n")]), (report, "f:2".into()));
     for value in ["'repot'", "true", "'off'", "{}"] {
@@ -142,7 +142,7 @@ fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts_and_a_wrong_
     let unread = Source { path: "u".into(), content: Err("it is owned by uid 1000".into()) };
     assert_eq!(of(&[unread]), enforce, "what root did not write says nothing");
     let facts = |kept, settings: &Settings| {
-        let problems = resolve(&[wrong.clone()]).unwrap_err();
+        let problems = resolve(std::slice::from_ref(&wrong)).unwrap_err();
         let facts = own_config::Facts { problems: &problems, kept, settings, wanted: Vec::new() };
         let mut messages = own_config::judge(&facts).into_iter().map(|p| p.finding.message);
         messages.find(|message| message.starts_with("unknown key")).unwrap()
