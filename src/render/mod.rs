@@ -156,7 +156,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Code, ControlId, ControlReport, Origin, Severity, fixture};
+    use crate::model::{Code, ControlId, ControlReport, OperatingMode, Origin, fixture};
 
     fn report() -> Report {
         let finding = Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
@@ -229,6 +229,31 @@ mod tests {
             status_line(&ready, 3),
             "ready: server, profile cis, RKE2 1.34.1+rke2r1; 3 corrections since start"
         );
+    }
+
+    #[test]
+    fn in_report_mode_every_line_says_so_and_what_would_have_been_done() {
+        let mut report = Report { mode: OperatingMode::Report, ..report() };
+        let headline = "fatal (report mode): server, profile cis, RKE2 1.34.1+rke2r1";
+        let because = "RKE2 would not have been started because --protect-kernel-defaults must be \
+                       true when using --profile=cis [/etc/rancher/rke2/config.yaml:3]";
+        assert_eq!(super::headline(&report), headline);
+        assert_eq!(would_have(&report), format!("report mode: {because}"));
+        assert!(text(&report).starts_with(&format!("{headline}\nreport mode: {because}\n")));
+        assert!(status_line(&report, 0).starts_with("fatal (report mode): --protect-kernel"));
+        let drift = Finding::new(Code::SysctlLive, "kernel.panic").severity(Severity::Drift);
+        report.controls[1].findings = vec![drift; 2];
+        let two = "report mode: 2 things would have been corrected, and ";
+        assert_eq!(would_have(&report), format!("{two}{because}"));
+        report.controls.remove(0);
+        assert_eq!(would_have(&report), format!("{two}RKE2 would have been started"));
+        let ready = Report { state: State::Ready, controls: vec![], ..report };
+        assert_eq!(
+            status_line(&ready, 0),
+            "ready (report mode): server, profile cis, RKE2 1.34.1+rke2r1"
+        );
+        let unknown = json(&ready).replacen(r#""mode":"report""#, r#""mode":"splendid""#, 1);
+        assert_eq!(parse(&unknown).unwrap().mode, OperatingMode::Enforce, "it opens no gate");
     }
 
     #[test]

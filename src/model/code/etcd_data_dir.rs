@@ -149,7 +149,7 @@ pub(super) const ETCD_LINK_OUTSIDE: About = About {
             rule: "etcd's pod has etcd's directory and nothing beside it: etcd starts without what is \
                    behind the link.",
             versions: "all",
-            source: "rke2 pkg/podtemplate, hostPath volumes of Spec.Dirs",
+            source: "rke2 pkg/podtemplate (before, pkg/staticpod), the volumes of Spec.Dirs",
         },
     ]),
     cause: "A link of root's out of etcd's data directory: etcd's pod has nothing beside that, and \

@@ -152,7 +152,7 @@ pub(super) const PROFILE_INVALID: About = About {
         class: Refuses,
         rule: "RKE2 ends at a profile that is none of its own.",
         versions: "all; which version knows which profile is in nodeguard as a table, read from the tags",
-        source: "rke2 pkg/cli/cmds/profile_linux.go, validateProfile",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, validateProfile; in older ones root.go",
     }]),
     cis_ids: &["4.2.6"],
     cause: "This RKE2 does not know the profile, and does not start.",
@@ -176,7 +176,7 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
         rule: "Under a CIS profile RKE2 ends where protect-kernel-defaults is set to \
                    false.",
         versions: "all",
-        source: "rke2 pkg/cli/cmds/profile_linux.go, setCISFlags",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, setCISFlags; in older ones root.go",
     }]),
     cis_ids: &["4.2.6"],
     cause: "`protect-kernel-defaults` is false, which a CIS profile forbids. RKE2 does not start.",

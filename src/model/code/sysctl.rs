@@ -16,7 +16,7 @@ pub(super) const SYSCTL_LIVE: About = About {
             rule: "Under a CIS profile RKE2 compares four kernel parameters with the values that it \
                    wants, and ends where one differs.",
             versions: "all",
-            source: "rke2 pkg/cli/cmds/profile_linux.go, kernelRuntimeParameters",
+            source: "rke2 pkg/cli/cmds/profile_linux.go; in older ones root.go",
         },
         Rule {
             class: Refuses,
