@@ -90,8 +90,8 @@ impl WhenFatal {
         }
     }
 
-    /// Ends the compilation where a code could be fatal without a whole rule, or the reverse.
-    pub(super) const fn fits(self, severities: &[Severity]) {
+    /// Whether a code with these severities can be fatal if, and only if, it has rules, and all of each.
+    pub(super) const fn fits(self, severities: &[Severity]) -> bool {
         let mut fatal = false;
         let mut n = 0;
         while n < severities.len() {
@@ -99,18 +99,45 @@ impl WhenFatal {
             n += 1;
         }
         match self {
-            Self::Never => assert!(!fatal, "a code that can be fatal needs its rules"),
-            Self::AsCounted => assert!(fatal, "a code that is never fatal has no rule"),
+            Self::Never => !fatal,
+            Self::AsCounted => fatal,
             Self::By(rules) => {
-                assert!(fatal, "a code that is never fatal has no rule");
-                assert!(!rules.is_empty(), "a code that can be fatal needs a rule");
+                let mut whole = !rules.is_empty();
                 let mut n = 0;
                 while n < rules.len() {
                     let Rule { class: _, rule, versions, source } = &rules[n];
-                    assert!(!rule.is_empty() && !versions.is_empty() && !source.is_empty());
+                    whole = whole && !rule.is_empty() && !versions.is_empty() && !source.is_empty();
                     n += 1;
                 }
+                fatal && whole
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_that_can_be_fatal_needs_a_whole_rule_and_no_other_has_one() {
+        const WHOLE: Rule = Rule {
+            class: FatalClass::Refuses,
+            rule: "It ends.",
+            versions: "all",
+            source: "a/b.go",
+        };
+        const PART: Rule = Rule { source: "", ..WHOLE };
+        let fatal = [Severity::Warning, Severity::Fatal];
+        for (when, of_fatal, of_others) in [
+            (WhenFatal::Never, false, true),
+            (WhenFatal::AsCounted, true, false),
+            (WhenFatal::By(&[]), false, false),
+            (WhenFatal::By(&[WHOLE]), true, false),
+            (WhenFatal::By(&[WHOLE, PART]), false, false),
+        ] {
+            assert_eq!(when.fits(&fatal), of_fatal, "{when:?}");
+            assert_eq!(when.fits(&fatal[..1]), of_others, "{when:?}");
         }
     }
 }

@@ -83,7 +83,10 @@ macro_rules! codes {
             }
         }
 
-        $(const _: () = $about.fatal.fits($about.severities);)+
+        $(const _: () = assert!(
+            $about.fatal.fits($about.severities),
+            concat!(stringify!($code), ": what can be fatal has whole rules, and nothing else has")
+        );)+
     };
 }
 
