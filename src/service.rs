@@ -17,7 +17,7 @@ const BACKLOG: usize = 16;
 /// Pings in the watchdog's time. A loop that turns more seldom pings whenever it turns.
 const PINGS: u32 = 4;
 
-/// A whole pass begins with a ping that is no older: what a pass may wait for takes most of the
+/// A full pass begins with a ping that is no older: what a pass may wait for takes most of the
 /// watchdog's time.
 const PING_BEFORE_A_PASS: Duration = Duration::from_secs(1);
 
@@ -133,7 +133,7 @@ impl Service {
         }
     }
 
-    /// Called where the loop begins a whole pass.
+    /// Called where the loop begins a full pass.
     pub fn pass_begins(&mut self) {
         if let Some(limit) = self.watchdog {
             self.ping(limit, PING_BEFORE_A_PASS.min(limit / PINGS));

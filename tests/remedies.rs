@@ -166,7 +166,8 @@ fn what_is_immutable_is_named() {
         let report = image.apply("");
         image.chattr("-i", path);
         let (remedy, file) = report.of_code(USER);
-        assert_eq!(remedy, format!("chattr -i {}", image.at(path).display()), "{report:?}");
+        let place = image.0.path().display();
+        assert_eq!(remedy, format!("in {place}: chattr -i /{path}"), "{report:?}");
         assert_eq!(file, format!("/{path}"));
     }
     fs::remove_file(image.at("etc/sysctl.d/60-rke2-cis.conf")).unwrap();
@@ -198,8 +199,9 @@ fn an_immutable_entry_of_etcds_is_named() {
         image.chattr("+i", path);
         let report = image.apply("");
         image.chattr("-i", path);
-        let (remedy, _) = report.of_code("etcd-owner");
-        assert_eq!(remedy, format!("chattr -i {}", image.at(path).display()), "{report:?}");
+        let (remedy, _) = report.of_code("etcd-immutable");
+        let place = image.0.path().display();
+        assert_eq!(remedy, format!("in {place}: chattr -i /{path}"), "{report:?}");
         Command::new("chown").args(["-R", "0:0"]).arg(image.at("var")).status().unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 use nodeguard::controls::etcd_account::Password;
 use nodeguard::controls::etcd_account::judge::account_db::{
-    MAX_LINE, MAX_SIZE, parse_group, parse_passwd, parse_shadow, with_primary_group,
+    MAX_LINE, MAX_SIZE, NO_ID, parse_group, parse_passwd, parse_shadow, with_primary_group,
 };
 
 const ETCD: &str = "etcd:x:998:997:etcd user:/home/etcd:/sbin/nologin";
@@ -37,10 +37,21 @@ fn a_line_counts_exactly_when_rke2_can_read_it() {
         ("etcd:x:998::::", false),
         ("etcd:x:abc:997:::", false),
         ("etcd:x:998:abc:::", false),
-        ("etcd:x:-1:997:::", false),
-        ("etcd:x:+998:997:::", false),
-        ("etcd:x:4294967295:997:::", false),
-        ("etcd:x:99999999999:997:::", false),
+        // What Go's strconv.Atoi reads is a number to RKE2, whatever the kernel makes of it.
+        ("etcd:x:-1:997:::", true),
+        ("etcd:x:+998:997:::", true),
+        ("etcd:x:4294967295:997:::", true),
+        ("etcd:x:99999999999:997:::", true),
+        ("etcd:x:9223372036854775807:997:::", true),
+        ("etcd:x:9223372036854775808:997:::", false),
+        ("etcd:x:-9223372036854775809:997:::", false),
+        ("etcd:x:+:997:::", false),
+        ("etcd:x:-:997:::", false),
+        ("etcd:x: 9:997:::", false),
+        ("etcd:x:9 :997:::", false),
+        ("etcd:x:1_0:997:::", false),
+        ("etcd:x:0x9:997:::", false),
+        ("etcd:x:9.0:997:::", false),
         ("#etcd:x:998:997:::", false),
         ("  # etcd:x:998:997:::", false),
         ("+etcd:x:998:997:::", false),
@@ -53,6 +64,30 @@ fn a_line_counts_exactly_when_rke2_can_read_it() {
             let passwd = parse_passwd(content.as_bytes());
             assert_eq!(passwd.user("etcd").is_some(), found, "{content:?}");
         }
+    }
+}
+
+#[test]
+fn a_number_is_the_one_that_rke2_reads_and_no_id_where_the_kernel_has_none() {
+    for (field, uid, odd) in [
+        ("+9", 9, None),
+        ("007", 7, None),
+        ("-0", 0, None),
+        ("4294967294", 4_294_967_294, None),
+        ("-1", NO_ID, Some(-1)),
+        ("4294967295", NO_ID, Some(4_294_967_295)),
+        ("4294967296", NO_ID, Some(4_294_967_296)),
+        ("9223372036854775807", NO_ID, Some(i64::MAX)),
+    ] {
+        let passwd = parse_passwd(format!("etcd:x:{field}:5:::\n").as_bytes());
+        let user = passwd.user("etcd").expect("RKE2 finds it");
+        assert_eq!((user.uid, user.odd_ids), (uid, odd.map(|odd| (odd, 5))), "{field}");
+        let passwd = parse_passwd(format!("etcd:x:5:{field}:::\n").as_bytes());
+        let user = passwd.user("etcd").expect("RKE2 finds it");
+        assert_eq!((user.gid, user.odd_ids), (uid, odd.map(|odd| (5, odd))), "{field}");
+        let groups = parse_group(format!("etcd:x:{field}:\n").as_bytes());
+        let group = groups.group("etcd").expect("RKE2 finds it");
+        assert_eq!((group.gid, group.odd_id), (uid, odd), "{field}");
     }
 }
 

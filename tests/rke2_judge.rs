@@ -177,7 +177,7 @@ fn everything_is_said_at_once() {
     assert_eq!(
         found[0].message,
         format!(
-            "yaml: line 1: mapping values are not allowed in this context ({FILE}.d/x.YML:1): \
+            "yaml: mapping values are not allowed in this context ({FILE}.d/x.YML:1): \
              RKE2 does not start; expected a YAML mapping of RKE2's flags, one `key: value` a line"
         )
     );

@@ -126,7 +126,7 @@ fn what_rke2s_yaml_library_refuses_is_invalid() {
         ("12\n", 1, "cannot unmarshal !!int `(not shown)` into yaml.MapSlice"),
         ("profile: cis\n\u{1}\n", 2, "control characters are not allowed"),
         ("a: \"\\/\"\n", 1, "found unknown escape character"),
-        ("%YAML 1.2\n---\na: b\n", 2, "found incompatible YAML document"),
+        ("%YAML 1.2\n---\na: b\n", 1, "found incompatible YAML document"),
         ("%FOO\n---\na: b\n", 1, "found unknown directive name"),
         ("a:\n-\tb\n", 2, "found character that cannot start any token"),
         ("a: b\n: c\n", 2, "did not find expected key"),
@@ -134,7 +134,7 @@ fn what_rke2s_yaml_library_refuses_is_invalid() {
         ("a: &a [*a]\n", 1, "value contains itself"),
         ("a: &b=c d\n", 1, "did not find expected alphabetic or numeric character"),
         ("a: [https://x/?b=c]\n", 1, "did not find expected ',' or ']'"),
-        ("{\"a\": \"b\",\n\"c\nd\": 1}\n", 2, "did not find expected ',' or '}'"),
+        ("{\"a\": \"b\",\n\"c\nd\": 1}\n", 3, "did not find expected ',' or '}'"),
         ("? a\n:\tb\n", 2, "found character that cannot start any token"),
     ] {
         let config = resolve(&server().file(text).inputs());
@@ -187,7 +187,6 @@ fn what_is_beyond_the_limits_is_named_and_not_taken_for_invalid() {
         (0..200).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
         format!("etcd-arg: [{}]", "x,".repeat(100_000)),
         format!("# {}\nprofile: cis\n", "x".repeat(MAX_FILE_SIZE)),
-        "profile: !!binary Y2lz\n".into(),
     ] {
         let config = resolve(&server().file(&text).inputs());
         let kinds: Vec<ProblemKind> = config.problems.iter().map(|p| p.kind).collect();

@@ -53,17 +53,17 @@ impl Tree {
     }
 
     fn look(&self) -> TreeFacts {
-        tree::observe(&self.root, &self.top(), Look::whole(ETCD), &mut |_, _| {}).unwrap().unwrap()
+        tree::observe(&self.root, &self.top(), Look::full(ETCD), &mut |_, _| {}).unwrap().unwrap()
     }
 }
 
 fn own_entry(root: &Root, base: &Path, below: &Path, rule: ModeRule) -> Outcome {
-    let look = Look { rule, ..Look::whole(ETCD) };
+    let look = Look { rule, ..Look::full(ETCD) };
     tree::own(root, base, below, Depth::Entry, look, &mut |_, _| {}).outcome
 }
 
 fn own(root: &Root, base: &Path, below: &Path) -> Outcome {
-    tree::own(root, base, below, Depth::Whole, Look::whole(ETCD), &mut |_, _| {}).outcome
+    tree::own(root, base, below, Depth::Subtree, Look::full(ETCD), &mut |_, _| {}).outcome
 }
 
 fn owner(path: &Path) -> Owner {
@@ -151,8 +151,7 @@ fn a_directory_that_is_swapped_before_it_is_entered_is_what_it_is_by_then() {
         let tree = Tree::new();
         let mut facts = None;
         walk_with_a_swap(&tree, swap, |on_directory| {
-            facts =
-                tree::observe(&tree.root, &tree.top(), Look::whole(ETCD), on_directory).unwrap();
+            facts = tree::observe(&tree.root, &tree.top(), Look::full(ETCD), on_directory).unwrap();
         });
         facts.unwrap()
     };
@@ -172,8 +171,8 @@ fn a_directory_that_is_swapped_before_it_is_entered_is_what_it_is_by_then() {
 fn what_a_directory_is_swapped_for_is_owned_if_it_is_a_file_and_never_if_it_is_a_link() {
     let own = |tree: &Tree, swap: &dyn Fn(&Path)| {
         walk_with_a_swap(tree, swap, |on_directory| {
-            let look = Look::whole(ETCD);
-            tree::own(&tree.root, &tree.top(), Path::new(""), Depth::Whole, look, on_directory);
+            let look = Look::full(ETCD);
+            tree::own(&tree.root, &tree.top(), Path::new(""), Depth::Subtree, look, on_directory);
         });
         let is_there = |name: &&str| fs::symlink_metadata(tree.top().join(name)).unwrap().is_dir();
         let swapped = ["a", "b"].into_iter().find(|name| !is_there(name)).unwrap();
@@ -265,7 +264,7 @@ fn link_to(target: &str, mounts: &[&str]) -> Oddity {
     let at = |path: &str| path.replace("BASE", base);
     symlink(at(target), tree.top().join("member/link")).unwrap();
     let mounts: Vec<_> = mounts.iter().map(|mount| PathBuf::from(at(mount))).collect();
-    let look = Look { mounts: &mounts, ..Look::whole(ETCD) };
+    let look = Look { mounts: &mounts, ..Look::full(ETCD) };
     let facts = tree::observe(&tree.root, &tree.top(), look, &mut |_, _| {}).unwrap().unwrap();
     let mut odd = facts.odd.into_iter();
     odd.find(|(path, _)| path == Path::new("member/link")).unwrap().1

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How often a whole pass walks etcd's tree, which is what it costs.
+//! How often a full pass walks etcd's tree, which is what it costs.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -55,7 +55,7 @@ pub(super) struct Queue {
 /// One write, by somebody else.
 #[derive(Debug)]
 pub(super) struct Event {
-    /// Device and inode.
+    /// Device and inode of the file that was written.
     pub(super) inode: (u64, u64),
     pub(super) pid: u32,
     pub(super) proof: Proof,
@@ -66,7 +66,7 @@ pub(super) struct Event {
 pub(super) struct Drained {
     pub(super) events: Vec<Event>,
     /// Nothing was left out.
-    pub(super) whole: bool,
+    pub(super) complete: bool,
 }
 
 impl Queue {
@@ -104,7 +104,7 @@ impl Queue {
     /// Reads what there is, to a limit. Our own writes are left out.
     pub(super) fn drain(&mut self) -> Result<Drained, QueueError> {
         let own = std::process::id();
-        let mut drained = Drained { events: Vec::new(), whole: true };
+        let mut drained = Drained { events: Vec::new(), complete: true };
         let mut buffer = [0u8; 4096];
         let mut read = 0;
         while read < EVENTS {
@@ -122,7 +122,7 @@ impl Queue {
             for raw in parse(&buffer[..n]) {
                 read += 1;
                 if raw.mask & QUEUE_OVERFLOW != 0 {
-                    drained.whole = false;
+                    drained.complete = false;
                 }
                 let proof = match raw.pidfd {
                     Some(number) if number >= 0 => Proof::Pidfd(Received(number)),
@@ -141,7 +141,7 @@ impl Queue {
                 }
             }
         }
-        drained.whole = false;
+        drained.complete = false;
         Ok(drained)
     }
 }

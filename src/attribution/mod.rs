@@ -3,7 +3,7 @@
 //!
 //! Only an addition to the guard: inotify says that something was written, the correction is made,
 //! and then the queue here is asked who it was. Nothing waits for it, and what it does not know
-//! it says. It is blind where inotify is: a write through another procfs instance, as every
+//! it says. It misses what inotify misses: a write through another procfs instance, as every
 //! container has one, raises no event.
 
 mod fanotify;
@@ -29,9 +29,9 @@ const CARRIED: Duration = Duration::from_millis(100);
 /// The marks, and who wrote since each parameter was last looked at.
 #[derive(Debug)]
 pub struct Attribution {
-    /// Or why there is none.
+    /// The queue of fanotify events, or why there is none.
     queue: Result<Queue, String>,
-    /// By device and inode.
+    /// The parameter that is marked, by device and inode of its file.
     marks: HashMap<(u64, u64), String>,
     recent: BTreeMap<String, Recent>,
     carried: BTreeMap<String, (Instant, Recent)>,
@@ -43,7 +43,7 @@ struct Recent {
     writers: VecDeque<(u32, Result<Process, Missed>)>,
     /// When they were started, which tells a process from a later one of the same number.
     started: HashMap<u32, Option<Ticks>>,
-    /// There were others besides.
+    /// There were other writers besides.
     more: bool,
 }
 
@@ -63,7 +63,7 @@ impl Attribution {
         }
     }
 
-    /// Marks these parameters, and no others. Each must be held open as long as the mark shall
+    /// Marks these parameters, and no others. Each must be kept open as long as the mark shall
     /// live: without that the kernel gives the parameter a new inode at any time.
     pub fn arm<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
         let keys: Vec<_> = keys.collect();
@@ -103,7 +103,7 @@ impl Attribution {
     /// Reads who wrote since the last time, and looks at those processes while they are there.
     pub fn drain(&mut self) {
         let Ok(queue) = &mut self.queue else { return };
-        let Drained { events, whole } = match queue.drain() {
+        let Drained { events, complete } = match queue.drain() {
             Ok(drained) => drained,
             Err(e) => {
                 self.queue = Err(e.to_string());
@@ -130,13 +130,13 @@ impl Attribution {
                 recent.add(event.pid, process::look(event.pid, &event.proof));
             }
         }
-        if !whole {
+        if !complete {
             for key in self.marks.values() {
                 self.recent.entry(key.clone()).or_default().more = true;
             }
         }
         drop(events);
-        if !whole {
+        if !complete {
             let keys: Vec<_> = self.marks.values().cloned().collect();
             self.queue = Queue::open().map_err(|e| e.to_string());
             self.arm(keys.iter().map(String::as_str));
@@ -167,7 +167,7 @@ impl Attribution {
 
     /// A parameter was found as it should be: who wrote it has done no harm. One whose event comes
     /// between the look and the drain has, so it is remembered for a moment.
-    pub fn right(&mut self, key: &str, now: Instant) {
+    pub fn found_correct(&mut self, key: &str, now: Instant) {
         match self.recent.remove(key) {
             Some(recent) => drop(self.carried.insert(key.to_owned(), (now, recent))),
             None => drop(self.carried.remove(key)),
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(attribution.writer("k", start).certain(), None, "and no longer");
 
         wrote(&mut attribution, me, Ok(of(me)));
-        attribution.right("k", start);
+        attribution.found_correct("k", start);
         assert_eq!(attribution.writer("k", start + CARRIED).certain(), None);
 
         let mut ended = std::process::Command::new("true").spawn().unwrap();
@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(attribution.writer("k", start).certain(), None, "the next write is not its");
 
         wrote(&mut attribution, me, Ok(of(me)));
-        attribution.right("k", start);
-        attribution.right("k", start);
+        attribution.found_correct("k", start);
+        attribution.found_correct("k", start);
         let said = attribution.writer("k", start).to_string();
         assert!(said.starts_with("writer unknown: no write was seen yet"), "{said}");
     }

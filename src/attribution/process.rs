@@ -21,7 +21,7 @@ pub(super) type Ticks = u64;
 pub(super) enum Proof {
     /// Its fdinfo names the process id as long as nobody else can have it.
     Pidfd(Received),
-    /// It does not.
+    /// The pidfd names no process any more: the writer has ended.
     Ended,
     /// The kernel gives no pidfd. Who is older than this was there before the write.
     OlderThan(Ticks),

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which calls are answered, and how much of that at once and for long. Pure.
-//!
-//! Everybody on this host may call, as often as the bus lets him, and need not read what he is
-//! answered. What he does not read the bus keeps and counts as ours, and at some limit it takes
-//! nothing from us any more, signals included. Who reads cannot be seen from here. So each caller
-//! has a little that nobody can take from him, and whoever wants more shares one allowance with
-//! all others.
+//! Which calls are answered, how many at once, and how many are refused. How many bytes a caller may be
+//! given is in `allowance.rs`. Pure.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::MAX_REQUESTS;
+use super::allowance::{Allowances, Bucket};
 
 /// Calls that are being answered. An answer takes microseconds, so there are so many only while the
 /// bus reads slowly, and each of them may be as long as a report, in our memory and before the next
@@ -25,20 +21,10 @@ const PASSES_AT_ONCE: usize = 128 + MAX_REQUESTS;
 /// An answer that took longer to leave waited for the bus. Then nobody is answered for nine times as
 /// long, so that signals, which would wait behind the answers, have most of what the bus reads.
 const SLOW: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A call that has had no answer for so long, while nothing waits to be written, never gets one.
 const LONGEST: Duration = Duration::from_secs(90);
-
-/// Bytes of answers that a caller may have been given lately to be answered whatever the others
-/// do, and how many of them are forgotten in a second.
-const OWN: u64 = 16 * 1024;
-const FORGOTTEN: u64 = 256;
-/// Callers of whom that is known. Whoever is none of them, and finds the list full, shares.
-const CALLERS: usize = 1024;
-/// Bytes of answers for all who had more, at once and in a second.
-const SHARED: u64 = 1024 * 1024;
-const SHARED_FOR_LONG: u64 = 64 * 1024;
 
 /// Calls that are told that they are not answered, at once and in a second.
 const REFUSALS: u64 = 16;
@@ -77,11 +63,10 @@ struct Open {
 pub(super) struct Calls {
     /// By the caller and the serial number that he gave the call.
     open: HashMap<(String, NonZeroU32), Open>,
-    given: HashMap<String, Given>,
-    shared: Bucket,
+    allowances: Allowances,
     refusals: Bucket,
     /// Until then nobody is answered.
-    rests: Instant,
+    silent_until: Instant,
     /// An answer is being written; where that takes long, the others wait for it.
     pub(super) writing: bool,
 }
@@ -90,10 +75,9 @@ impl Calls {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             open: HashMap::new(),
-            given: HashMap::new(),
-            shared: Bucket::full(SHARED, SHARED_FOR_LONG, now),
+            allowances: Allowances::new(now),
             refusals: Bucket::full(REFUSALS, REFUSALS_FOR_LONG, now),
-            rests: now,
+            silent_until: now,
             writing: false,
         }
     }
@@ -111,8 +95,8 @@ impl Calls {
             // The bus lets root alone ask, and whoever else comes through is told so.
             Kind::Pass => true,
             Kind::Short => {
-                let rested = wanted && now >= self.rests;
-                rested && (self.has_own(caller, now) || self.shared.has(now))
+                let may_speak = wanted && now >= self.silent_until;
+                may_speak && self.allowances.allow(caller, now)
             }
         };
         let key = (caller.to_owned(), serial);
@@ -140,16 +124,10 @@ impl Calls {
         {
             let took = now.saturating_duration_since(open.since);
             if took > SLOW {
-                self.rests = now + (took * 9).min(LONGEST_REST);
+                self.silent_until = now + (took * 9).min(LONGEST_PAUSE);
             }
         }
-        let own = self.has_own(caller, now);
-        if !own {
-            self.shared.charge(bytes, now);
-        } else if self.given.len() < CALLERS || self.given.contains_key(caller) {
-            let given = self.given.entry(caller.to_owned()).or_insert(Given { bytes: 0, at: now });
-            *given = Given { bytes: given.now(now).saturating_add(bytes), at: now };
-        }
+        self.allowances.charge(caller, bytes, now);
     }
 
     fn has_room(&mut self, kind: Kind, now: Instant) -> bool {
@@ -166,85 +144,11 @@ impl Calls {
         }
         count(&self.open) < most
     }
-
-    /// Whether a caller was given so little lately that the others do not matter.
-    fn has_own(&mut self, caller: &str, now: Instant) -> bool {
-        if let Some(given) = self.given.get(caller) {
-            return given.now(now) < OWN;
-        }
-        if self.given.len() >= CALLERS {
-            self.given.retain(|_, given| given.now(now) > 0);
-        }
-        self.given.len() < CALLERS
-    }
-}
-
-/// Bytes that a caller was given, less what is forgotten.
-#[derive(Debug)]
-struct Given {
-    bytes: u64,
-    at: Instant,
-}
-
-impl Given {
-    fn now(&self, now: Instant) -> u64 {
-        self.bytes.saturating_sub(flown(now, self.at, FORGOTTEN))
-    }
-}
-
-/// So much at once, and so much in a second for long.
-#[derive(Debug)]
-struct Bucket {
-    most: i64,
-    for_long: u64,
-    /// Less than nothing where the last answer was longer than what was left: that flows in first.
-    left: i64,
-    filled: Instant,
-}
-
-impl Bucket {
-    fn full(most: u64, for_long: u64, now: Instant) -> Self {
-        let most = signed(most);
-        Self { most, for_long, left: most, filled: now }
-    }
-
-    /// Whether anything is left.
-    fn has(&mut self, now: Instant) -> bool {
-        let more = flown(now, self.filled, self.for_long);
-        if more > 0 {
-            self.left = self.left.saturating_add(signed(more)).min(self.most);
-            self.filled = now;
-        }
-        self.left > 0
-    }
-
-    /// Takes one; `false`: nothing was left.
-    fn take_one(&mut self, now: Instant) -> bool {
-        let any = self.has(now);
-        if any {
-            self.charge(1, now);
-        }
-        any
-    }
-
-    /// Takes `amount`, of what will flow in where it is more than there is.
-    fn charge(&mut self, amount: u64, now: Instant) {
-        self.has(now);
-        self.left = self.left.saturating_sub(signed(amount));
-    }
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-fn flown(now: Instant, then: Instant, per_second: u64) -> u64 {
-    let millis = now.saturating_duration_since(then).as_millis().try_into().unwrap_or(u64::MAX);
-    per_second.saturating_mul(millis) / 1000
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::allowance::{CALLERS, SHARED, SHARED_FOR_LONG};
     use super::*;
 
     const REPORT: u64 = 64 * 1024;
@@ -297,7 +201,7 @@ mod tests {
         assert!(writing <= Duration::from_secs(60) / 9, "{writing:?}");
         // An answer that leaves at once makes nobody wait.
         for n in 0..10 {
-            let at = now + LONGEST_REST + SLOW * n;
+            let at = now + LONGEST_PAUSE + SLOW * n;
             assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, at), Verdict::Answer);
             calls.answered(":1.1", serial(1), 100, at + SLOW / 2);
         }
@@ -399,7 +303,7 @@ mod tests {
         for n in 0..100_000 {
             answered += u64::from(ask(&mut calls, &format!(":1.{n}"), REPORT, now));
         }
-        assert!(calls.given.len() <= CALLERS && calls.open.is_empty());
+        assert!(calls.allowances.given.len() <= CALLERS && calls.open.is_empty());
         assert!(answered <= CALLERS as u64 + SHARED / REPORT, "{answered}");
         // It is over when it is over.
         assert!(ask(&mut calls, ":2.1", REPORT, now + Duration::from_secs(600)));
@@ -439,7 +343,7 @@ mod tests {
         assert_eq!(calls.admit(":1.1", serial(1), Kind::Short, true, begin), Verdict::Answer);
         let end = begin + Duration::from_secs(60);
         calls.answered(":1.1", serial(1), 100, end);
-        let soon = end + LONGEST_REST;
+        let soon = end + LONGEST_PAUSE;
         let before = soon - Duration::from_millis(1);
         assert_ne!(calls.admit(":1.2", serial(1), Kind::Short, true, before), Verdict::Answer);
         assert_eq!(calls.admit(":1.2", serial(1), Kind::Short, true, soon), Verdict::Answer);

@@ -23,7 +23,7 @@ pub enum ClientError {
     /// The bus works and nobody owns the name.
     #[error("nodeguard is not on the bus at {address}: nobody owns the name {NAME}")]
     NoDaemon { address: BusAddress },
-    /// Something hangs.
+    /// Bus or daemon did not answer in time.
     #[error(
         "no answer within {} ms over the bus at {address}; `systemctl status nodeguard dbus` \
          tells which of them hangs",
@@ -39,7 +39,7 @@ pub enum ClientError {
     /// The daemon or the bus said no.
     #[error("refused over the bus at {address}: {why}")]
     Refused { address: BusAddress, why: String },
-    /// An answer that is none.
+    /// The answer cannot be read.
     #[error("nodeguard's answer over the bus at {address} cannot be used: {why}")]
     BadAnswer { address: BusAddress, why: String },
 }

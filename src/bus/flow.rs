@@ -110,7 +110,7 @@ fn locked(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
 #[derive(Debug, Default)]
 struct Unread {
     bytes: Vec<u8>,
-    /// How many of them were.
+    /// How many of these bytes were handed on.
     seen: usize,
 }
 
@@ -136,7 +136,7 @@ struct Reader {
     /// `None`: no call is let in.
     filter: Option<CallFilter>,
     pace: Option<Pace>,
-    /// The last message went on.
+    /// Whether the last message was handed on.
     passed: bool,
 }
 
@@ -232,7 +232,7 @@ impl ReadHalf for Reader {
         }
     }
 
-    /// For the handshake.
+    /// The handshake reads and writes by these two as well.
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         Ok((receive(&self.socket, buffer).await?, Vec::new()))
     }
@@ -320,7 +320,7 @@ impl WriteHalf for Writer {
         Ok(())
     }
 
-    /// For the handshake.
+    /// The handshake reads and writes by these two as well.
     async fn sendmsg(&mut self, buffer: &[u8], _fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         send(&self.socket, buffer).await
     }

@@ -30,7 +30,7 @@ pub(super) struct BusConnection {
 /// What a line is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
-    /// Asking.
+    /// A connection that asks.
     Client,
     /// Being asked, by anybody.
     Server,

@@ -9,6 +9,7 @@
 //! Nothing that comes in over the bus is a path, a value or a command: a caller can ask for a
 //! pass and read what it found, and that is all.
 
+mod allowance;
 mod aside;
 mod calls;
 pub mod client;
@@ -52,7 +53,7 @@ pub fn control_path(id: ControlId) -> String {
     format!("{PATH}/{}", id.as_str().replace('-', "_"))
 }
 
-/// Which bus.
+/// The bus to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusAddress {
     /// The system bus at [`SYSTEM_BUS_SOCKET`].
@@ -143,7 +144,7 @@ pub enum Notice {
         /// Who wrote it last, where that is looked for.
         writer: Option<Writer>,
     },
-    /// Nobody does any more.
+    /// Nobody undoes the correction any more.
     ContestEnded { control: ControlId, subject: String },
 }
 
@@ -169,7 +170,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Before the first pass.
+    /// What is known before the first pass.
     pub fn starting(now: SystemTime) -> Self {
         Self {
             report: Arc::new(Report::starting()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How much processor time the bus's thread may take: where it has taken more, it rests before it reads
+//! How much processor time the bus's thread may take: where it has taken more, it pauses before it reads
 //! again, and the bus makes those wait who send.
 
 use std::time::{Duration, Instant};
@@ -27,13 +27,13 @@ impl Pace {
 
     /// Waits where this thread has worked too much.
     pub(super) async fn keep(&mut self) {
-        let rest = self.spend(worked(), Instant::now());
-        if !rest.is_zero() {
-            tokio::time::sleep(rest).await;
+        let pause = self.spend(worked(), Instant::now());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// How long to rest before the next read.
+    /// How long to pause before the next read.
     fn spend(&mut self, worked: Duration, now: Instant) -> Duration {
         let taken = worked.saturating_sub(self.worked);
         self.worked = worked;
@@ -57,10 +57,10 @@ mod tests {
         for _ in 0..1000 {
             // Works without a pause but for those it is told to make.
             (now, worked) = (now + 2, worked + 2);
-            let rest = pace.spend(Duration::from_millis(worked), at(now));
-            now += u64::try_from(rest.as_millis()).unwrap();
+            let pause = pace.spend(Duration::from_millis(worked), at(now));
+            now += u64::try_from(pause.as_millis()).unwrap();
         }
-        // But for what was left of the burst.
+        // The share over all, less what was left of the burst.
         let share = (worked - 600) as f64 / (now - 400) as f64;
         assert!((0.9..=1.1).contains(&(share * f64::from(SHARE))), "{share}");
     }

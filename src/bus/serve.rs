@@ -66,11 +66,16 @@ pub async fn serve(
         };
         server.tell(BusStatus::Absent { reason: lost });
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = tokio::time::sleep(pause) => pause = longer(pause),
             () = wake.notified() => pause = FIRST_PAUSE,
             () = server.drop_notices() => return,
         }
     }
+}
+
+/// The pause after another try in vain.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
 }
 
 struct Server {
@@ -281,5 +286,18 @@ async fn announce(to: &Connection, notice: &Notice) -> zbus::Result<()> {
         Notice::ContestEnded { control, subject } => {
             Node::contest_ended(&emitter, control.as_str(), &text(subject)).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_before_a_new_connection_doubles_up_to_half_a_minute() {
+        let pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some(longer(*pause)));
+        let seconds: Vec<u64> = pauses.take(8).map(|pause| pause.as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(longer(LONGEST_PAUSE), LONGEST_PAUSE);
     }
 }

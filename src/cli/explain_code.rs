@@ -29,7 +29,7 @@ pub(super) fn run(codes: &[Code], json: bool) -> Result<Exit, CliError> {
 
 /// Why a word is neither a kernel parameter nor, beside one, a code.
 pub(super) fn neither(word: &str, key: BadKey) -> CliError {
-    // With a separator it was meant for a parameter.
+    // A word with a separator was meant for a parameter.
     if word.contains(['.', '/']) {
         return CliError::Key(key);
     }

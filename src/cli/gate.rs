@@ -166,7 +166,12 @@ fn counting(root: &Root, role: Role, answer: gate::Answer) -> Result<Report, Str
 /// Whether the daemon judged what is there; it is told where it did not.
 fn sees_the_same(root: &Root, observed: &Observed) -> Result<(), String> {
     let (words, hidden) = match observed.differs(root) {
-        None => (None, None),
+        None => {
+            let words = observed.no_exec(root).map(|path| {
+                format!("the gate sees {} on a mount that lets no program be started", shown(&path))
+            });
+            (words, None)
+        }
         Some(Difference::Untold) => {
             (Some("the daemon cannot tell all that it looked at".to_owned()), None)
         }
@@ -330,18 +335,24 @@ fn status(message: &str) {
 fn overridden(journal: &Record, report: &Report, token: &Token) -> Vec<String> {
     let fatal: Vec<&Finding> =
         worst_first(report).into_iter().filter(|f| f.severity == Severity::Fatal).collect();
-    let mut codes: Vec<String> = Vec::new();
     for finding in &fatal {
         let text = format!("overridden: {}: {}", finding.code, finding.message);
         record(journal, Priority::Error, render::joined(&text), token);
-        let code = finding.code.to_string();
-        if !codes.contains(&code) {
-            codes.push(code);
-        }
     }
     // RKE2's own chown can leave the tree through what such a finding is about.
     if fatal.iter().any(|finding| finding.code.known().is_some_and(Code::leads_out)) {
         warn_of_links(journal, token);
+    }
+    kept(&fatal)
+}
+
+/// The codes that are kept with the override, each once.
+fn kept(fatal: &[&Finding]) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for code in fatal.iter().map(|finding| finding.code.to_string()) {
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
     }
     codes.truncate(CODES);
     codes
@@ -371,7 +382,7 @@ fn let_through(
     );
     record(journal, Priority::Error, text.clone(), &token);
     status(&text);
-    // In the place of the note of an earlier one.
+    // This note takes the place of that of an earlier override.
     if let Err(e) = overrides::remember(root, role, &Used { word: token, at: now(), codes }) {
         say(&format!("{e}; `nodeguard status` will not tell of the override"));
     }
@@ -401,5 +412,20 @@ mod tests {
             assert!(seconds < 3 || limit - looking == GRACE, "{seconds}: {looking:?}");
             assert!(asking <= looking / 2 && asking <= ASKING, "{seconds}: {asking:?}");
         }
+    }
+
+    #[test]
+    fn no_more_codes_than_the_limit_are_kept_with_an_override_and_each_once() {
+        let findings: Vec<Finding> = Code::ALL
+            .iter()
+            .flat_map(|code| [*code; 2])
+            .map(|code| Finding::new(code, "x"))
+            .collect();
+        assert!(Code::ALL.len() > CODES);
+        let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        let all: Vec<&Finding> = findings.iter().collect();
+        assert_eq!(kept(&all), codes[..CODES]);
+        assert_eq!(kept(&all[..CODES * 2]), codes[..CODES]);
+        assert_eq!(kept(&all[..3]), codes[..2]);
     }
 }

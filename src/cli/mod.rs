@@ -8,6 +8,7 @@ mod explain;
 mod explain_code;
 mod explain_rke2;
 mod gate;
+mod mounts;
 mod overrides;
 mod run;
 mod status;
@@ -16,7 +17,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::controls::rke2_config::judge::overrides::REASON_LIMIT;
 use crate::engine::Engine;
@@ -56,6 +57,10 @@ enum Command {
     /// Say who sets a kernel parameter, now and at the next boot, what RKE2 reads, or what a finding's
     /// code means
     Explain(ExplainArgs),
+    /// Print the mounts that a unit is to start after, as a drop-in for it (what the generator of
+    /// systemd's runs)
+    #[command(hide = true)]
+    Mounts(MountsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +69,7 @@ struct PassArgs {
     #[arg(long)]
     json: bool,
     /// Work on an unpacked image below DIR; live kernel values are left out
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     root: Option<PathBuf>,
     /// What RKE2 runs as; by default what its enabled unit says
     #[arg(long, value_enum)]
@@ -89,7 +94,7 @@ struct GateArgs {
     #[arg(long, value_enum)]
     role: RoleArg,
     /// How long all of it may take, whatever hangs
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_hint = ValueHint::Other)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     limit: u64,
 }
@@ -100,7 +105,8 @@ struct OverrideArgs {
     #[arg(long, value_enum)]
     role: RoleArg,
     /// Why, for the journal and for whoever comes after you; at most 200 characters
-    #[arg(long, value_name = "TEXT", value_parser = reason, required_unless_present = "withdraw")]
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
+    #[arg(value_parser = reason, required_unless_present = "withdraw")]
     reason: Option<String>,
     /// Take back an override that was not used yet
     #[arg(long, conflicts_with = "reason")]
@@ -131,7 +137,7 @@ struct ConfigArgs {
     #[arg(long)]
     json: bool,
     /// Read the files of an unpacked image below DIR
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     root: Option<PathBuf>,
 }
 
@@ -143,8 +149,26 @@ struct ExplainArgs {
     /// default those that are held on this node. Or the word rke2, alone: RKE2's configuration as
     /// RKE2 resolves it, each value with what set it. Or codes of findings, such as etcd-owner: what
     /// they mean and what to do
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_hint = ValueHint::Other)]
     keys: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct MountsArgs {
+    /// The unit
+    #[arg(value_enum)]
+    unit: OrderedUnit,
+    /// Read the files of an unpacked image below DIR
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+/// A unit that starts after what RKE2's data is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OrderedUnit {
+    Rke2Server,
+    Rke2Agent,
+    Nodeguard,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -165,7 +189,7 @@ impl From<RoleArg> for Role {
 /// How the program ends. After sysexits(3) where it has a word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// As it should be.
+    /// The node is as it should be.
     Ok = 0,
     /// The program failed.
     Failure = 1,
@@ -237,6 +261,7 @@ pub fn main() -> Exit {
         Command::Status(args) => status::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Mounts(args) => mounts::run(&args),
     };
     result.unwrap_or_else(|e| {
         say(&e.to_string());

@@ -16,7 +16,7 @@ use super::{MAX_FILE_SIZE, Policy, Problem, Setting, printable, values};
 use crate::model::{Code, OperatingMode, Origin};
 
 /// Every key there is, in full.
-const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 11] = [
     "mode",
     "poll-interval",
     "attribution",

@@ -25,6 +25,7 @@ use crate::model::{OperatingMode, Origin, escaped};
 
 use fragment::Fragment;
 
+pub use fragment::KEYS;
 pub use gate::Gate;
 pub use nearest::nearest;
 pub use order::order;
@@ -59,7 +60,7 @@ const MAX_PROBLEMS: usize = 32;
 /// One file as it was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// As it is shown to the operator.
+    /// The path as it is shown to the operator.
     pub path: String,
     /// The bytes, or why the file cannot be used.
     pub content: Result<Vec<u8>, String>,

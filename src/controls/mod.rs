@@ -118,7 +118,7 @@ pub struct NodeContext {
     pub rke2: Node,
     /// RKE2's configuration that the guard goes by: the last one that could be read whole. While a
     /// file of it is broken, RKE2 goes on as it was started; what is there now is in `rke2`.
-    pub last_whole: Config,
+    pub last_valid: Config,
     /// Whether RKE2 hardens itself with it.
     pub hardened: bool,
     /// Which kernel parameters RKE2 checks, and whether there is a data directory to guard.
@@ -136,7 +136,7 @@ pub struct Host<'a> {
     pub root: &'a Root,
     pub proc_sys: &'a mut ProcSys,
     /// Objects that are contested, and are not to be judged now.
-    pub held: &'a BTreeSet<Object>,
+    pub suspended: &'a BTreeSet<Object>,
     /// What a daemon is to watch from now on.
     pub watch: &'a mut Watch,
     /// Called for each directory of the guarded tree before it is read.
@@ -150,11 +150,11 @@ pub enum Observation {
     /// It may end early: what it finds is mended and observed again.
     Brief,
     Full,
-    /// As the tree was last seen, when it was right: what was changed since is no entry of it.
+    /// As the tree was last seen, when it was correct: what was changed since is no entry of it.
     Previous,
     /// How the tree was before it was owned, as it turned out.
     BeforeChange(TreeFacts),
-    /// How it was after that.
+    /// How the tree was after it was owned.
     AfterChange(TreeFacts),
 }
 

@@ -253,11 +253,11 @@ fn parameter(key: &str, value: &str, why: &ParameterObstacle) -> String {
         ParameterObstacle::ReadOnly => {
             format!("set {key} to {value} on the host that this container runs on")
         }
-        ParameterObstacle::Right { service: true } => format!(
+        ParameterObstacle::NotPermitted { service: true } => format!(
             "sysctl -w {key}={value} as root, who has rights that the service has not; if that is \
              refused as well, reboot: it can be set once in a boot, or not under a lockdown"
         ),
-        ParameterObstacle::Right { service: false } => format!(
+        ParameterObstacle::NotPermitted { service: false } => format!(
             "reboot, so that {key} is set before it is locked; journalctl -k -g lockdown tells of \
              a kernel that lets nobody set it"
         ),
@@ -327,8 +327,8 @@ mod tests {
             parameter(ParameterObstacle::Value),
             parameter(ParameterObstacle::Shown("16".into())),
             parameter(ParameterObstacle::ReadOnly),
-            parameter(ParameterObstacle::Right { service: true }),
-            parameter(ParameterObstacle::Right { service: false }),
+            parameter(ParameterObstacle::NotPermitted { service: true }),
+            parameter(ParameterObstacle::NotPermitted { service: false }),
             parameter(ParameterObstacle::Closed),
             parameter(ParameterObstacle::Missing),
             Obstacle::Unclear,

@@ -26,11 +26,11 @@ impl Daemon {
         let now = Instant::now();
         let (change, settled) = match narrow {
             // Whoever sets what we do not write fights with nobody.
-            Narrow::Right | Narrow::Standing(_) | Narrow::OnlyTold => {
-                (self.pace.right(object, now), true)
+            Narrow::Correct | Narrow::NotWritten(_) | Narrow::OnlyTold => {
+                (self.pace.found_correct(object, now), true)
             }
             // There was nothing that we could have changed, so nobody undid it.
-            Narrow::Beyond => (self.pace.right(object, now), false),
+            Narrow::Beyond => (self.pace.found_correct(object, now), false),
             Narrow::Unmended => (self.pace.corrected(object, Cost::Narrow, now), false),
             Narrow::Corrected(made) => {
                 corrections.extend(made);
@@ -82,7 +82,7 @@ impl Daemon {
         }
     }
 
-    /// Keeps count of what a whole pass corrected, too: the files in which no single entry is
+    /// Keeps count of what a full pass corrected, too: the files in which no single entry is
     /// followed, and who changes the tree faster than its entries can be.
     pub(super) fn passed(
         &mut self,
@@ -92,7 +92,7 @@ impl Daemon {
         undone: BTreeSet<Object>,
     ) {
         let now = Instant::now();
-        // Who is so quick that nothing is right when the pass is over fights all the more.
+        // Who is so quick that nothing is correct when the pass is over fights all the more.
         let mut objects = undone;
         objects.extend(corrections.iter().filter_map(|c| c.object.clone()));
         for object in &objects {
@@ -107,13 +107,13 @@ impl Daemon {
             let change = if self.wrong(object).is_some() {
                 self.pace.corrected(object, Cost::of_a_pass(object, took), now)
             } else {
-                self.pace.right(object, now)
+                self.pace.found_correct(object, now)
             };
             self.changed(object, change, corrections);
         }
     }
 
-    /// What the last whole pass found wrong with an object and should have mended. What it cannot
+    /// What the last full pass found wrong with an object and should have mended. What it cannot
     /// mend whoever makes it, a fifo in the tree say, is no fight.
     pub(super) fn wrong(&self, object: &Object) -> Option<Finding> {
         let counts = |finding: &Finding| {
@@ -149,7 +149,7 @@ impl Daemon {
         is_followed(&self.watch, object)
     }
 
-    /// Looks at a contested object again; `false`: a whole pass is to do it.
+    /// Looks at a contested object again; `false`: a full pass is to do it.
     pub(super) fn retry(&mut self, object: &Object, corrections: &mut Vec<Correction>) -> bool {
         match object {
             _ if !self.is_followed(object) => false,

@@ -16,7 +16,7 @@ use crate::system::runtime;
 use crate::watch::{Hints, Interest, Watcher};
 
 /// The subject of the finding that events may be missed.
-const BLIND: &str = "inotify";
+const INOTIFY: &str = "inotify";
 
 /// Where events of an object come from.
 pub(super) fn source_of(object: &Object) -> Source {
@@ -40,7 +40,7 @@ impl EventSource {
     /// Takes none until `quiet`. Cancellation safe.
     pub(super) async fn hints(&mut self, quiet: Option<Instant>) -> std::io::Result<Hints> {
         if let Some(until) = quiet {
-            self.watcher.rest();
+            self.watcher.pause();
             sleep_until(until.into()).await;
         }
         self.watcher.hints().await
@@ -48,15 +48,15 @@ impl EventSource {
 }
 
 impl Daemon {
-    /// Pods make mounts all the time; only one that covers or uncovers the way to
+    /// Pods make mounts all the time; only one that covers or uncovers the path to
     /// the tree matters.
     pub(super) fn mounts_changed(&mut self) {
-        if self.way() != self.way {
+        if self.guard_path_now() != self.guard_path {
             self.pass_soon(Source::Host, PassFor::Judging);
         }
     }
 
-    pub(super) fn way(&self) -> Vec<(u64, u64)> {
+    pub(super) fn guard_path_now(&self) -> Vec<(u64, u64)> {
         let Some(guard) = &self.watch.guard else { return Vec::new() };
         let mut dirs: Vec<_> = guard.dir.ancestors().collect();
         dirs.reverse();
@@ -67,18 +67,18 @@ impl Daemon {
     }
 
     /// Why events may be missed, if they may.
-    pub(super) fn blinded_by(&self) -> Option<&str> {
-        self.host.watcher.blind().or(self.tree.watcher.blind())
+    pub(super) fn why_events_are_missed(&self) -> Option<&str> {
+        self.host.watcher.events_missed().or(self.tree.watcher.events_missed())
     }
 
     /// Events may be missed now, or no longer: it is in every report as long as it lasts.
-    pub(super) fn saw_blind(&mut self, blind: Option<String>) {
-        if blind == self.blind {
+    pub(super) fn tell_of_missed_events(&mut self, reason: Option<String>) {
+        if reason == self.events_missed {
             return;
         }
-        match &blind {
+        match &reason {
             Some(reason) => self.engine.raise(
-                Finding::new(Code::EventsMissed, BLIND)
+                Finding::new(Code::EventsMissed, INOTIFY)
                     .expected("every change is seen at once")
                     .actual(reason.clone())
                     .message(format!(
@@ -87,9 +87,9 @@ impl Daemon {
                     ))
                     .remedy("see the limits in /proc/sys/fs/inotify, and who uses them up"),
             ),
-            None => self.engine.withdraw(BLIND),
+            None => self.engine.withdraw(INOTIFY),
         }
-        self.blind = blind;
+        self.events_missed = reason;
     }
 
     /// Everything whose change may change the next pass's result.

@@ -32,12 +32,11 @@ use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, PassSpan, Priority};
 use crate::model::{OperatingMode, Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
-use crate::pace::limits::{LONGEST_PASS, PASSES_IN_A_ROW};
-use crate::pace::{Ended, Pace, PassFor, Source};
+use crate::pace::{self, Ended, Pace, PassFor, Source};
 use crate::processor;
 use crate::service::Service;
 use crate::watch::{Hints, Watcher};
-use writers::Standing;
+use writers::NotWritten;
 
 /// Signals the bus task may be behind; a stalled bus loses the rest.
 const NOTICES: usize = 256;
@@ -53,7 +52,7 @@ pub enum DaemonError {
     },
 }
 
-/// Why a whole pass is made.
+/// Why a full pass is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
     /// By an event or the clock: what is contested is left alone for as long as its pause is.
@@ -112,11 +111,11 @@ pub async fn run(engine: Engine, address: BusAddress) -> Result<(), DaemonError>
         settings: Settings::default(),
         pace: Pace::new(Instant::now()),
         unwritten: false,
-        blind: None,
-        way: Vec::new(),
+        events_missed: None,
+        guard_path: Vec::new(),
         attribution: None,
-        right: BTreeMap::new(),
-        standing: BTreeMap::new(),
+        correct: BTreeMap::new(),
+        not_written: BTreeMap::new(),
         recent: VecDeque::new(),
     };
     daemon.pass(Why::Asked);
@@ -232,22 +231,22 @@ struct Daemon {
     bus_wake: Arc<Notify>,
     bus_socket: std::path::PathBuf,
     gates: Gates,
-    /// As they were last logged.
+    /// The settings as they were last logged.
     settings: Settings,
     pace: Pace,
     /// /run/nodeguard/report.json is behind.
     unwritten: bool,
     /// Why events may be missed.
-    blind: Option<String>,
-    /// Device and inode of each directory on the way to the guarded tree, as far as it exists, as
-    /// the last whole pass met them.
-    way: Vec<(u64, u64)>,
+    events_missed: Option<String>,
+    /// Device and inode of each directory on the path to the guarded tree, as far as it exists, as
+    /// the last full pass met them.
+    guard_path: Vec<(u64, u64)>,
     /// Who writes kernel parameters, where the operator wants that said.
     attribution: Option<Attribution>,
-    /// The kernel parameters that were seen right, with their values then.
-    right: BTreeMap<String, String>,
+    /// The kernel parameters that were seen correct, with their values then.
+    correct: BTreeMap<String, String>,
     /// The kernel parameters that are not written, as they were last seen.
-    standing: BTreeMap<String, Standing>,
+    not_written: BTreeMap<String, NotWritten>,
     /// The last corrections.
     recent: VecDeque<Recent>,
 }
@@ -278,7 +277,7 @@ impl Daemon {
             }
         }
         if !checks.is_empty() {
-            self.engine.hold(BTreeSet::new());
+            self.engine.suspend(BTreeSet::new());
             let service = &mut self.service;
             service.pass_begins();
             let span = PassSpan::begin("check", "asked");
@@ -299,14 +298,14 @@ impl Daemon {
         self.service.interval().map_or(poll, |watchdog| watchdog.min(poll))
     }
 
-    /// A whole pass, as soon as the pace allows.
+    /// A full pass, as soon as the pace allows.
     fn pass_soon(&mut self, from: Source, wanted: PassFor) {
         if self.pace.pass_wanted(from, wanted, Instant::now()) {
             self.pass(Why::Paced);
         }
     }
 
-    /// A whole pass: watch first, then look, so that nothing falls between.
+    /// A full pass: watch first, then look, so that nothing falls between.
     fn pass(&mut self, why: Why) {
         let span = PassSpan::begin(
             "apply",
@@ -317,8 +316,8 @@ impl Daemon {
         );
         let (began, worked) = (Instant::now(), processor::worked());
         let due = self.pace.to_try_again(began);
-        self.engine.hold(match why {
-            Why::Paced => self.pace.held(began),
+        self.engine.suspend(match why {
+            Why::Paced => self.pace.suspended(began),
             Why::Asked => BTreeSet::new(),
         });
         self.pace.pass_begins();
@@ -329,22 +328,22 @@ impl Daemon {
         let mut settled = false;
         // What is to be watched is known after a pass; where that is more than before, what
         // happened meanwhile may have gone unseen, so it is looked at once more.
-        for _ in 0..PASSES_IN_A_ROW {
+        for made in 1.. {
             self.service.pass_begins();
             // Before the look: what is mounted during it is looked at again.
-            self.way = self.way();
+            self.guard_path = self.guard_path_now();
             let pass = self.watched_pass();
             let watches = std::mem::replace(&mut self.watch, pass.watch);
-            let blind = self.blinded_by().map(str::to_owned);
+            let events_missed = self.why_events_are_missed().map(str::to_owned);
             settled = self.watch == watches
-                && blind == self.blind
+                && events_missed == self.events_missed
                 && self.attribution.is_some() == self.engine.settings().attribution.value;
-            self.saw_blind(blind);
+            self.tell_of_missed_events(events_missed);
             corrections.extend(pass.report.corrections.iter().cloned());
             undone.extend(pass.undone);
             // Whoever waits for a lock that somebody holds does not wait for it twice.
             last = Some(pass.report);
-            if settled || began.elapsed() > LONGEST_PASS {
+            if !pace::is_repeated(made, began.elapsed(), settled) {
                 break;
             }
         }
@@ -372,9 +371,9 @@ impl Daemon {
 
     fn watched_pass(&mut self) -> Pass {
         self.host.watcher.begin();
-        self.host.watcher.watch_ways(&self.interests());
+        self.host.watcher.watch_paths(&self.interests());
         self.tree.watcher.begin();
-        self.tree.watcher.watch_ways(&self.interests_in_the_tree());
+        self.tree.watcher.watch_paths(&self.interests_in_the_tree());
         for want in &self.watch.sysctls {
             if self.engine.proc_sys().hold(&want.key).is_ok() {
                 self.host.watcher.watch_sysctl(&want.key, &sysctl_path(&want.key));

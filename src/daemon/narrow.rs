@@ -17,7 +17,7 @@ use crate::watch::Hints;
 /// What came of a look at one object.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Looked {
-    /// A whole pass is to look, too.
+    /// A full pass is to look, too.
     pub(super) needs_pass: bool,
     /// It is contested and was left alone, or is not written by anybody.
     pub(super) held_back: bool,
@@ -36,9 +36,9 @@ impl Daemon {
         let mut pass = hints.pass;
         let (mut came, mut held_back) = (false, false);
         let mut corrections = Vec::new();
-        self.engine.hold(self.pace.held(began));
+        self.engine.suspend(self.pace.suspended(began));
         for key in &hints.sysctls {
-            self.standing_stirs(key);
+            self.somebody_wrote(key);
             let looked = self.mend_sysctl(key, &mut corrections);
             pass |= looked.needs_pass;
             held_back |= looked.held_back;
@@ -48,14 +48,14 @@ impl Daemon {
                 pass = true;
                 break;
             }
-            let looked = self.mend_entry(&entry.below, entry.whole, &mut corrections);
+            let looked = self.mend_entry(&entry.below, entry.subtree, &mut corrections);
             pass |= looked.needs_pass;
             came |= looked.held_back && entry.came;
             held_back |= looked.held_back;
         }
         self.corrected(corrections);
-        pass |= self.blinded_by() != self.blind.as_deref();
-        // Without a whole pass, which has a pause of its own.
+        pass |= self.why_events_are_missed() != self.events_missed.as_deref();
+        // Without a full pass, which has a pause of its own.
         let took = hints.took + began.elapsed();
         let worked = hints.took + processor::worked().saturating_sub(worked);
         if pass {
@@ -66,8 +66,8 @@ impl Daemon {
             self.pass_soon(from, PassFor::Mending);
         }
         let only_for_a_pass = hints.is_only_for_a_pass();
-        let tree_is_held = from == Source::Tree && self.tree_is_held();
-        let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
+        let tree_is_suspended = from == Source::Tree && self.tree_is_suspended();
+        let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_suspended };
         self.pace.turn_ended(&turn, Instant::now());
     }
 
@@ -89,15 +89,15 @@ impl Daemon {
         let want = want.clone();
         let mut narrow = self.engine.mend_sysctl(&want, self.watch.scope);
         self.looked_at(&want, &mut narrow);
-        if let Narrow::Standing(finding) = narrow {
-            return self.stands(&want, finding.as_ref(), corrections);
+        if let Narrow::NotWritten(finding) = narrow {
+            return self.tell_not_written(&want, finding.as_ref(), corrections);
         }
         self.after(&object, narrow, corrections)
     }
 
     /// A kernel parameter that is not written: all is well if the report has it as it is. Else a
-    /// whole pass will tell, not at once; and who changes it again and again fills no journal.
-    fn stands(
+    /// full pass will tell, not at once; and who changes it again and again fills no journal.
+    fn tell_not_written(
         &mut self,
         want: &Wanted,
         finding: Option<&Finding>,
@@ -105,7 +105,7 @@ impl Daemon {
     ) -> Looked {
         let key = want.key.as_str();
         // Before a pass sees it as well.
-        let changed = self.saw_standing(key, finding.map_or(&want.value, |f| &f.actual));
+        let changed = self.saw_not_written(key, finding.map_or(&want.value, |f| &f.actual));
         let report = self.report();
         let mut told = report.findings().filter(|f| f.code == Code::SysctlLive && f.subject == key);
         if told.next().map(|f| &f.actual) != finding.map(|f| &f.actual) {
@@ -113,16 +113,16 @@ impl Daemon {
         }
         let (object, now) = (Object::Parameter(key.to_owned()), Instant::now());
         let change = if changed {
-            // Dear: each time costs a whole pass.
+            // Dear: each time costs a full pass.
             self.pace.corrected(&object, Cost::Pass, now)
         } else {
-            self.pace.right(&object, now)
+            self.pace.found_correct(&object, now)
         };
         self.changed(&object, change, corrections);
         Looked { needs_pass: change != Change::None, held_back: true }
     }
 
-    fn tree_is_held(&mut self) -> bool {
+    fn tree_is_suspended(&mut self) -> bool {
         let Some(guard) = &self.watch.guard else { return false };
         let tree = Object::Tree(guard.dir.clone());
         self.pace.may_correct(&tree, Instant::now()) == Verdict::HoldBack
@@ -132,11 +132,11 @@ impl Daemon {
     pub(super) fn mend_entry(
         &mut self,
         below: &Path,
-        whole: bool,
+        subtree: bool,
         corrections: &mut Vec<Correction>,
     ) -> Looked {
         // Who keeps changing many entries at once fights over the whole tree.
-        if self.tree_is_held() {
+        if self.tree_is_suspended() {
             return HELD_BACK;
         }
         let Some(guard) = &self.watch.guard else { return Looked::default() };
@@ -148,7 +148,7 @@ impl Daemon {
             Verdict::Crowded => return LEFT_TO_A_PASS,
         }
         let watcher = &mut self.tree.watcher;
-        let narrow = self.engine.mend_entry(guard, below, whole, &mut |dir, below| {
+        let narrow = self.engine.mend_entry(guard, below, subtree, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
         if matches!(narrow, Narrow::OnlyTold) {
@@ -181,7 +181,7 @@ impl Daemon {
         let _span = PassSpan::begin("narrow", "tick");
         let mut corrections = Vec::new();
         let mut pass = false;
-        self.engine.hold(self.pace.held(Instant::now()));
+        self.engine.suspend(self.pace.suspended(Instant::now()));
         let keys: Vec<_> = self.watch.sysctls.iter().map(|want| want.key.clone()).collect();
         // What is not ready has the reason in its report already, and is tried again below.
         let ready = self.report().state == State::Ready;
@@ -192,7 +192,7 @@ impl Daemon {
             pass |= !self.retry(&object, &mut corrections);
         }
         self.corrected(corrections);
-        let well = self.report().state == State::Ready && self.blind.is_none();
+        let well = self.report().state == State::Ready && self.events_missed.is_none();
         if pass || self.pace.pass_is_due(well, Instant::now()) {
             self.pass(Why::Paced);
         }

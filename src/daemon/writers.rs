@@ -19,12 +19,12 @@ const LINK: &str = "/etc/systemd/system/nodeguard.service.d/attribution.conf";
 
 /// A kernel parameter that is not written.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct NotWritten {
     value: String,
     /// Who made it so, if it was seen changing.
     writer: Option<Writer>,
     /// Somebody wrote it while nobody looked: it counts as changed, whatever it is now.
-    stirred: bool,
+    written_since: bool,
 }
 
 impl Daemon {
@@ -34,20 +34,20 @@ impl Daemon {
             attribution.drain();
         }
         match narrow {
-            Narrow::Right => {
+            Narrow::Correct => {
                 if let Some(attribution) = &mut self.attribution {
-                    attribution.right(&want.key, Instant::now());
+                    attribution.found_correct(&want.key, Instant::now());
                 }
             }
             Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
-            Narrow::Unmended | Narrow::Beyond | Narrow::Standing(_) | Narrow::OnlyTold => return,
+            Narrow::Unmended | Narrow::Beyond | Narrow::NotWritten(_) | Narrow::OnlyTold => return,
         }
-        if self.right.get(&want.key) != Some(&want.value) {
-            self.right.insert(want.key.clone(), want.value.clone());
+        if self.correct.get(&want.key) != Some(&want.value) {
+            self.correct.insert(want.key.clone(), want.value.clone());
         }
     }
 
-    /// After whole passes.
+    /// After full passes.
     pub(super) fn looked_at_all(&mut self, report: &mut Report, corrections: &mut [Correction]) {
         if let Some(attribution) = &mut self.attribution {
             attribution.drain();
@@ -57,43 +57,46 @@ impl Daemon {
         }
         let wrong = |key: &str| report.findings().any(|finding| finding.subject == key);
         let wanted = &self.watch.sysctls;
-        self.right.retain(|key, _| wanted.iter().any(|want| want.key == *key));
+        self.correct.retain(|key, _| wanted.iter().any(|want| want.key == *key));
         for want in wanted.iter().filter(|want| !wrong(&want.key)) {
-            self.right.insert(want.key.clone(), want.value.clone());
+            self.correct.insert(want.key.clone(), want.value.clone());
         }
         self.name_who_made_it_so(report);
     }
 
     /// Whether a kernel parameter that is not written is another than it was.
-    pub(super) fn saw_standing(&mut self, key: &str, value: &str) -> bool {
-        let before = self.standing.get(key);
-        if before.is_some_and(|standing| standing.value == value && !standing.stirred) {
+    pub(super) fn saw_not_written(&mut self, key: &str, value: &str) -> bool {
+        let before = self.not_written.get(key);
+        if before
+            .is_some_and(|not_written| not_written.value == value && !not_written.written_since)
+        {
             return false;
         }
         let changed = before.is_some();
         let writer =
             changed.then(|| Some(self.attribution.as_mut()?.writer(key, Instant::now()))).flatten();
-        let standing = Standing { value: value.to_owned(), writer, stirred: false };
-        self.standing.insert(key.to_owned(), standing);
+        let not_written = NotWritten { value: value.to_owned(), writer, written_since: false };
+        self.not_written.insert(key.to_owned(), not_written);
         changed
     }
 
     /// An event of one that is contested, and so not looked at now.
-    pub(super) fn standing_stirs(&mut self, key: &str) {
-        let Some(standing) = self.standing.get_mut(key) else { return };
+    pub(super) fn somebody_wrote(&mut self, key: &str) {
+        let Some(not_written) = self.not_written.get_mut(key) else { return };
         let object = Object::Parameter(key.to_owned());
-        standing.stirred |= self.pace.may_correct(&object, Instant::now()) == Verdict::HoldBack;
+        not_written.written_since |=
+            self.pace.may_correct(&object, Instant::now()) == Verdict::HoldBack;
     }
 
     /// The findings about what is not written tell who made it so.
     fn name_who_made_it_so(&mut self, report: &mut Report) {
         let alone: Vec<_> = self.watch.sysctls.iter().filter(|want| !self.writes(want)).collect();
-        self.standing.retain(|key, _| alone.iter().any(|want| want.key == *key));
+        self.not_written.retain(|key, _| alone.iter().any(|want| want.key == *key));
         for want in alone.into_iter().cloned().collect::<Vec<_>>() {
             let mut findings = report.controls.iter_mut().flat_map(|c| &mut c.findings);
             let found = findings.find(|f| f.code == Code::SysctlLive && f.subject == want.key);
-            self.saw_standing(&want.key, found.as_ref().map_or(&want.value, |f| &f.actual));
-            let writer = self.standing.get(&want.key).and_then(|s| s.writer.as_ref());
+            self.saw_not_written(&want.key, found.as_ref().map_or(&want.value, |f| &f.actual));
+            let writer = self.not_written.get(&want.key).and_then(|s| s.writer.as_ref());
             if let (Some(found), Some(writer)) = (found, writer) {
                 found.message = format!("{}; {writer}", found.message);
             }
@@ -101,8 +104,8 @@ impl Daemon {
     }
 
     fn explain(&mut self, correction: &mut Correction) {
-        let Some(before) = self.right.get(&correction.subject) else {
-            // It was never seen right, so nobody was seen changing it.
+        let Some(before) = self.correct.get(&correction.subject) else {
+            // It was never seen correct, so nobody was seen changing it.
             return;
         };
         correction.before = Some(before.clone());
@@ -111,7 +114,7 @@ impl Daemon {
         }
     }
 
-    /// Whoever writes these parameters from now on is seen. Their files are held.
+    /// Whoever writes these parameters from now on is seen. Their files are kept open.
     pub(super) fn watch_writers(&mut self) {
         if !self.engine.settings().attribution.value {
             self.attribution = None;

@@ -116,10 +116,10 @@ impl Engine {
         if self.only_reports() {
             planned.iter_mut().filter(|p| !p.actions.is_empty()).for_each(|p| self.only_told(p));
         }
-        planned.retain(|p| !self.is_held(p));
+        planned.retain(|p| !self.is_suspended(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
-        let standing = self.standing.iter().chain(self.contests.values());
-        findings.extend(standing.filter(|f| f.control == id).cloned());
+        let raised = self.raised.iter().chain(self.contests.values());
+        findings.extend(raised.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
         findings.iter_mut().for_each(|finding| self.settings.gate.demote(finding));
         debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
@@ -202,26 +202,26 @@ impl Engine {
             let outcome = Outcome::Refused { reason, obstacle: Obstacle::Unclear };
             return Executed { outcome, trees: None };
         }
-        let Self { root, proc_sys, held, .. } = self;
-        executor::run(&mut Executor { root, proc_sys, held, limit, on_directory }, action)
+        let Self { root, proc_sys, suspended, .. } = self;
+        executor::run(&mut Executor { root, proc_sys, suspended, limit, on_directory }, action)
     }
 
     /// Whether a contest, which has a finding of its own, is all that is in the way of mending.
-    fn is_held(&self, planned: &Planned) -> bool {
-        let held = |action: &Action| {
+    fn is_suspended(&self, planned: &Planned) -> bool {
+        let suspended = |action: &Action| {
             action
                 .object()
-                .is_some_and(|o| self.held.contains(&o) && self.contests.contains_key(&o))
+                .is_some_and(|o| self.suspended.contains(&o) && self.contests.contains_key(&o))
         };
         // Without the protection of links nothing is guarded, which is more than a contest.
         planned.finding.subject != sysctl::PROTECTED_HARDLINKS
             && !planned.actions.is_empty()
-            && planned.actions.iter().all(held)
+            && planned.actions.iter().all(suspended)
     }
 }
 
 fn is_whole_tree(action: &Action) -> bool {
-    matches!(action, Action::Own { depth: Depth::Whole, .. })
+    matches!(action, Action::Own { depth: Depth::Subtree, .. })
 }
 
 /// Every finding about a file says where it is.
@@ -262,4 +262,39 @@ pub(super) fn corrected(
             writer: None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Code, Object, Severity};
+    use crate::system::root::Root;
+
+    /// A control that finds something else to do after each step.
+    #[test]
+    fn what_is_never_settled_is_mended_so_many_times_and_then_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
+        let mut changes = Changes::default();
+        let file = dir.path().join("etc/f");
+        let report = engine.control(
+            ControlId::Sysctl,
+            Doing::Mend,
+            &mut changes,
+            &mut |_, _| {},
+            &mut |_, _, _| {
+                let expect = std::fs::read(&file).ok();
+                let content =
+                    format!("{}x", String::from_utf8(expect.clone().unwrap_or_default()).unwrap());
+                let finding = Finding::new(Code::SysctlDropIn, "/etc/f").severity(Severity::Drift);
+                let action =
+                    Action::WriteFile { path: "/etc/f".into(), content: content.into(), expect };
+                vec![Planned { finding, actions: vec![action], unmended: Severity::Warning }]
+            },
+        );
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "x".repeat(ROUNDS));
+        assert_eq!(report.findings.len(), 1);
+        assert_eq!(changes.undone, BTreeSet::<Object>::new());
+    }
 }

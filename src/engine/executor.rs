@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::controls::etcd_account::{image_locks, mend};
-use crate::controls::etcd_data_dir::tree::{self, Look, Skipped, Trees};
+use crate::controls::etcd_data_dir::tree::{self, Look, Suspended, Trees};
 use crate::controls::sysctl;
 use crate::controls::sysctl::proc_sys::ProcSys;
 use crate::model::{Action, Depth, Object, Obstacle, Outcome};
@@ -20,7 +20,7 @@ pub struct Executor<'a> {
     pub root: &'a Root,
     pub proc_sys: &'a mut ProcSys,
     /// Contested, and not to be touched now.
-    pub held: &'a BTreeSet<Object>,
+    pub suspended: &'a BTreeSet<Object>,
     /// Entries of a tree after which owning it ends.
     pub limit: u64,
     /// For the directories of a tree, as it is owned.
@@ -49,8 +49,8 @@ pub fn sweep(root: &Root) {
 
 /// Runs `action`.
 pub fn run(executor: &mut Executor<'_>, action: &Action) -> Executed {
-    let held = action.object().is_some_and(|object| executor.held.contains(&object));
-    if held {
+    let suspended = action.object().is_some_and(|object| executor.suspended.contains(&object));
+    if suspended {
         let (reason, obstacle) = ("it is contested".into(), Obstacle::Contested);
         let outcome = Outcome::Refused { reason, obstacle };
         return Executed { outcome, trees: None };
@@ -80,13 +80,14 @@ pub fn run(executor: &mut Executor<'_>, action: &Action) -> Executed {
             mend::set_primary_group(root, name, *gid, *expect_gid)
         }
         Action::Own { base, below, owner, rule, depth } => {
-            let skipped = match depth {
-                Depth::Whole => tree::skipped(executor.held, base),
-                // What is held itself was refused above.
-                Depth::Entry => Skipped::new(),
+            let suspended = match depth {
+                Depth::Subtree => tree::suspended(executor.suspended, base),
+                // What is suspended itself was refused above.
+                Depth::Entry => Suspended::new(),
             };
-            let whole = Look::whole(*owner);
-            let look = Look { skipped: &skipped, limit: executor.limit, rule: *rule, ..whole };
+            let everything = Look::full(*owner);
+            let look =
+                Look { suspended: &suspended, limit: executor.limit, rule: *rule, ..everything };
             let owned = tree::own(root, base, below, *depth, look, executor.on_directory);
             trees = owned.trees;
             owned.outcome

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One pass: observe, judge, apply, observe again what was touched, report.
 //!
-//! Besides the whole pass there are two narrow ones, for one kernel parameter and for one entry
+//! Besides the full pass there are two narrow ones, for one kernel parameter and for one entry
 //! of the data directory: the same judgement and the same executor on fewer facts, so that drift
-//! is undone in microseconds. Whatever they cannot mend is left to a whole pass.
+//! is undone in microseconds. Whatever they cannot mend is left to a full pass.
 
 pub mod bounds;
 mod control;
@@ -43,18 +43,18 @@ pub struct Engine {
     /// The role the command line names.
     role: Option<Role>,
     /// The last configuration that could be read whole.
-    last_whole: Option<Config>,
+    last_valid: Option<Config>,
     /// nodeguard's own configuration: the last whole one, else the built-in one.
     settings: Settings,
     /// Whether `settings` was ever read.
     configured: bool,
     controls: Vec<Box<dyn AnyControl>>,
     /// What the daemon found besides, in every report until it is over.
-    standing: Vec<Finding>,
+    raised: Vec<Finding>,
     /// What is said about each object that is contested.
     contests: BTreeMap<Object, Finding>,
     /// Contested, and not to be judged or touched now.
-    held: BTreeSet<Object>,
+    suspended: BTreeSet<Object>,
 }
 
 /// What a pass found, and what is to be watched from now on.
@@ -73,13 +73,13 @@ impl Engine {
             proc_sys: ProcSys::default(),
             versions: VersionCache::default(),
             role,
-            last_whole: None,
+            last_valid: None,
             settings: Settings::default(),
             configured: false,
             controls: controls::all(),
-            standing: Vec::new(),
+            raised: Vec::new(),
             contests: BTreeMap::new(),
-            held: BTreeSet::new(),
+            suspended: BTreeSet::new(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Engine {
         &self.settings
     }
 
-    /// The held descriptors of the kernel parameters, for watching them.
+    /// The open descriptors of the kernel parameters, for watching them.
     pub fn proc_sys(&mut self) -> &mut ProcSys {
         &mut self.proc_sys
     }
@@ -100,12 +100,12 @@ impl Engine {
     /// Reports `finding` with every pass until [`Self::withdraw`] takes it back.
     pub fn raise(&mut self, finding: Finding) {
         self.withdraw(&finding.subject);
-        self.standing.push(finding);
+        self.raised.push(finding);
     }
 
     /// What was raised about `subject` is over.
     pub fn withdraw(&mut self, subject: &str) {
-        self.standing.retain(|finding| finding.subject != subject);
+        self.raised.retain(|finding| finding.subject != subject);
     }
 
     /// Reports `finding` with every pass until the contest of `object` is [`Self::settle`]d. By the
@@ -142,8 +142,8 @@ impl Engine {
     }
 
     /// Neither judges nor touches these from now on: what is said about them is their contest.
-    pub fn hold(&mut self, held: BTreeSet<Object>) {
-        self.held = held;
+    pub fn suspend(&mut self, suspended: BTreeSet<Object>) {
+        self.suspended = suspended;
     }
 
     /// What is wanted of kernel parameters, nothing else being looked at.
@@ -159,17 +159,17 @@ impl Engine {
         let rke2 =
             rke2_config::observe::observe(&self.root, &mut self.versions, self.role, remember);
         if !rke2.config.is_incomplete() {
-            self.last_whole = Some(rke2.config.clone());
+            self.last_valid = Some(rke2.config.clone());
         }
         // While a file is broken, RKE2 goes on as it was started; so does the guard.
-        let known = self.last_whole.clone().filter(|config| config.role == rke2.role);
-        let last_whole = known.unwrap_or_else(|| rke2.config.clone());
-        let hardened = last_whole.hardened(rke2.version.as_ref());
-        let guarding = last_whole.guarding(rke2.role, rke2.version.as_ref());
-        let kernel_defaults_in_force = last_whole.kernel_defaults_in_force();
+        let known = self.last_valid.clone().filter(|config| config.role == rke2.role);
+        let last_valid = known.unwrap_or_else(|| rke2.config.clone());
+        let hardened = last_valid.hardened(rke2.version.as_ref());
+        let guarding = last_valid.guarding(rke2.role, rke2.version.as_ref());
+        let kernel_defaults_in_force = last_valid.kernel_defaults_in_force();
         let scope = Scope { kernel_defaults_in_force, guarding };
         let (settings, configured) = (self.settings.clone(), self.configured);
-        NodeContext { settings, problems, configured, rke2, last_whole, hardened, scope }
+        NodeContext { settings, problems, configured, rke2, last_valid, hardened, scope }
     }
 
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
@@ -208,8 +208,8 @@ impl Engine {
     }
 
     fn host<'a>(&'a mut self, watch: &'a mut Watch, on_directory: OnDirectory<'a>) -> Host<'a> {
-        let Self { root, proc_sys, held, .. } = self;
-        Host { root, proc_sys, held, watch, on_directory }
+        let Self { root, proc_sys, suspended, .. } = self;
+        Host { root, proc_sys, suspended, watch, on_directory }
     }
 
     fn report(

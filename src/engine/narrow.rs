@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The narrow passes, for one kernel parameter and for one entry of the data directory: the same
-//! judgement and the same executor as in a whole pass on fewer facts, so that drift is undone in
+//! judgement and the same executor as in a full pass on fewer facts, so that drift is undone in
 //! microseconds.
 
 use std::path::Path;
@@ -17,22 +17,22 @@ use crate::model::{
 };
 use crate::system::walk::OnDirectory;
 
-/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a whole
+/// Entries of a directory that came which a narrow pass looks at; a larger one is left to a full
 /// pass, which is paced.
 const SUBTREE: u64 = 256;
 
 /// How a narrow pass ended.
 #[derive(Debug)]
 pub enum Narrow {
-    Right,
+    Correct,
     Corrected(Vec<Correction>),
     /// It was acted on, and is wrong all the same.
     Unmended,
-    /// Something that only a whole pass can judge, or that would take too long here.
+    /// Something that only a full pass can judge, or that would take too long here.
     Beyond,
     /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
     /// policy or mode leaves it alone, or the kernel makes another value of it.
-    Standing(Option<Finding>),
+    NotWritten(Option<Finding>),
     /// An entry of the tree that is wrong, and that nobody changes in report mode.
     OnlyTold,
 }
@@ -40,8 +40,8 @@ pub enum Narrow {
 impl Engine {
     /// One kernel parameter, mended if it is wrong.
     pub fn mend_sysctl(&mut self, want: &Wanted, scope: Scope) -> Narrow {
-        if let Some(finding) = self.standing_sysctl(want, scope) {
-            return Narrow::Standing(finding);
+        if let Some(finding) = self.not_written(want, scope) {
+            return Narrow::NotWritten(finding);
         }
         self.narrow(&mut |_, _| {}, &mut |engine, _, _| {
             let live = engine.proc_sys.read(&want.key);
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// What is to be said about a kernel parameter that is not to be written now; `None`: it is.
-    fn standing_sysctl(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
+    fn not_written(&mut self, want: &Wanted, scope: Scope) -> Option<Option<Finding>> {
         // For what RKE2 checks there is one value, which the kernel takes as it is: there, another
         // one after a write is somebody else's.
         let shown = match sysctl::is_fixed(&want.key) {
@@ -67,24 +67,24 @@ impl Engine {
             .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
-    /// One entry of the guarded tree, mended if it is wrong; with `whole`, everything below it as
+    /// One entry of the guarded tree, mended if it is wrong; with `subtree`, everything below it as
     /// well.
     pub fn mend_entry(
         &mut self,
         guard: &Guard,
         below: &Path,
-        whole: bool,
+        subtree: bool,
         on_directory: OnDirectory<'_>,
     ) -> Narrow {
         if self.is_given_away(guard) {
             return Narrow::Beyond;
         }
         let (base, owner, rule) = (guard.dir.clone(), guard.owner, ModeRule::EtcdTree);
-        let depth = if whole { Depth::Whole } else { Depth::Entry };
+        let depth = if subtree { Depth::Subtree } else { Depth::Entry };
         let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
         let narrow = match depth {
             _ if self.only_reports() => self.tell_subtree(guard, below, &own, on_directory),
-            Depth::Whole => self.mend_subtree(guard, below, &own, on_directory),
+            Depth::Subtree => self.mend_subtree(guard, below, &own, on_directory),
             Depth::Entry => self.mend_single(guard, &own, on_directory),
         };
         // Looked at again: what RKE2 gave away since the first look was taken back just now.
@@ -102,7 +102,7 @@ impl Engine {
         let Executed { outcome, trees } = self.execute(own, SUBTREE, on_directory);
         let Some(Trees { before, after }) = trees else {
             // Its pause ended since this turn began, and it is tried at the next one: nothing was
-            // looked at, so nothing is said to be right.
+            // looked at, so nothing is said to be correct.
             let contested =
                 matches!(outcome, Outcome::Refused { obstacle: Obstacle::Contested, .. });
             return if contested { Narrow::Unmended } else { Narrow::Beyond };
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// The entry and everything below it: looked at first, so that nothing is changed in a large
-    /// directory, nor in one with something that only a whole pass can judge.
+    /// directory, nor in one with something that only a full pass can judge.
     fn mend_subtree(
         &mut self,
         guard: &Guard,
@@ -153,8 +153,8 @@ impl Engine {
         below: &Path,
         on_directory: OnDirectory<'_>,
     ) -> Option<TreeFacts> {
-        let skipped = tree::skipped(&self.held, &guard.dir);
-        let look = Look { skipped: &skipped, limit: SUBTREE, ..Look::whole(guard.owner) };
+        let suspended = tree::suspended(&self.suspended, &guard.dir);
+        let look = Look { suspended: &suspended, limit: SUBTREE, ..Look::full(guard.owner) };
         tree::observe_below(&self.root, &guard.dir, below, look, on_directory).ok()
     }
 
@@ -169,7 +169,7 @@ impl Engine {
         match self.subtree(guard, below, on_directory) {
             Some(facts) if facts.entries < SUBTREE => {
                 let found = weighty(etcd_data_dir::judge_tree(&guard.dir, &facts, own));
-                if found.is_empty() { Narrow::Right } else { Narrow::OnlyTold }
+                if found.is_empty() { Narrow::Correct } else { Narrow::OnlyTold }
             }
             _ => Narrow::Beyond,
         }
@@ -185,7 +185,7 @@ impl Engine {
     fn narrow(&mut self, on_directory: OnDirectory<'_>, judge: Judge<'_>) -> Narrow {
         let planned = weighty(judge(self, Observation::Full, on_directory));
         if planned.is_empty() {
-            return Narrow::Right;
+            return Narrow::Correct;
         }
         if planned.iter().any(|p| p.actions.is_empty()) {
             return Narrow::Beyond;
@@ -198,7 +198,7 @@ impl Engine {
     }
 }
 
-/// A note changes nothing, and a whole pass reports it.
+/// A note changes nothing, and a full pass reports it.
 fn weighty(mut planned: Vec<Planned>) -> Vec<Planned> {
     planned.retain(|p| p.finding.severity > Severity::Note);
     planned
@@ -209,7 +209,7 @@ fn ended(planned: &[Planned], attempts: &[(Action, Outcome)], after: &[Planned])
         return Narrow::Unmended;
     }
     match corrected(planned, attempts, after) {
-        corrections if corrections.is_empty() => Narrow::Right,
+        corrections if corrections.is_empty() => Narrow::Correct,
         corrections => Narrow::Corrected(corrections),
     }
 }
@@ -243,7 +243,7 @@ mod tests {
             engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {})
         };
         assert!(matches!(mend(&mut engine, "db"), Narrow::OnlyTold));
-        assert!(matches!(mend(&mut engine, "gone"), Narrow::Right));
+        assert!(matches!(mend(&mut engine, "gone"), Narrow::Correct));
         let path = Path::new("/etc/new").to_path_buf();
         let action = Action::WriteFile { path, content: b"x".to_vec(), expect: None };
         let executed = engine.execute(&action, SUBTREE, &mut |_, _| {});
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contested_entry_that_is_left_alone_is_not_taken_for_right() {
+    fn a_contested_entry_that_is_left_alone_is_not_taken_for_correct() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etcd")).unwrap();
         std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
@@ -272,10 +272,10 @@ mod tests {
             manifest: "/etcd.yaml".into(),
         };
         let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
-        engine.hold([Object::File("/etcd/db".into())].into());
+        engine.suspend([Object::File("/etcd/db".into())].into());
         let mut mend =
             |below: &str| engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {});
         assert!(matches!(mend("db"), Narrow::Unmended));
-        assert!(matches!(mend("gone"), Narrow::Right));
+        assert!(matches!(mend("gone"), Narrow::Correct));
     }
 }

@@ -162,7 +162,7 @@ where
         event.record(&mut values);
         let message = values.0.remove("message").unwrap_or_default();
         let mut pass = Vec::new();
-        // The innermost one: a whole pass may be part of what an event leads to.
+        // The innermost one: a full pass may be part of what an event leads to.
         if let Some(span) = context.event_span(event)
             && let Some(Values(fields)) = span.extensions().get()
         {

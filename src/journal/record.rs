@@ -29,7 +29,7 @@ pub struct Unrecorded {
 }
 
 impl Record {
-    /// For who has no hurry of his own.
+    /// How long a caller waits who has no limit of his own.
     pub const LIMIT: Duration = Duration::from_secs(1);
 
     /// All entries together wait no longer than `limit`.

@@ -59,7 +59,7 @@ pub enum Depth {
     /// The entry itself.
     Entry,
     /// Everything below it as well.
-    Whole,
+    Subtree,
 }
 
 /// What somebody and we may fight over.
@@ -74,7 +74,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// As it stands in findings.
+    /// The object as findings name it.
     pub fn subject(&self) -> String {
         match self {
             Self::Parameter(key) => key.clone(),
@@ -93,7 +93,7 @@ impl Action {
             Self::Own { base, below, depth, .. } => {
                 let path = join(base, below);
                 Some(match depth {
-                    Depth::Whole => Object::Tree(path),
+                    Depth::Subtree => Object::Tree(path),
                     Depth::Entry => Object::File(path),
                 })
             }

@@ -57,7 +57,7 @@ impl<T> From<T> for Named<T> {
     }
 }
 
-/// In a report that does not say it.
+/// The name in a report that has none.
 impl<T> Default for Named<T> {
     fn default() -> Self {
         Self::Unknown("".into())

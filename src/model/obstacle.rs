@@ -33,7 +33,7 @@ pub enum Obstacle {
     OverQuota {
         path: PathBuf,
     },
-    /// The file system allows it to nobody, or the process has not the right.
+    /// The file system allows it to nobody, or the process lacks the capability.
     NotPermitted {
         path: PathBuf,
     },
@@ -132,7 +132,7 @@ impl Obstacle {
 pub enum ReadOnly {
     /// The file system, wherever it is mounted.
     FileSystem,
-    /// This mount of it.
+    /// This mount of the file system alone.
     Mount,
     /// What nodeguard.service sees of it.
     Service,
@@ -176,11 +176,11 @@ pub enum ParameterObstacle {
     Shown(String),
     /// /proc/sys is read-only.
     ReadOnly,
-    /// It takes a right, or can be set once in a boot. `service`: ours has few rights.
-    Right {
+    /// It takes a capability, or can be set once in a boot. `service`: ours has few rights.
+    NotPermitted {
         service: bool,
     },
-    /// Nobody may write it.
+    /// The parameter can be written by nobody.
     Closed,
     Missing,
 }

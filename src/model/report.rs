@@ -70,7 +70,7 @@ pub struct Recent {
 }
 
 impl ControlReport {
-    /// With the state that the findings make.
+    /// A report with the state that its findings make.
     pub fn new(id: ControlId, findings: Vec<Finding>) -> Self {
         Self {
             id: id.into(),

@@ -11,14 +11,14 @@ use crate::model::Object;
 pub enum Cost {
     /// It was of one object and nothing else was looked at.
     Narrow,
-    /// A whole pass, for one file.
+    /// A full pass, for one file.
     Pass,
-    /// A whole pass that took so long, for many entries of a tree at once.
+    /// A full pass that took so long, for many entries of a tree at once.
     Tree { took: Duration },
 }
 
 impl Cost {
-    /// What a correction by a whole pass that took so long counts for.
+    /// What a correction by a full pass that took so long counts for.
     pub fn of_a_pass(object: &Object, took: Duration) -> Self {
         if matches!(object, Object::Tree(_)) { Self::Tree { took } } else { Self::Pass }
     }

@@ -23,11 +23,11 @@ impl Budget {
         Self { at_once, share, left: at_once, owed: Duration::ZERO, counted: now }
     }
 
-    /// After so much more processor time: how long to rest for it.
+    /// After so much more processor time: how long to pause for it.
     pub fn spend(&mut self, worked: Duration, now: Instant) -> Duration {
         let flown_in = now.saturating_duration_since(self.counted) / self.share;
         self.counted = now;
-        // What is overdrawn flows in during the rest.
+        // What is overdrawn flows in during the pause.
         let paid = flown_in.min(self.owed);
         self.owed -= paid;
         let left = (self.left + flown_in - paid).min(self.at_once);
@@ -36,11 +36,11 @@ impl Budget {
         self.owed * self.share
     }
 
-    /// The same for who rests no longer than so: what is owed beyond that is not asked for later.
+    /// The same for who pauses no longer than so: what is owed beyond that is not asked for later.
     pub fn spend_within(&mut self, worked: Duration, longest: Duration, now: Instant) -> Duration {
-        let rest = self.spend(worked, now).min(longest);
-        self.owed = rest / self.share;
-        rest
+        let pause = self.spend(worked, now).min(longest);
+        self.owed = pause / self.share;
+        pause
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
         }
         let share = worked.as_secs_f64() / (now - begin).as_secs_f64();
         assert!((0.09..=0.101).contains(&share), "{share}");
-        // After a rest it is full again, and no fuller.
+        // After a pause it is full again, and no fuller.
         now += Duration::from_secs(1000);
         assert_eq!(budget.spend(BUDGET, now), Duration::ZERO);
         assert!(budget.spend(turn, now) > Duration::ZERO);
@@ -76,8 +76,8 @@ mod tests {
         let mut now = Instant::now();
         let mut budget = Budget::full(BUDGET, SHARE, now);
         now += Duration::from_secs(60);
-        let rest = budget.spend_within(Duration::from_secs(60), longest, now);
-        assert_eq!(rest, longest);
-        assert_eq!(budget.spend_within(Duration::ZERO, longest, now + rest), Duration::ZERO);
+        let pause = budget.spend_within(Duration::from_secs(60), longest, now);
+        assert_eq!(pause, longest);
+        assert_eq!(budget.spend_within(Duration::ZERO, longest, now + pause), Duration::ZERO);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Who empties the bucket of an object keeps undoing our corrections, so the object is contested: it
 //! is looked at again after a pause that doubles from a second to minutes, and the contest ends when
-//! such a look finds it right.
+//! such a look finds it correct.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -55,8 +55,8 @@ impl Contests {
     /// Whether to look at an object now.
     pub(super) fn verdict(&mut self, object: &Object, now: Instant) -> Verdict {
         if let Some(corrected) = self.objects.get(object) {
-            let held = corrected.contest.as_ref().is_some_and(|contest| now < contest.until);
-            return if held { Verdict::HoldBack } else { Verdict::Go };
+            let suspended = corrected.contest.as_ref().is_some_and(|contest| now < contest.until);
+            return if suspended { Verdict::HoldBack } else { Verdict::Go };
         }
         if self.has_room_for(object, now) { Verdict::Go } else { Verdict::Crowded }
     }
@@ -106,8 +106,8 @@ impl Contests {
         }
     }
 
-    /// The object was found right.
-    pub(super) fn right(&mut self, object: &Object, now: Instant) -> Change {
+    /// The object was found correct.
+    pub(super) fn found_correct(&mut self, object: &Object, now: Instant) -> Change {
         let Some(corrected) = self.objects.get(object) else { return Change::None };
         if corrected.contest.as_ref().is_some_and(|contest| now >= contest.until) {
             self.objects.remove(object);
@@ -122,7 +122,7 @@ impl Contests {
     }
 
     /// Contested objects whose pause is not over.
-    pub(super) fn held(&self, now: Instant) -> BTreeSet<Object> {
+    pub(super) fn suspended(&self, now: Instant) -> BTreeSet<Object> {
         self.contests().filter(|(_, c)| now < c.until).map(|(o, _)| o.clone()).collect()
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(
             contests.verdict(&key("vm.panic_on_oom"), start),
             Verdict::Go,
-            "others are not held"
+            "others are not suspended"
         );
     }
 
@@ -248,8 +248,12 @@ mod tests {
             assert_eq!(contests.corrected(&key("x"), Cost::Narrow, now), Change::None);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(contests.right(&key("x"), now), Change::None, "right, but too early to say");
-        assert_eq!(contests.right(&key("x"), after(now, 300.0)), Change::Ended);
+        assert_eq!(
+            contests.found_correct(&key("x"), now),
+            Change::None,
+            "correct, but too early to say"
+        );
+        assert_eq!(contests.found_correct(&key("x"), after(now, 300.0)), Change::Ended);
         assert_eq!(
             contests.corrected(&key("x"), Cost::Narrow, after(now, 301.0)),
             Change::None,
@@ -290,9 +294,9 @@ mod tests {
             assert_eq!(change == Change::Began, n == 9, "ten dear corrections are a contest");
         }
         assert_eq!(contests.contested().count(), 1);
-        assert_eq!(contests.held(start), BTreeSet::from([key("x")]));
+        assert_eq!(contests.suspended(start), BTreeSet::from([key("x")]));
         assert_eq!(contests.due(start), []);
-        assert_eq!(contests.held(after(start, 1.0)), BTreeSet::new());
+        assert_eq!(contests.suspended(after(start, 1.0)), BTreeSet::new());
         assert_eq!(contests.due(after(start, 1.0)), [key("x")]);
     }
 

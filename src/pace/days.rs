@@ -66,7 +66,7 @@ mod tests {
         assert!(machine.tick_waited <= job * 3, "{what}");
         // No correction is later than the longest pause of its kind.
         assert!(machine.latest_narrow <= LONGEST_QUIET + job, "{what}");
-        assert!(machine.latest <= LONGEST_CONTESTED_REST + LONGEST_QUIET + job * 2, "{what}");
+        assert!(machine.latest <= LONGEST_CONTESTED_PAUSE + LONGEST_QUIET + job * 2, "{what}");
         assert!(machine.latest_contested <= LONGEST_PAUSE + TICK + job * 2, "{what}");
         // Memory and the journal have their limits.
         assert!(machine.most <= OBJECTS.max(FILES) + 1 + parameters + 1, "{what}");
@@ -75,8 +75,8 @@ mod tests {
         assert!(machine.lines_a_minute() <= lines as f64, "{what}");
     }
 
-    /// Everything is right when the longest pause is over, and nothing contested when one more is: what
-    /// a rival left wrong is corrected first, and found right the next time.
+    /// Everything is correct when the longest pause is over, and nothing contested when one more is: what
+    /// a rival left wrong is corrected first, and found correct the next time.
     fn is_over(machine: &mut Machine, what: &str) {
         machine.run(LONGEST_PAUSE + TICK * 2);
         assert!(machine.is_right(), "{what}");
@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(machine.contests, 0, "{what}");
             // With what may be taken at once.
             assert!(machine.share() <= 12.0, "{what}");
-            assert!(machine.latest <= LONGEST_HOST_REST, "{what}");
+            assert!(machine.latest <= LONGEST_HOST_PAUSE, "{what}");
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
                     keeps_its_word(&machine, 0, &what);
                     assert!(machine.share() <= 12.0, "{what}");
                     // Two a second where one follows the other, and else as the share has it.
-                    let apart = machine.longest_job * PASSES_SHARE + FIRST_REST;
+                    let apart = machine.longest_job * PASSES_SHARE + FIRST_PASS_PAUSE;
                     let most = 1.0 + 60.0 / apart.as_secs_f64();
                     assert!(machine.passes_a_minute() <= most.max(130.0), "{what}");
                     if rate >= 60.0 {
@@ -209,12 +209,12 @@ mod tests {
                 assert!(machine.now - began < MINUTE * 10, "{what}");
             }
             let late = machine.now - began;
-            println!("{what}: right {late:?} after it");
+            println!("{what}: correct {late:?} after it");
             keeps_its_word(&machine, 1, &what);
             // One that takes longer than a minute is taken for a contest.
             if lasts <= 60 {
                 assert_eq!(machine.contests, 0, "{what}");
-                assert!(late <= LONGEST_TREE_REST, "{what}: {late:?}");
+                assert!(late <= LONGEST_TREE_PAUSE, "{what}: {late:?}");
             } else {
                 assert!(late <= LONGEST_PAUSE + TICK, "{what}: {late:?}");
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How often the daemon does what somebody else can make it do: correct one object, make a whole
+//! How often the daemon does what somebody else can make it do: correct one object, make a full
 //! pass, take events, write lines to the journal. Pure: the clock is an argument, and each number is
 //! in [`limits`].
 //!
@@ -10,16 +10,16 @@ mod bucket;
 mod budget;
 mod contest;
 pub mod limits;
+mod pauses;
 mod quota;
-mod rest;
 mod source;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use contest::Contests;
+use pauses::Pauses;
 use quota::Quota;
-use rest::Rest;
 use source::{Listening, Meanwhile};
 
 use crate::model::Object;
@@ -27,18 +27,18 @@ use crate::model::Object;
 pub use bucket::Cost;
 pub use budget::Budget;
 pub use contest::{Change, Verdict};
-pub use rest::{Ended, PassFor};
+pub use pauses::{Ended, PassFor, is_repeated};
 pub use source::{Source, Turn};
 
 /// The pace of everything that somebody else can make the daemon do.
 #[derive(Debug)]
 pub struct Pace {
     contests: Contests,
-    rest: Rest,
+    pauses: Pauses,
     host: Listening,
     tree: Listening,
     quota: Quota,
-    /// A contest began or ended since the last whole pass.
+    /// A contest began or ended since the last full pass.
     unreported: bool,
 }
 
@@ -46,7 +46,7 @@ impl Pace {
     pub fn new(now: Instant) -> Self {
         Self {
             contests: Contests::default(),
-            rest: Rest::new(now),
+            pauses: Pauses::new(now),
             host: Listening::new(now),
             tree: Listening::new(now),
             quota: Quota::default(),
@@ -65,9 +65,9 @@ impl Pace {
         self.noted(change)
     }
 
-    /// The object was found right.
-    pub fn right(&mut self, object: &Object, now: Instant) -> Change {
-        let change = self.contests.right(object, now);
+    /// The object was found correct.
+    pub fn found_correct(&mut self, object: &Object, now: Instant) -> Change {
+        let change = self.contests.found_correct(object, now);
         self.noted(change)
     }
 
@@ -77,8 +77,8 @@ impl Pace {
     }
 
     /// Contested objects that are left alone for now.
-    pub fn held(&self, now: Instant) -> BTreeSet<Object> {
-        self.contests.held(now)
+    pub fn suspended(&self, now: Instant) -> BTreeSet<Object> {
+        self.contests.suspended(now)
     }
 
     /// Contested objects that are to be looked at again, since their pause is over.
@@ -86,34 +86,34 @@ impl Pace {
         self.contests.due(now)
     }
 
-    /// An event of this source asks for a whole pass. Whether it is to be made at once; else it is put
+    /// An event of this source asks for a full pass. Whether it is to be made at once; else it is put
     /// off, and [`Pace::next_pass`] says until when.
     pub fn pass_wanted(&mut self, from: Source, wanted: PassFor, now: Instant) -> bool {
-        self.rest.wanted(from, wanted, now)
+        self.pauses.wanted(from, wanted, now)
     }
 
     /// When the pass that was put off is to be made, if there is one.
     pub fn next_pass(&self) -> Option<Instant> {
-        self.rest.due()
+        self.pauses.due()
     }
 
-    /// Whether the clock asks for a whole pass; `well`: nothing is wrong and no event can be missed.
+    /// Whether the clock asks for a full pass; `well`: nothing is wrong and no event can be missed.
     pub fn pass_is_due(&self, well: bool, now: Instant) -> bool {
-        self.unreported || self.rest.is_regular(well, now)
+        self.unreported || self.pauses.is_regular(well, now)
     }
 
-    /// A whole pass begins, whoever asked for it: no other one need come.
+    /// A full pass begins, whoever asked for it: no other one need come.
     pub fn pass_begins(&mut self) {
-        self.rest.begins();
+        self.pauses.begins();
         self.unreported = false;
     }
 
-    /// A whole pass ended. `needs_passes` tells whose events ask for the passes by which a contested
+    /// A full pass ended. `needs_passes` tells whose events ask for the passes by which a contested
     /// object is looked at; `None`: it has narrow ones of its own.
     pub fn pass_ended(&mut self, pass: &Ended, needs_passes: impl Fn(&Object) -> Option<Source>) {
         let of = |source| self.contests.contested().any(|o| needs_passes(o) == Some(source));
         let (host, tree) = (of(Source::Host), of(Source::Tree));
-        self.rest.ended(pass, host, tree);
+        self.pauses.ended(pass, host, tree);
     }
 
     /// Until when no events of a source are taken, if that is not over.
@@ -127,7 +127,7 @@ impl Pace {
     /// A turn that took events ended.
     pub fn turn_ended(&mut self, turn: &Turn, now: Instant) {
         let contested = self.contests.contested().next().is_some();
-        let meanwhile = Meanwhile { due: self.rest.due().is_some(), contested };
+        let meanwhile = Meanwhile { due: self.pauses.due().is_some(), contested };
         let listening = match turn.from {
             Source::Host => &mut self.host,
             Source::Tree => &mut self.tree,

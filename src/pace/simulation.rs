@@ -25,7 +25,7 @@ pub(super) mod machine {
     const EVENT: Duration = Duration::from_nanos(600);
     const LOOK: Duration = Duration::from_micros(30);
     const CORRECTION: Duration = Duration::from_micros(80);
-    /// What a whole pass takes, and what each entry of the tree adds to it.
+    /// What a full pass takes, and what each entry of the tree adds to it.
     const PASS: Duration = Duration::from_millis(3);
     const ENTRY: Duration = Duration::from_micros(4);
 
@@ -259,7 +259,7 @@ pub(super) mod machine {
             Object::Tree(TREE.into())
         }
 
-        fn tree_is_held(&mut self) -> bool {
+        fn tree_is_suspended(&mut self) -> bool {
             let tree = self.tree();
             self.pace.may_correct(&tree, self.now) == Verdict::HoldBack
         }
@@ -269,7 +269,7 @@ pub(super) mod machine {
             change != Change::None
         }
 
-        /// It was wrong since then and is right now.
+        /// It was wrong since then and is correct now.
         fn was_corrected(&mut self, object: &Object, narrow: bool, since: Instant) {
             let late = self.now - since;
             let tree = self.tree();
@@ -296,7 +296,7 @@ pub(super) mod machine {
         fn mend(&mut self, index: usize) -> Looked {
             let object = self.things[index].object.clone();
             let file = matches!(object, Object::File(_));
-            if file && self.tree_is_held() {
+            if file && self.tree_is_suspended() {
                 return Looked { held_back: true, needs_pass: false };
             }
             match self.pace.may_correct(&object, self.now) {
@@ -306,7 +306,7 @@ pub(super) mod machine {
             }
             let Some(since) = self.things[index].wrong else {
                 self.work(LOOK);
-                let change = self.pace.right(&object, self.now);
+                let change = self.pace.found_correct(&object, self.now);
                 return Looked { needs_pass: self.count(change), held_back: false };
             };
             self.work(CORRECTION / 2);
@@ -320,7 +320,7 @@ pub(super) mod machine {
         }
 
         fn mend_newcomer(&mut self, entry: u32) -> Looked {
-            if self.tree_is_held() {
+            if self.tree_is_suspended() {
                 return Looked { held_back: true, needs_pass: false };
             }
             let object = Object::File(format!("{TREE}/{entry}").into());
@@ -389,8 +389,8 @@ pub(super) mod machine {
             } else if from == Source::Tree && handled > 0 && !held_back && self.unready {
                 self.pass_soon(from, PassFor::Mending);
             }
-            let tree_is_held = self.tree_is_held();
-            let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_held };
+            let tree_is_suspended = self.tree_is_suspended();
+            let turn = Turn { from, took, worked, held_back, only_for_a_pass, tree_is_suspended };
             self.pace.turn_ended(&turn, self.now);
         }
 
@@ -400,22 +400,22 @@ pub(super) mod machine {
             }
         }
 
-        /// A whole pass; `asked`: by a gate.
+        /// A full pass; `asked`: by a gate.
         fn pass(&mut self, asked: bool) {
             let (began, worked) = (self.now, Worked::since(self));
             let due = self.pace.to_try_again(began);
-            let held = if asked { BTreeSet::new() } else { self.pace.held(began) };
+            let suspended = if asked { BTreeSet::new() } else { self.pace.suspended(began) };
             self.pace.pass_begins();
             self.second().passes += 1;
             let cost = PASS + ENTRY * self.entries;
             self.work(cost / 2);
             let tree = self.tree();
-            let tree_held = held.contains(&tree);
+            let tree_suspended = suspended.contains(&tree);
             let mut corrected = BTreeSet::new();
             for index in 0..self.things.len() {
                 let thing = &self.things[index];
                 let in_tree = matches!(&thing.object, Object::File(path) if path.starts_with(TREE));
-                if held.contains(&thing.object) || (in_tree && tree_held) {
+                if suspended.contains(&thing.object) || (in_tree && tree_suspended) {
                     continue;
                 }
                 let Some(since) = thing.wrong else { continue };
@@ -424,7 +424,7 @@ pub(super) mod machine {
                 self.was_corrected(&object, false, since);
                 corrected.insert(if in_tree { tree.clone() } else { object });
             }
-            let newcomers = self.crowd.as_mut().filter(|_| !tree_held);
+            let newcomers = self.crowd.as_mut().filter(|_| !tree_suspended);
             let newcomers = newcomers.map(|crowd| std::mem::take(&mut crowd.wrong));
             let newcomers = newcomers.unwrap_or_default();
             if let Some(since) = newcomers.values().min() {
@@ -441,9 +441,9 @@ pub(super) mod machine {
                     self.count(change);
                 }
                 for object in &due {
-                    // What is wrong and not held was corrected above, so it is right.
+                    // What is wrong and not suspended was corrected above, so it is correct.
                     if !is_followed(object) && !corrected.contains(object) {
-                        let change = self.pace.right(object, self.now);
+                        let change = self.pace.found_correct(object, self.now);
                         self.count(change);
                     }
                 }
@@ -484,7 +484,7 @@ pub(super) mod machine {
                 self.second().lines += 1;
             }
             // What was due is tried again by now.
-            if !self.tree_is_held() {
+            if !self.tree_is_suspended() {
                 let left = self.pace.to_try_again(began);
                 assert!(left.is_empty(), "due and not tried again: {left:?}");
             }

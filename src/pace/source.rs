@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::limits::{
-    BUDGET, LONGEST_QUIET, LONGEST_QUIET_WHILE_HELD, QUIET_SHARE, QUIET_SHARE_WHILE_HELD,
-    QUIET_WHILE_CONTESTED, QUIET_WHILE_DUE, QUIET_WHILE_HELD, SHARE, SHORTEST_QUIET,
+    BUDGET, LONGEST_QUIET, LONGEST_QUIET_WHILE_SUSPENDED, QUIET_SHARE, QUIET_SHARE_WHILE_SUSPENDED,
+    QUIET_WHILE_CONTESTED, QUIET_WHILE_DUE, QUIET_WHILE_SUSPENDED, SHARE, SHORTEST_QUIET,
 };
 
 /// Where events come from. Those of the tree are events that another user can raise, as many as he
@@ -22,22 +22,22 @@ pub enum Source {
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     pub from: Source,
-    /// How long it took, reading the events included and without a whole pass.
+    /// How long it took, reading the events included and without a full pass.
     pub took: Duration,
     /// How long it kept a processor busy, counted in the same way.
     pub worked: Duration,
     /// One of its events was about something contested, which was left alone.
     pub held_back: bool,
-    /// Its events asked for a whole pass and for nothing besides.
+    /// Its events asked for a full pass and for nothing besides.
     pub only_for_a_pass: bool,
     /// All of the tree is contested and left alone.
-    pub tree_is_held: bool,
+    pub tree_is_suspended: bool,
 }
 
 /// What is known of the rest of the daemon's work when a turn ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meanwhile {
-    /// A whole pass was put off.
+    /// A full pass was put off.
     pub(super) due: bool,
     /// Something is contested.
     pub(super) contested: bool,
@@ -71,9 +71,9 @@ impl Listening {
 
 /// How long no events are taken because those of this turn changed nothing.
 fn quiet_after(turn: &Turn, meanwhile: Meanwhile) -> Duration {
-    if turn.from == Source::Tree && turn.tree_is_held {
-        let quiet = turn.took * (QUIET_SHARE_WHILE_HELD - 1);
-        return quiet.clamp(QUIET_WHILE_HELD, LONGEST_QUIET_WHILE_HELD);
+    if turn.from == Source::Tree && turn.tree_is_suspended {
+        let quiet = turn.took * (QUIET_SHARE_WHILE_SUSPENDED - 1);
+        return quiet.clamp(QUIET_WHILE_SUSPENDED, LONGEST_QUIET_WHILE_SUSPENDED);
     }
     let least = if turn.held_back {
         QUIET_WHILE_CONTESTED
@@ -91,8 +91,8 @@ mod tests {
     use super::*;
 
     fn turn(from: Source, took: Duration) -> Turn {
-        let (held_back, only_for_a_pass, tree_is_held) = (false, false, false);
-        Turn { from, took, worked: took, held_back, only_for_a_pass, tree_is_held }
+        let (held_back, only_for_a_pass, tree_is_suspended) = (false, false, false);
+        Turn { from, took, worked: took, held_back, only_for_a_pass, tree_is_suspended }
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         let contested = Meanwhile { due: true, contested: true };
         let held_back = |took| Turn { held_back: true, ..turn(Source::Host, took) };
         let asks = |took| Turn { only_for_a_pass: true, ..turn(Source::Host, took) };
-        let held = |from, took| Turn { tree_is_held: true, ..turn(from, took) };
+        let suspended = |from, took| Turn { tree_is_suspended: true, ..turn(from, took) };
         for (turn, meanwhile, quiet) in [
             (turn(Source::Tree, ms(10)), contested, ms(0)),
             (asks(ms(10)), calm, ms(0)),
@@ -113,11 +113,11 @@ mod tests {
             (held_back(Duration::ZERO), calm, QUIET_WHILE_CONTESTED),
             (held_back(ms(1)), calm, ms(99)),
             (held_back(ms(50)), calm, LONGEST_QUIET),
-            (held(Source::Tree, Duration::ZERO), calm, QUIET_WHILE_HELD),
-            (held(Source::Tree, ms(10)), calm, ms(1990)),
-            (held(Source::Tree, ms(50)), calm, LONGEST_QUIET_WHILE_HELD),
+            (suspended(Source::Tree, Duration::ZERO), calm, QUIET_WHILE_SUSPENDED),
+            (suspended(Source::Tree, ms(10)), calm, ms(1990)),
+            (suspended(Source::Tree, ms(50)), calm, LONGEST_QUIET_WHILE_SUSPENDED),
             // What root's files are told about is not left alone for the tree's sake.
-            (held(Source::Host, ms(50)), contested, ms(0)),
+            (suspended(Source::Host, ms(50)), contested, ms(0)),
         ] {
             assert_eq!(quiet_after(&turn, meanwhile), quiet, "{turn:?} {meanwhile:?}");
         }

@@ -17,7 +17,7 @@ pub struct Answer {
     pub version: &'static str,
     /// The directory that was looked at; `/` for the running host.
     pub root: String,
-    /// In the order in which they were asked for.
+    /// The parameters, in the order in which they were asked for.
     pub keys: Vec<KeyAnswer>,
     /// Files that could not be read, so that the answer may be wrong.
     pub unread: Vec<Unread>,

@@ -12,7 +12,7 @@ pub struct Answer {
     pub schema: u32,
     /// nodeguard's own.
     pub version: &'static str,
-    /// In the order in which they were asked for.
+    /// The codes, in the order in which they were asked for.
     pub codes: Vec<Explained>,
 }
 

@@ -173,7 +173,7 @@ impl<'a, T: Copy> From<&'a Setting<T>> for Value<'a, T> {
     }
 }
 
-/// For machines.
+/// The configuration as JSON, for programs.
 pub fn json(sources: &[Source], settings: &Settings, problems: &[Problem]) -> String {
     let policy = settings.sysctl.policy.iter().map(|(key, policy)| Parameter {
         key,

@@ -11,7 +11,7 @@ use crate::model::{Origin, Role};
 /// A configuration file as it was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As it is shown to the operator.
+    /// The path as it is shown to the operator.
     pub path: String,
     pub content: FileContent,
 }

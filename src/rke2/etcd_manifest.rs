@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::tree::{Kind, Tree};
+use super::yaml::Tree;
 
 /// A manifest is a few KiB.
 pub const MAX_MANIFEST_SIZE: usize = 256 << 10;
@@ -17,37 +17,17 @@ pub fn etcd_manifest(data_dir: &Path) -> PathBuf {
 /// user. RKE2 sets both under a profile, and neither without one. What the container says counts
 /// before what the pod says, as for kubelet. `None`: this is no manifest of a pod.
 pub fn runs_as(content: &[u8]) -> Option<(u32, u32)> {
-    let text = std::str::from_utf8(content).ok()?;
-    let (tree, root) = Tree::read(text).ok()??;
-    let spec = tree.child(root, "spec")?;
-    let containers = tree.child(spec, "containers")?;
-    let Kind::Sequence(containers) = &tree.nodes[containers].kind else { return None };
-    let named = |&&container: &&usize| tree.word(container, "name") == Some("etcd");
-    let container = *containers.iter().find(named)?;
+    let tree = Tree::read(content).ok()??;
+    let spec = tree.child(tree.top(), "spec")?;
+    let containers = tree.items(tree.child(spec, "containers")?)?;
+    let is_etcd = |&&container: &&usize| tree.text(container, "name").as_deref() == Some("etcd");
+    let container = *containers.iter().find(is_etcd)?;
     let holders = [container, spec];
     let number = |key| {
         let mut contexts = holders.iter().filter_map(|node| tree.child(*node, "securityContext"));
-        contexts.find_map(|context| tree.word(context, key)).map_or(Some(0), |id| id.parse().ok())
+        contexts.find_map(|context| tree.text(context, key)).map_or(Some(0), |id| id.parse().ok())
     };
     Some((number("runAsUser")?, number("runAsGroup")?))
-}
-
-impl Tree {
-    /// The value of a key, of the last one where it repeats.
-    fn child(&self, mapping: usize, key: &str) -> Option<usize> {
-        let Kind::Mapping(children) = &self.nodes[mapping].kind else { return None };
-        let mut pairs = children.chunks_exact(2);
-        let is_key = |pair: &&[usize]| matches!(&self.nodes[pair[0]].kind, Kind::Scalar(Some(k)) if k == key);
-        pairs.rfind(is_key).map(|pair| pair[1])
-    }
-
-    /// The same of a scalar.
-    fn word(&self, mapping: usize, key: &str) -> Option<&str> {
-        match &self.nodes[self.child(mapping, key)?].kind {
-            Kind::Scalar(text) => text.as_deref(),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,16 +19,13 @@ mod etcd_manifest;
 pub mod exec;
 pub mod explain;
 mod flags;
-mod libyaml;
 pub mod profile;
 mod resolve;
 mod scalar;
 pub mod shown;
-mod tree;
 pub mod unit;
 mod version;
 mod yaml;
-mod yaml_error;
 
 use std::path::{Path, PathBuf};
 

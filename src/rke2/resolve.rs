@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::arguments::{self, command_line};
-use super::yaml::{self, Value};
-use super::yaml_error::YamlError;
+use super::yaml::{self, Value, YamlError};
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
     SourceFile, flags, scalar, shown,
@@ -223,9 +222,6 @@ impl Merged {
             }),
             Err(YamlError::BeyondLimits { line, words }) => {
                 problems.push(beyond_limits(origin(line), words));
-            }
-            Err(YamlError::Unindented { line }) => {
-                problems.push(beyond_limits(origin(Some(line)), "quoted text".into()));
             }
         }
     }

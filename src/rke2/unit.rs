@@ -69,6 +69,22 @@ pub fn parse(unit: &str, texts: &[UnitText]) -> Service {
     service
 }
 
+/// What some keys of a section are set to, in the order in which systemd reads it. The section is given
+/// with its closing bracket only (`Unit]`).
+pub(crate) fn values(
+    texts: &[UnitText],
+    section: &str,
+    keys: &[&str],
+) -> Vec<(String, String, Origin)> {
+    let mut out = Vec::new();
+    each_assignment(texts, section, &mut |key, value, origin| {
+        if keys.contains(&key) && out.len() < MAX_ITEMS {
+            out.push((key.to_owned(), value.to_owned(), origin.clone()));
+        }
+    });
+    out
+}
+
 fn each_assignment(texts: &[UnitText], section: &str, then: &mut dyn FnMut(&str, &str, &Origin)) {
     for text in texts.iter().filter(|text| text.content.len() <= MAX_SIZE) {
         let content = String::from_utf8_lossy(&text.content);

@@ -49,7 +49,7 @@ pub fn parse(text: &[u8], loader: Loader) -> Vec<Setting> {
     out
 }
 
-/// How many lines may say something, to any of the readers: what must be held in memory for a file.
+/// How many lines may say something, to any of the readers: what must be kept in memory for a file.
 pub fn count(text: &[u8]) -> usize {
     let says = |line: &&[u8]| {
         let first = line.iter().find(|b| !b.is_ascii_whitespace());

@@ -55,7 +55,7 @@ pub struct Resolution {
     pub winner: Option<Assigned>,
     /// The lone `-key` that keeps the key from being set.
     pub excluded: Option<Origin>,
-    /// In the order in which they are read.
+    /// The settings that have no effect, in the order in which they are read.
     pub shadowed: Vec<Shadowed>,
 }
 

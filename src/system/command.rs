@@ -243,4 +243,16 @@ mod tests {
         );
         assert_eq!(output.expect("cat ends").len() as u64, OUTPUT_LIMIT);
     }
+
+    #[test]
+    fn of_our_own_report_one_byte_more_is_read_than_a_report_has() {
+        for (bytes, read) in [(REPORT, REPORT), (REPORT + 1, REPORT), (4 << 20, REPORT)] {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &format!("head -c {bytes} /dev/zero")]);
+            let limit = Duration::from_secs(20);
+            let ended = supervise(shell, Path::new("/bin/sh"), limit, REPORT).unwrap();
+            assert_eq!(ended.output.len() as u64, read, "{bytes}");
+            assert!(ended.status.success(), "{bytes}: it is not blocked by what is thrown away");
+        }
+    }
 }

@@ -2,9 +2,9 @@
 //! What an open file is and which mount it is on, as far as a walk goes by it.
 
 use std::ffi::CStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Stat, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Stat, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::model::Owner;
@@ -22,6 +22,26 @@ pub(crate) struct Inode {
     /// Permission bits.
     pub(crate) mode: u32,
     pub(crate) links: u64,
+    pub(crate) flags: Flags,
+}
+
+/// What `chattr` sets and nobody can change anything against, not even root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// `chattr +i`
+    pub(crate) immutable: bool,
+    /// `chattr +a`
+    pub(crate) append_only: bool,
+}
+
+impl Flags {
+    /// As far as the file system tells.
+    fn of(stat: &Statx) -> Self {
+        Self {
+            immutable: stat.stx_attributes.contains(StatxAttributes::IMMUTABLE),
+            append_only: stat.stx_attributes.contains(StatxAttributes::APPEND),
+        }
+    }
 }
 
 impl Inode {
@@ -32,6 +52,17 @@ impl Inode {
             kind: FileType::from_raw_mode(stat.st_mode),
             mode: stat.st_mode & 0o7777,
             links: u64::from(stat.st_nlink),
+            flags: Flags::default(),
+        }
+    }
+
+    fn of_statx(stat: &Statx) -> Self {
+        Self {
+            owner: Owner { uid: stat.stx_uid, gid: stat.stx_gid },
+            kind: FileType::from_raw_mode(u32::from(stat.stx_mode)),
+            mode: u32::from(stat.stx_mode) & 0o7777,
+            links: u64::from(stat.stx_nlink),
+            flags: Flags::of(stat),
         }
     }
 
@@ -40,7 +71,7 @@ impl Inode {
     }
 }
 
-/// The mount to go on in, on the way from a directory on `from` to one on `to`: a file system of
+/// The mount to go on in, on the path from a directory on `from` to one on `to`: a file system of
 /// its own that is mounted there is entered (only root mounts), a bind mount is not, since what it
 /// shows has another place where it belongs.
 pub(crate) fn enter(from: Mount, to: Mount) -> Option<Mount> {
@@ -72,19 +103,21 @@ pub(crate) fn mount_of(fd: &OwnedFd) -> Result<Mount, Errno> {
 pub(crate) fn examine(fd: &OwnedFd) -> Result<(Mount, Inode), Errno> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask) {
-        Ok(stat) => {
-            let inode = Inode {
-                owner: Owner { uid: stat.stx_uid, gid: stat.stx_gid },
-                kind: FileType::from_raw_mode(u32::from(stat.stx_mode)),
-                mode: u32::from(stat.stx_mode) & 0o7777,
-                links: u64::from(stat.stx_nlink),
-            };
-            Ok((mount(&stat), inode))
-        }
+        Ok(stat) => Ok((mount(&stat), Inode::of_statx(&stat))),
         Err(Errno::NOSYS) => {
             let stat = rustix::fs::fstat(fd)?;
             Ok(((device(&stat), 0), Inode::of(&stat)))
         }
+        Err(e) => Err(e),
+    }
+}
+
+/// An entry of a directory, a link itself.
+pub(crate) fn look_at(dir: impl AsFd, name: &CStr) -> Result<Inode, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match rustix::fs::statx(&dir, name, flags, StatxFlags::BASIC_STATS) {
+        Ok(stat) => Ok(Inode::of_statx(&stat)),
+        Err(Errno::NOSYS) => Ok(Inode::of(&stat_entry(dir, name)?)),
         Err(e) => Err(e),
     }
 }

@@ -13,14 +13,20 @@ pub(crate) const LIMIT: usize = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
     pub(crate) number: u64,
+    /// The number of the mount that it is on.
+    pub(crate) parent: u64,
     /// `major:minor`
     pub(crate) device: &'a str,
     /// What of the file system is mounted.
     pub(crate) root: &'a str,
     /// Where.
     pub(crate) point: &'a str,
+    /// The options of this mount, `noexec` among them.
+    pub(crate) flags: &'a str,
     /// The file system's type; `None` where the line is cut.
     pub(crate) kind: Option<&'a str>,
+    /// A device, or a name.
+    pub(crate) source: Option<&'a str>,
     /// The file system's own options, not those of the mount.
     pub(crate) options: Option<&'a str>,
 }
@@ -47,12 +53,13 @@ pub(crate) fn parse(line: &str) -> Option<Line<'_>> {
     };
     let mut words = mount.split(' ');
     let number = words.next()?.parse().ok()?;
-    // The second is the number of the mount that it is on.
-    let (device, root, point) = (words.nth(1)?, words.next()?, words.next()?);
+    let parent = words.next()?.parse().ok()?;
+    let (device, root, point) = (words.next()?, words.next()?, words.next()?);
+    let flags = words.next().unwrap_or_default();
     // Type, source, options.
     let mut words = file_system.into_iter().flat_map(|words| words.split(' '));
-    let kind = words.next();
-    Some(Line { number, device, root, point, kind, options: words.nth(1) })
+    let (kind, source, options) = (words.next(), words.next(), words.next());
+    Some(Line { number, parent, device, root, point, flags, kind, source, options })
 }
 
 #[cfg(test)]
@@ -65,13 +72,22 @@ mod tests {
             "36 35 98:0 /sub /d rw,noatime shared:5 master:1 - ext4 /dev/x rw,errors=remount-ro";
         let cut = Line {
             number: 36,
+            parent: 35,
             device: "98:0",
             root: "/sub",
             point: "/d",
+            flags: "rw",
             kind: None,
+            source: None,
             options: None,
         };
-        let whole = Line { kind: Some("ext4"), options: Some("rw,errors=remount-ro"), ..cut };
+        let whole = Line {
+            flags: "rw,noatime",
+            kind: Some("ext4"),
+            source: Some("/dev/x"),
+            options: Some("rw,errors=remount-ro"),
+            ..cut
+        };
         assert_eq!(parse(line), Some(whole));
         assert_eq!(parse("36 35 98:0 /sub /d rw"), Some(cut));
         for broken in ["", "36 35 98:0 /sub", "x 35 98:0 /sub /d rw - ext4 /dev/x rw"] {

@@ -131,7 +131,7 @@ pub(crate) fn in_our_service() -> bool {
 pub(crate) fn of_parameter(e: Errno) -> ParameterObstacle {
     match e {
         Errno::ROFS => ParameterObstacle::ReadOnly,
-        Errno::PERM => ParameterObstacle::Right { service: in_our_service() },
+        Errno::PERM => ParameterObstacle::NotPermitted { service: in_our_service() },
         Errno::ACCESS => ParameterObstacle::Closed,
         Errno::NOENT => ParameterObstacle::Missing,
         _ => ParameterObstacle::Value,

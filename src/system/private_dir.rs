@@ -37,7 +37,7 @@ impl PrivateDir {
         let host = Root::host().map_err(|e| e.to_string())?;
         let mut reasons = Vec::new();
         for place in PLACES.map(Path::new) {
-            match Self::make_in(&host, place) {
+            match Self::make_in(&host, place, new_name) {
                 Ok(dir) => return Ok(dir),
                 Err(reason) => reasons.push(reason),
             }
@@ -48,7 +48,8 @@ impl PrivateDir {
         ))
     }
 
-    fn make_in(host: &Root, place: &Path) -> Result<Self, String> {
+    /// `new_name`: a name that nobody knows beforehand.
+    fn make_in(host: &Root, place: &Path, new_name: impl Fn() -> String) -> Result<Self, String> {
         let words = |e: HostError| e.to_string();
         let io = |operation, e: Errno| words(HostError::io(operation, place, e));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -158,10 +159,10 @@ mod tests {
         let others = place.path().join(format!("{PREFIX}others"));
         fs::create_dir(&others).unwrap();
         std::os::unix::fs::chown(&others, Some(4321), None).unwrap();
-        let used = PrivateDir::make_in(&host, place.path()).unwrap();
+        let used = PrivateDir::make_in(&host, place.path(), new_name).unwrap();
         assert!(!left.exists());
         assert!(others.exists(), "it is somebody else's");
-        let second = PrivateDir::make_in(&host, place.path()).unwrap();
+        let second = PrivateDir::make_in(&host, place.path(), new_name).unwrap();
         assert!(used.path().exists() && used.path() != second.path());
     }
 
@@ -170,13 +171,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let host = Root::host().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let refused = PrivateDir::make_in(&host, place.path()).unwrap_err();
+        let refused = PrivateDir::make_in(&host, place.path(), new_name).unwrap_err();
         assert!(refused.contains("is writable by others"), "{refused}");
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(PrivateDir::make_in(&host, place.path()).is_ok());
+        assert!(PrivateDir::make_in(&host, place.path(), new_name).is_ok());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing was left there");
         std::os::unix::fs::symlink("/nowhere", place.path().join(PREFIX)).unwrap();
-        assert!(PrivateDir::make_in(&host, place.path()).is_ok(), "whatever others put there");
+        assert!(
+            PrivateDir::make_in(&host, place.path(), new_name).is_ok(),
+            "whatever others put there"
+        );
     }
 
     #[test]
@@ -188,10 +192,36 @@ mod tests {
         for n in 0..LIMIT {
             fs::write(place.path().join(n.to_string()), "").unwrap();
         }
-        drop(PrivateDir::make_in(&host, place.path()).unwrap());
+        drop(PrivateDir::make_in(&host, place.path(), new_name).unwrap());
         assert!(left.exists());
         fs::remove_file(place.path().join("0")).unwrap();
-        drop(PrivateDir::make_in(&host, place.path()).unwrap());
+        drop(PrivateDir::make_in(&host, place.path(), new_name).unwrap());
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn so_many_names_are_tried_and_no_more() {
+        let place = tempfile::tempdir().unwrap();
+        let host = Root::host().unwrap();
+        // The first name is not made: by it the place is looked at.
+        let tries = |taken: usize| {
+            let asked = std::cell::Cell::new(0);
+            let name = || {
+                asked.set(asked.get() + 1);
+                format!("{PREFIX}{}", asked.get() - 1)
+            };
+            let parent = place.path().join(taken.to_string());
+            fs::create_dir(&parent).unwrap();
+            for n in 1..=taken {
+                // Somebody else's, which is not taken away.
+                let path = parent.join(format!("{PREFIX}{n}"));
+                fs::create_dir(&path).unwrap();
+                std::os::unix::fs::chown(path, Some(4321), None).unwrap();
+            }
+            (PrivateDir::make_in(&host, &parent, name).is_ok(), asked.get() - 1)
+        };
+        assert_eq!(tries(0), (true, 1));
+        assert_eq!(tries(TRIES - 1), (true, TRIES));
+        assert_eq!(tries(TRIES), (false, TRIES));
     }
 }

@@ -44,7 +44,7 @@ impl Before {
     }
 }
 
-/// A regular file in a held directory; `None` where there is nothing of this name. `path` is for
+/// A regular file in an open directory; `None` where there is nothing of this name. `path` is for
 /// the words of an error.
 pub(crate) fn read(
     dir: &OwnedFd,

@@ -20,7 +20,7 @@ const ENTRIES: usize = 65_536;
 /// How often a new file is made: a sweep may meet it before it is locked.
 const TRIES: usize = 8;
 
-/// A new file of root's in a held directory (mode 0600), gone when it is dropped. It is locked for
+/// A new file of root's in an open directory (mode 0600), gone when it is dropped. It is locked for
 /// as long as it is open, which tells it from what a dead process left.
 #[derive(Debug)]
 pub(crate) struct Temporary<'a> {
@@ -100,7 +100,7 @@ pub(crate) fn sweep(root: &Root, dir: &Path) {
     }
 }
 
-/// The same for a held directory.
+/// The same for an open directory.
 pub(crate) fn sweep_directory(dir: &OwnedFd) {
     sweep_entries(dir, ENTRIES);
 }
@@ -131,8 +131,8 @@ fn sweep_entry(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
     // While it is locked nobody takes it for his; but the name may have become another file's.
-    let (held, named) = (rustix::fs::fstat(&fd)?, stat_entry(dir, name)?);
-    if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) {
+    let (opened, named) = (rustix::fs::fstat(&fd)?, stat_entry(dir, name)?);
+    if (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino) {
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
     }
     Ok(())
@@ -207,11 +207,11 @@ mod tests {
             fs::write(dir.path().join(format!(".a.nodeguard.{n}")), "").unwrap();
         }
         let left = || fs::read_dir(dir.path()).unwrap().count();
-        let held = OwnedFd::from(fs::File::open(dir.path()).unwrap());
-        sweep_entries(&held, 50);
+        let opened = OwnedFd::from(fs::File::open(dir.path()).unwrap());
+        sweep_entries(&opened, 50);
         // The directory itself and the one above it are entries too.
         assert!((50..=52).contains(&left()), "{}", left());
-        sweep_directory(&held);
+        sweep_directory(&opened);
         assert_eq!(left(), 0);
     }
 }

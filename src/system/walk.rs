@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding one's way in a tree that another user can write: by single components from a held
+//! Finding one's way in a tree that another user can write: by single components from an open
 //! descriptor, never through a link, never into a bind mount, to a limited depth.
 
 use std::ffi::{CStr, CString, OsStr};
@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::system::inode::{Inode, Mount, enter, examine, mount_of};
-use crate::system::root::{Root, stat_entry};
+use crate::system::inode::{Inode, Mount, enter, examine, look_at, mount_of};
+use crate::system::root::Root;
 
 /// Levels below the top that are entered; etcd makes two. Each open level holds a descriptor, and
 /// a deep tree costs the daemon memory for the paths it watches.
@@ -120,8 +120,8 @@ pub(crate) struct Found {
     pub(crate) entry: OwnedFd,
     its_mount: Mount,
     pub(crate) inode: Inode,
-    /// The directories on the way, closed with the rest: what is wrong is mended first.
-    _way: Vec<OwnedFd>,
+    /// The directories on the path, closed with the rest: what is wrong is mended first.
+    _above: Vec<OwnedFd>,
 }
 
 impl Found {
@@ -135,11 +135,11 @@ impl Found {
 }
 
 /// Opens `dir/below` as `O_PATH`, component by component. What is behind a link or a bind mount is
-/// not there, for us: the whole pass reports it.
+/// not there, for us: the full pass reports it.
 fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     let mut parent = open_top(root, dir)?;
     let top = mount_of(&parent)?;
-    let mut way = Vec::new();
+    let mut above = Vec::new();
     let mut names = below.components().peekable();
     let mut entry = None;
     while let Some(component) = names.next() {
@@ -153,7 +153,7 @@ fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(Errno::NOENT),
             other => other?,
         };
-        way.push(std::mem::replace(&mut parent, next));
+        above.push(std::mem::replace(&mut parent, next));
     }
     let entry = match entry {
         Some(entry) => entry,
@@ -161,17 +161,17 @@ fn open_entry(root: &Root, dir: &Path, below: &Path) -> Result<Found, Errno> {
     };
     let (its_mount, inode) = examine(&entry)?;
     if its_mount == top {
-        // A mount has one place: nothing on the way was another one.
-        return Ok(Found { mount: top, parent, entry, its_mount, inode, _way: way });
+        // A mount has one place: nothing on the path was another one.
+        return Ok(Found { mount: top, parent, entry, its_mount, inode, _above: above });
     }
     let mut mount = top;
-    for directory in way.iter().chain([&parent]) {
+    for directory in above.iter().chain([&parent]) {
         mount = enter(mount, mount_of(directory)?).ok_or(Errno::NOENT)?;
     }
     if its_mount != mount {
         mount = enter(mount, its_mount).filter(|_| inode.is_directory()).ok_or(Errno::NOENT)?;
     }
-    Ok(Found { mount, parent, entry, its_mount, inode, _way: way })
+    Ok(Found { mount, parent, entry, its_mount, inode, _above: above })
 }
 
 pub(crate) fn last_name(below: &Path) -> Result<CString, Errno> {
@@ -360,8 +360,7 @@ fn read_level(
         let looked = if visitor.opens() {
             open()
         } else {
-            stat_entry(&fd, name)
-                .map(|stat| Inode::of(&stat))
+            look_at(&fd, name)
                 .and_then(|inode| if visitor.changes(inode) { open() } else { Ok((inode, None)) })
         };
         match looked {

@@ -83,7 +83,7 @@ fn connect(socket: &Path) -> Result<UnixStream, Errno> {
 struct Line {
     stream: UnixStream,
     end: Instant,
-    /// Read and not taken.
+    /// Bytes that were read and belong to a message that is not complete.
     read: Vec<u8>,
 }
 

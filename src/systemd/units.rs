@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! RKE2's units as systemd would load them: every directory of its search path, drop-ins for the
-//! unit, for its prefixes and for all services, the manager's own default environment. What no file
-//! has, `systemctl set-environment`, is asked of systemd (`systemd_environment.rs`).
+//! RKE2's units as systemd would load them: the unit file and its drop-ins (`search_path.rs`), the
+//! manager's own default environment, environment files. What no file has, `systemctl
+//! set-environment`, is asked of systemd (`environment.rs`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,38 +9,15 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::model::Origin;
 use crate::rke2::unit::MAX_TOGETHER;
-use crate::rke2::unit::{self, EnvironmentFile, Manager, Service, UnitFacts, UnitText};
+use crate::rke2::unit::{self, EnvironmentFile, Manager, Service, UnitText};
 use crate::rke2::{MAX_FILE_SIZE, Problem, ProblemKind, Variable, env_file};
 use crate::sysctl_d::glob;
 use crate::system::HostError;
-use crate::system::listing::{exists, has_suffix, is_directory, sorted_names};
+use crate::system::listing::{exists, is_directory, sorted_names};
 use crate::system::root::Root;
 use crate::systemd::environment;
-
-/// Where systemd looks for units, the first one wins (systemd.unit(5)).
-const DIRECTORIES: [&str; 13] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/etc/systemd/system.attached",
-    "/run/systemd/system",
-    "/run/systemd/system.attached",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    // Where /lib is a directory of its own; the same files otherwise.
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-];
-
-/// The manager's own configuration and its drop-in directories, the first one wins.
-const MANAGER: [&str; 4] =
-    ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
-
-/// Unit files and drop-ins, and environment files, that are read.
-const MAX_FILES: usize = 1024;
+use crate::systemd::pulls::Pulls;
+use crate::systemd::search_path::{self, MANAGER, MAX_FILES, drop_in_directories, fragment};
 
 /// Bytes of all units together, and once more of all environment files.
 const MAX_TEXT: usize = 4 << 20;
@@ -60,6 +37,8 @@ pub struct Unit {
     pub unknown: Vec<Problem>,
     /// The names that `PassEnvironment=` takes from where we cannot read, and the reason.
     unread: Option<Unread>,
+    /// Mounts that it has systemd make before it.
+    pub pulls: Pulls,
     /// Directories whose change may change this.
     pub directories: Vec<PathBuf>,
 }
@@ -71,38 +50,13 @@ struct Unread {
     reason: String,
 }
 
-/// Whether a unit is there, enabled, running.
-pub(crate) fn facts(root: &Root, name: &'static str) -> UnitFacts {
-    let fragment = fragment(root, name);
-    // systemd takes a link to /dev/null and an empty file alike.
-    let masked = fragment.as_deref().is_some_and(|path| {
-        root.is_masked(path) || root.stat(path).is_ok_and(|stat| stat.st_size == 0)
-    });
-    let wanted = DIRECTORIES.iter().any(|dir| {
-        sorted_names(root, Path::new(dir)).unwrap_or_default().iter().any(|wants| {
-            (has_suffix(wants, ".wants") || has_suffix(wants, ".requires"))
-                && exists(root, &wants.join(name))
-        })
-    });
-    // A unit that runs has a control group; asking systemd would need the bus.
-    let active = root.is_live()
-        && ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"]
-            .iter()
-            .any(|slice| is_directory(root, &Path::new(slice).join(name)));
-    UnitFacts { installed: fragment.is_some(), enabled: wanted && !masked, active }
-}
-
-fn fragment(root: &Root, name: &str) -> Option<PathBuf> {
-    DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| exists(root, path))
-}
-
 /// How a unit starts its service.
 pub(crate) fn read(root: &Root, name: &'static str) -> Unit {
     let mut directories: Vec<PathBuf> =
         drop_in_directories(name).into_iter().filter(|dir| is_directory(root, dir)).collect();
     let mut files: Vec<PathBuf> = fragment(root, name).into_iter().collect();
-    files.extend(fragments(root, &directories));
     let mut unknown: Vec<Problem> = Vec::new();
+    files.extend(drop_ins(root, &directories, &mut unknown));
     let texts = texts(root, &files, &mut unknown);
     let service = unit::parse(name, &texts);
     if let Some(origin) = &service.left_out {
@@ -118,49 +72,33 @@ pub(crate) fn read(root: &Root, name: &'static str) -> Unit {
     Unit {
         name,
         service,
-        files: texts.into_iter().map(|text| PathBuf::from(text.path)).collect(),
+        files: texts.iter().map(|text| PathBuf::from(&text.path)).collect(),
         defaults: manager.defaults,
         passed,
         unknown,
         unread,
+        pulls: Pulls::of(&texts),
         directories,
     }
 }
 
-/// The drop-in directories of a unit, the first one wins: in each directory of the search path
-/// that of `rke2-server.service` and that of its prefix `rke2-`, and after all of them those of all
-/// services.
-fn drop_in_directories(unit: &str) -> Vec<PathBuf> {
-    let (mut stem, suffix) = unit.rsplit_once('.').unwrap_or((unit, "service"));
-    let mut names = vec![format!("{unit}.d")];
-    while let Some((prefix, _)) = stem.rsplit_once('-') {
-        names.push(format!("{prefix}-.{suffix}.d"));
-        stem = prefix;
-    }
-    let below = |names: &[String]| -> Vec<PathBuf> {
-        DIRECTORIES
-            .iter()
-            .flat_map(|dir| names.iter().map(move |name| Path::new(dir).join(name)))
-            .collect()
-    };
-    [below(&names), below(&[format!("{suffix}.d")])].concat()
+/// The texts of a unit's file and of its drop-ins, as far as they are not too long; empty where it has
+/// no file.
+pub(super) fn loaded(root: &Root, name: &str) -> Vec<UnitText> {
+    let Some(fragment) = fragment(root, name) else { return Vec::new() };
+    let drop_ins = drop_in_directories(name);
+    let drop_ins: Vec<_> = drop_ins.into_iter().filter(|dir| is_directory(root, dir)).collect();
+    let files = [vec![fragment], search_path::drop_ins(root, &drop_ins).files].concat();
+    texts(root, &files, &mut Vec::new())
 }
 
-/// The drop-ins of all directories, sorted by name together; of two of the same name the one in
-/// the earlier directory counts, and a link to /dev/null there takes the later ones away.
-fn fragments(root: &Root, directories: &[PathBuf]) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    for dir in directories {
-        for path in sorted_names(root, dir).unwrap_or_default() {
-            let known = found.iter().any(|known| known.file_name() == path.file_name());
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-            if has_suffix(&path, ".conf") && !known && !hidden && found.len() < MAX_FILES {
-                found.push(path);
-            }
-        }
-    }
-    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    found
+/// The drop-ins that are read, in their order.
+fn drop_ins(root: &Root, directories: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let found = search_path::drop_ins(root, directories);
+    let beyond =
+        |(dir, words): (PathBuf, String)| beyond(Origin::file(dir.display().to_string()), words);
+    problems.extend(found.incomplete.map(beyond));
+    found.files
 }
 
 /// What the files say, as far as they are not too long together.
@@ -202,10 +140,10 @@ fn beyond(origin: Origin, words: String) -> Problem {
 
 fn manager(root: &Root, problems: &mut Vec<Problem>) -> Manager {
     let main = MANAGER.iter().map(|dir| Path::new(dir).join("system.conf"));
-    let drop_ins: Vec<PathBuf> =
+    let directories: Vec<PathBuf> =
         MANAGER.iter().map(|dir| Path::new(dir).join("system.conf.d")).collect();
     let mut files: Vec<PathBuf> = main.filter(|path| exists(root, path)).take(1).collect();
-    files.extend(fragments(root, &drop_ins));
+    files.extend(drop_ins(root, &directories, problems));
     unit::manager(&texts(root, &files, problems))
 }
 
@@ -242,7 +180,7 @@ fn passed(
     if service.passed.is_empty() || !root.is_live() {
         return (Vec::new(), None);
     }
-    // The kernel shows them to those only who have every right that systemd has.
+    // The kernel shows them to those only who have every capability that systemd has.
     let content = match root.read(environ, MAX_FILE_SIZE) {
         Ok(Some(content)) => Ok(content),
         Ok(None) => Err(format!("{}: {NO_SUCH_FILE}", environ.display())),
@@ -339,7 +277,7 @@ const NO_SUCH_FILE: &str = "No such file or directory";
 
 /// What an environment file is to systemd.
 enum Loaded {
-    /// And how many bytes were read for them.
+    /// The variables of the file, and how many bytes were read for them.
     Variables(Vec<Variable>, usize),
     /// systemd cannot load it; its words.
     Never(&'static str),
@@ -418,22 +356,6 @@ mod tests {
     use super::*;
     use crate::model::Role;
     use crate::rke2::{Config, ConfigPath};
-
-    #[test]
-    fn a_unit_has_drop_ins_of_its_own_of_its_prefix_and_of_all_services() {
-        let directories = drop_in_directories("rke2-server.service");
-        let at = |path: &str| directories.iter().position(|dir| dir == Path::new(path)).unwrap();
-        let etc = "/etc/systemd/system";
-        let run = "/run/systemd/system";
-        let order = [
-            at(&format!("{etc}/rke2-server.service.d")),
-            at(&format!("{etc}/rke2-.service.d")),
-            at(&format!("{run}/rke2-server.service.d")),
-            at(&format!("{etc}/service.d")),
-            at(&format!("{run}/service.d")),
-        ];
-        assert!(order.is_sorted(), "{order:?}");
-    }
 
     #[test]
     fn a_variable_of_rke2s_that_systemd_passes_and_that_cannot_be_read_is_a_problem() {

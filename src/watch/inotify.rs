@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An inotify instance: the guarded tree, kernel parameters, and directories on the way to something.
+//! An inotify instance: the guarded tree, kernel parameters, and directories on the path to something.
 //!
 //! The tree's directories are watched through the descriptor the walk holds (`/proc/self/fd/N`),
 //! never by a path that could have been swapped, and before their entries are read.
@@ -17,7 +17,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, WatchDescriptor};
 use rustix::fs::inotify::{ReadFlags, Reader};
 use tokio::io::unix::AsyncFd;
 
-use super::{Entry, Hints, Interest, Names, ways};
+use super::{Entry, Hints, Interest, Names, directories_above};
 use crate::model::shown;
 
 /// More entries than this in one turn, and looking at the whole tree is cheaper.
@@ -38,8 +38,8 @@ const LARGEST_EVENT: usize = 16 + 4096 + 3;
 const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
 const EXCL_UNLINK: AddWatchFlags = AddWatchFlags::from_bits_retain(0x0400_0000);
 
-/// What is told about a directory on the way to something of interest.
-const WAY: AddWatchFlags = AddWatchFlags::IN_CREATE
+/// What is told about a directory on the path to something of interest.
+const ON_PATH: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_MOVED_TO)
@@ -77,8 +77,8 @@ struct Target {
 
 #[derive(Debug)]
 enum What {
-    /// A directory on the way to an interest.
-    Way(Names),
+    /// A directory on the path to an interest.
+    OnPath(Names),
     /// A directory of the guarded tree, by its path below the top.
     Tree { below: PathBuf },
     /// A kernel parameter.
@@ -99,14 +99,14 @@ impl AsRawFd for Descriptor {
 enum Instance {
     Listening(AsyncFd<Descriptor>),
     /// Not looked at: else every event would wake us, only to be left alone.
-    Resting(Descriptor),
+    Paused(Descriptor),
 }
 
 impl Instance {
     fn inotify(&self) -> &nix::sys::inotify::Inotify {
         match self {
             Self::Listening(descriptor) => &descriptor.get_ref().0,
-            Self::Resting(descriptor) => &descriptor.0,
+            Self::Paused(descriptor) => &descriptor.0,
         }
     }
 }
@@ -125,7 +125,7 @@ pub struct Watcher {
     full: bool,
     generation: u64,
     /// Why a watch could not be set, since the last arming; events may be missed then.
-    blind: Option<String>,
+    events_missed: Option<String>,
 }
 
 impl Default for Watcher {
@@ -144,14 +144,14 @@ impl Watcher {
             tree_bytes: 0,
             full: false,
             generation: 0,
-            blind: None,
+            events_missed: None,
         }
     }
 
     /// Begins a new arming: watches that it does not renew are dropped by [`Self::finish`].
     pub fn begin(&mut self) {
         self.generation += 1;
-        self.blind = None;
+        self.events_missed = None;
         self.tree_watches = 0;
         self.tree_bytes = 0;
         self.full = false;
@@ -160,22 +160,22 @@ impl Watcher {
                 Ok(inotify) => self.instance = Some(Instance::Listening(inotify)),
                 Err(e) => {
                     let hint = "raise fs.inotify.max_user_instances if it is the limit";
-                    self.blind = Some(format!("no inotify: {e}; {hint}"));
+                    self.events_missed = Some(format!("no inotify: {e}; {hint}"));
                 }
             }
         }
     }
 
-    /// Watches the way to each interest as far as it exists.
-    pub fn watch_ways(&mut self, interests: &[Interest]) {
-        for (dir, names) in ways(interests) {
+    /// Watches the path to each interest as far as it exists.
+    pub fn watch_paths(&mut self, interests: &[Interest]) {
+        for (dir, names) in directories_above(interests) {
             // What is in a directory matters with its owner and mode as well.
-            let flags = if names.any { WAY | AddWatchFlags::IN_ATTRIB } else { WAY };
+            let flags = if names.any { ON_PATH | AddWatchFlags::IN_ATTRIB } else { ON_PATH };
             match self.add(&dir, flags) {
-                Ok(wd) => self.aim(wd, What::Way(names)),
+                Ok(wd) => self.aim(wd, What::OnPath(names)),
                 // Not there yet: its parent tells when it comes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(e) => self.blinded(&shown(&dir), e),
+                Err(e) => self.cannot_watch(&shown(&dir), e),
             }
         }
     }
@@ -189,7 +189,7 @@ impl Watcher {
         let watch = match self.add(Path::new(&link), TREE) {
             Ok(watch) => watch,
             // Which one is of no use to an operator, and its name is another user's.
-            Err(e) => return self.blinded("a directory below the data dir", e),
+            Err(e) => return self.cannot_watch("a directory below the data dir", e),
         };
         // A pass may come by twice.
         let wd = watch.as_raw();
@@ -201,7 +201,7 @@ impl Watcher {
                 self.targets.remove(&wd);
                 self.remove(watch);
                 let text = format!("more than {TREE_WATCHES} directories below the data dir");
-                self.blind.get_or_insert(text);
+                self.events_missed.get_or_insert(text);
                 return;
             }
             self.tree_watches += 1;
@@ -210,12 +210,12 @@ impl Watcher {
         self.aim(watch, What::Tree { below: below.to_path_buf() });
     }
 
-    /// Watches a kernel parameter, whose file must be held open as long as the watch shall live.
+    /// Watches a kernel parameter, whose file must be kept open as long as the watch shall live.
     pub fn watch_sysctl(&mut self, key: &str, path: &Path) {
         match self.add(path, AddWatchFlags::IN_MODIFY) {
             Ok(wd) => self.aim(wd, What::Sysctl { key: key.to_owned() }),
             Err(Errno::ENOENT) => {}
-            Err(e) => self.blinded(&shown(path), e),
+            Err(e) => self.cannot_watch(&shown(path), e),
         }
     }
 
@@ -238,8 +238,8 @@ impl Watcher {
     }
 
     /// Why events may be missed since the last arming began, if they may.
-    pub fn blind(&self) -> Option<&str> {
-        self.blind.as_deref()
+    pub fn events_missed(&self) -> Option<&str> {
+        self.events_missed.as_deref()
     }
 
     fn add(&self, path: &Path, flags: AddWatchFlags) -> Result<WatchDescriptor, Errno> {
@@ -253,9 +253,10 @@ impl Watcher {
     fn aim(&mut self, watch: WatchDescriptor, what: What) {
         let generation = self.generation;
         match (self.targets.get_mut(&watch.as_raw()), what) {
-            (Some(Target { what: What::Way(names), generation: old, .. }), What::Way(more))
-                if *old == generation =>
-            {
+            (
+                Some(Target { what: What::OnPath(names), generation: old, .. }),
+                What::OnPath(more),
+            ) if *old == generation => {
                 names.merge(more);
             }
             (_, what) => {
@@ -264,25 +265,23 @@ impl Watcher {
         }
     }
 
-    fn blinded(&mut self, what: &str, e: Errno) {
+    fn cannot_watch(&mut self, what: &str, e: Errno) {
         let hint = if e == Errno::ENOSPC { "; raise fs.inotify.max_user_watches" } else { "" };
         let error = std::io::Error::from(e);
-        self.blind.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
+        self.events_missed.get_or_insert_with(|| format!("cannot watch {what}: {error}{hint}"));
     }
 
     /// Events wake nobody from now on, until [`Self::hints`] is asked for them.
-    pub fn rest(&mut self) {
+    pub fn pause(&mut self) {
         self.instance = self.instance.take().map(|instance| match instance {
-            Instance::Listening(descriptor) => Instance::Resting(descriptor.into_inner()),
-            resting => resting,
+            Instance::Listening(descriptor) => Instance::Paused(descriptor.into_inner()),
+            paused => paused,
         });
     }
 
     fn listen(&mut self) -> std::io::Result<()> {
         self.instance = match self.instance.take() {
-            Some(Instance::Resting(descriptor)) => {
-                Some(Instance::Listening(listening(descriptor)?))
-            }
+            Some(Instance::Paused(descriptor)) => Some(Instance::Listening(listening(descriptor)?)),
             other => other,
         };
         Ok(())
@@ -380,8 +379,8 @@ fn note(
     let moved =
         events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
     match &target.what {
-        What::Way(_) if moved => hints.pass = true,
-        What::Way(Names { names, any }) => match name.and_then(|name| names.get(name)) {
+        What::OnPath(_) if moved => hints.pass = true,
+        What::OnPath(Names { names, any }) => match name.and_then(|name| names.get(name)) {
             Some(true) => hints.bus = true,
             Some(false) => hints.pass = true,
             None => hints.pass |= *any,
@@ -390,8 +389,8 @@ fn note(
         What::Tree { below } => {
             let below = name.map_or_else(|| below.clone(), |name| below.join(name));
             let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-            let whole = came && events.contains(ReadFlags::ISDIR);
-            let entry = Entry { below, whole, came };
+            let subtree = came && events.contains(ReadFlags::ISDIR);
+            let entry = Entry { below, subtree, came };
             if hints.entries.len() <= ENTRY_LIMIT {
                 hints.entries.insert(entry);
             }

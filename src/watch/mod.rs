@@ -22,7 +22,7 @@ pub struct Entry {
     /// Its path below the top.
     pub below: PathBuf,
     /// It is a directory that came: what is in it has raised no event.
-    pub whole: bool,
+    pub subtree: bool,
     /// It was not there before.
     pub came: bool,
 }
@@ -30,7 +30,7 @@ pub struct Entry {
 /// Where to look again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// A whole pass.
+    /// A full pass.
     pub pass: bool,
     /// The bus's socket came or went.
     pub bus: bool,
@@ -42,7 +42,7 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// Whether they ask for a whole pass and for nothing besides.
+    /// Whether they ask for a full pass and for nothing besides.
     pub fn is_only_for_a_pass(&self) -> bool {
         self.pass && !self.bus && self.sysctls.is_empty() && self.entries.is_empty()
     }
@@ -72,7 +72,7 @@ impl Interest {
     }
 }
 
-/// What matters in a directory on the way to an interest.
+/// What matters in a directory on the path to an interest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
     /// The names in it that matter, and whether the name is the bus's.
@@ -82,7 +82,7 @@ struct Names {
 }
 
 impl Names {
-    /// Two ways may lead over the same directory (a link): the names of both count.
+    /// Two paths may lead over the same directory (a link): the names of both count.
     fn merge(&mut self, more: Self) {
         for (name, bus) in more.names {
             *self.names.entry(name).or_default() |= bus;
@@ -91,19 +91,19 @@ impl Names {
     }
 }
 
-/// The directories on the way to each interest, parents first.
-fn ways(interests: &[Interest]) -> BTreeMap<PathBuf, Names> {
-    let mut ways: BTreeMap<PathBuf, Names> = BTreeMap::new();
+/// The directories on the path to each interest, parents first.
+fn directories_above(interests: &[Interest]) -> BTreeMap<PathBuf, Names> {
+    let mut directories: BTreeMap<PathBuf, Names> = BTreeMap::new();
     for interest in interests {
         let mut path = interest.path.as_path();
         if interest.content {
-            ways.entry(path.to_path_buf()).or_default().any = true;
+            directories.entry(path.to_path_buf()).or_default().any = true;
         }
         while let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-            let way = ways.entry(parent.to_path_buf()).or_default();
-            *way.names.entry(name.to_owned()).or_default() |= interest.bus;
+            let above = directories.entry(parent.to_path_buf()).or_default();
+            *above.names.entry(name.to_owned()).or_default() |= interest.bus;
             path = parent;
         }
     }
-    ways
+    directories
 }

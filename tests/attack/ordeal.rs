@@ -29,7 +29,7 @@ const MEMORY_LIMIT_KIB: u64 = 24 * 1024;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// Provocations of the daemon in a time that loops last. Few enough to be no fight, even where it
-/// is a whole pass that answers each: that is another test.
+/// is a full pass that answers each: that is another test.
 const PROVOCATIONS: u32 = 20;
 
 /// The ticks of /proc, on every architecture.

@@ -45,7 +45,7 @@ const RIVALS: [Rival; 4] = [
 /// More entries than are looked at one by one.
 const MANY: usize = 1000;
 
-/// A tree is contested when it needed whole passes for half a minute to a minute; a loaded machine
+/// A tree is contested when it needed full passes for half a minute to a minute; a loaded machine
 /// makes that longer.
 const UNTIL_CONTESTED: Duration = Duration::from_secs(150);
 

@@ -116,7 +116,7 @@ fn a_whole_pass_leaves_what_is_contested_alone_and_a_gate_does_not() {
     host.chown(&db, (0, 0));
     host.until("degraded", |host| host.status().starts_with("degraded"));
     let passes = |host: &Host| host.log().matches("owner corrected").count();
-    // Something else that only a whole pass mends: it does, and lets the contested file be. Where its
+    // Something else that only a full pass mends: it does, and lets the contested file be. Where its
     // pause has just ended it is corrected as well, and has a pause twice as long before the next try.
     let key = format!("{TLS}/server-client.key");
     let held_back = (0..6).any(|_| {
@@ -124,7 +124,7 @@ fn a_whole_pass_leaves_what_is_contested_alone_and_a_gate_does_not() {
         let before = passes(&host);
         host.chown(&key, (0, 0));
         // The log comes after the correction.
-        host.until("a whole pass", |host| host.owner(&key) == Some(etcd) && passes(host) > before);
+        host.until("a full pass", |host| host.owner(&key) == Some(etcd) && passes(host) > before);
         passes(&host) == before + 1 && host.owner(&db) == Some((0, 0))
     });
     assert!(held_back, "{}", host.log());

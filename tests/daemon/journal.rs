@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon with a journal of its own to log to, and where journal and service manager stall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -312,4 +312,55 @@ pub fn threads(pid: u32) -> Vec<String> {
     let mut names: Vec<_> = tasks.map(|task| name(task.unwrap()).trim().to_owned()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn of_many_corrections_at_once_a_few_are_logged_and_the_latest_are_in_the_report() {
+    let mut host = Host::server();
+    host.make_data_dir();
+    host.start();
+    let etcd = host.etcd().unwrap();
+    let files: Vec<String> = (0..20).map(|n| format!("{ETCD}/member/wal/{n}.tmp")).collect();
+    for file in &files {
+        host.write(file, "x");
+        host.until("it is etcd's", |host| host.owner(file) == Some(etcd));
+    }
+    host.until("all of them are told", |host| recent(host).len() == 16);
+    let before = host.log().len();
+    // All of it is there when it looks again.
+    host.signal("STOP");
+    files.iter().for_each(|file| host.chown(file, (0, 0)));
+    host.signal("CONT");
+    for file in &files {
+        host.until("it is etcd's again", |host| host.owner(file) == Some(etcd));
+    }
+    host.until("the rest is counted", |host| host.log()[before..].contains(" more corrections"));
+    let log = host.log()[before..].to_owned();
+    let lines = log.lines().filter(|line| line.contains(".tmp owner corrected: ")).count();
+    assert_eq!(lines, 8, "{log}");
+    assert!(log.contains("and 12 more corrections"), "{log}");
+    let recent = recent(&host);
+    assert_eq!(recent.len(), 16);
+    let told: BTreeSet<&str> = recent.iter().map(|it| it["subject"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 16, "{told:?}");
+}
+
+/// What the report remembers.
+fn recent(host: &Host) -> Vec<serde_json::Value> {
+    let report: serde_json::Value =
+        serde_json::from_str(&host.read("/run/nodeguard/report.json")).unwrap();
+    report["recent"].as_array().cloned().unwrap_or_default()
+}
+
+#[test]
+fn status_waits_three_seconds_for_a_bus_that_does_not_answer_and_looks_itself_then() {
+    let host = Host::server();
+    let _deaf =
+        std::os::unix::net::UnixListener::bind(host.at("run/dbus/system_bus_socket")).unwrap();
+    let begin = std::time::Instant::now();
+    let status = host.run(&["status"]);
+    let (took, said) = (begin.elapsed(), String::from_utf8_lossy(&status.stderr).into_owned());
+    assert!(said.contains("the service does not answer"), "{status:?}");
+    assert!(took >= Duration::from_secs(3) && took < PATIENCE, "{took:?}");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("kernel.panic"), "{status:?}");
 }

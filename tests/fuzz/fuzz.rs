@@ -67,12 +67,27 @@ fn target(name: &str) -> &'static Target {
 }
 
 fn seeds(target: &Target) -> Vec<Vec<u8>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target.name);
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut dirs = vec![repository.join("tests/fuzz/seeds").join(target.name)];
+    if target.name == "rke2-yaml" {
+        dirs.push(repository.join("tests/rke2_yaml"));
+    }
+    let entries = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{} has no seeds", target.name);
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+    files.iter().flat_map(|file| contents(file)).collect()
+}
+
+/// A file, or the configurations in a table of them.
+fn contents(file: &Path) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(file).unwrap();
+    if file.extension().is_none_or(|extension| extension != "jsonl") {
+        return vec![bytes];
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    rows.filter_map(|row| Some(row["config.yaml"].as_str()?.into())).collect()
 }
 
 /// What the target shows of an input, or what did not hold.

@@ -16,7 +16,8 @@ use nodeguard::render::settings;
 use nodeguard::rke2::exec;
 use nodeguard::rke2::unit::{self, UnitText};
 use nodeguard::rke2::{
-    DEFAULT_CONFIG, FileContent, Inputs, SourceFile, config_path, env_file, explain, resolve,
+    DEFAULT_CONFIG, FileContent, Inputs, ProblemKind, SourceFile, config_path, env_file, explain,
+    resolve,
 };
 use nodeguard::sysctl_d::{Body, Explainer, File, Key, Place, Sources};
 
@@ -27,7 +28,7 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "rke2-config",
         run: rke2_config,
@@ -62,6 +63,62 @@ pub const TARGETS: [Target; 5] = [
             "d: /y\n",
             "  ",
             ": ",
+        ],
+    },
+    Target {
+        name: "rke2-yaml",
+        run: rke2_yaml,
+        words: &[
+            "profile: cis\n",
+            "\n\t",
+            "\t",
+            "# c",
+            "#c",
+            ": ",
+            ":",
+            "- ",
+            "? ",
+            "?",
+            "[",
+            "{",
+            "}",
+            "]",
+            ", ",
+            "\"",
+            "'",
+            "|\n  ",
+            ">-\n  ",
+            "|2\n",
+            "&a ",
+            "*a",
+            "<<: ",
+            "<<: {a: b}\n",
+            "!!int ",
+            "!!binary Y2lz",
+            "! ",
+            "!e!x ",
+            "!<tag:yaml.org,2002:int> ",
+            "%YAML 1.1\n---\n",
+            "%TAG !e! tag:yaml.org,2002:\n---\n",
+            "---\n",
+            "...\n",
+            "\r",
+            "\u{85}",
+            "\u{2028}",
+            "\u{feff}",
+            "\\\n",
+            "\\x41",
+            "\\u00e9",
+            ".1_0",
+            "0b-1",
+            "2001-01-01",
+            "key: a",
+            "value: b",
+            "[? a]",
+            "[a: b]",
+            "{a, b}",
+            "\"b\"#c",
+            "~",
         ],
     },
     Target {
@@ -200,10 +257,17 @@ fn shape(of: impl Hash) -> u64 {
 
 fn lines(content: &[u8]) -> u32 {
     // YAML counts a lone CR and the separators of Unicode as ends of lines, too.
-    let text = String::from_utf8_lossy(content);
+    let units = |unit: fn([u8; 2]) -> u16| -> String {
+        let units = content.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units).map(|unit| unit.unwrap_or('?')).collect()
+    };
+    let text = match content {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        _ => String::from_utf8_lossy(content).into_owned(),
+    };
     let ends =
         text.chars().filter(|c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}'));
-    // UTF-16 has twice the bytes and never more lines.
     u32::try_from(ends.count() + 1).unwrap_or(u32::MAX)
 }
 
@@ -253,6 +317,35 @@ fn rke2_config(input: &[u8]) -> u64 {
         inputs.drop_ins.push(file(&format!("{DEFAULT_CONFIG}.d/z.yaml"), b"profile: won\n"));
         let won = resolve(&inputs).profile.map(|profile| profile.value);
         assert_eq!(won.as_deref(), Some("won"));
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    shape(kinds)
+}
+
+/// One file alone, and no judgement: many times as fast as `rke2_config`.
+fn rke2_yaml(input: &[u8]) -> u64 {
+    let content = FileContent::Bytes(input.to_vec());
+    let inputs = Inputs {
+        base: SourceFile { path: DEFAULT_CONFIG.into(), content },
+        ..Inputs::none(Role::Server)
+    };
+    let config = resolve(&inputs);
+    let mut kinds = Vec::new();
+    for problem in &config.problems {
+        within(&problem.origin, DEFAULT_CONFIG, input);
+        if problem.kind == ProblemKind::InvalidYaml {
+            assert!(problem.words.starts_with("yaml: "), "{problem:?}");
+            assert!(!problem.words.contains('\n'), "{problem:?}");
+        }
+        // Where it stands is no other kind.
+        kinds.push(shape(problem.words.replace(|c: char| c.is_ascii_digit(), "")));
+    }
+    for value in explain::resolved(&config) {
+        if let Some(origin) = &value.origin {
+            within(origin, DEFAULT_CONFIG, input);
+        }
+        kinds.push(shape((&value.flag, value.origin.is_some(), value.value.is_some())));
     }
     kinds.sort_unstable();
     kinds.dedup();

@@ -3,6 +3,7 @@
 //! with them.
 
 mod gate;
+mod manual;
 mod random;
 
 use std::time::Duration;

@@ -25,7 +25,7 @@ use splitmix::Random;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What is added to that on a slow or busy machine, in looks at the same tree by a bare loop of the
-/// test's own, the slowest of those made meanwhile: a whole pass may be under way when the last
+/// test's own, the slowest of those made meanwhile: a full pass may be under way when the last
 /// change comes, the next one waits nine times as long as that took, and looks itself.
 const LOOKS: u32 = 11;
 

@@ -33,8 +33,30 @@ const USERS: &str = "/usr/lib/passwd";
 const GROUPS: &str = "/usr/lib/group";
 
 /// The directories of systemd's user records, in its order.
-const RECORDS: [&str; 4] =
-    ["/etc/userdb", "/run/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb"];
+const RECORDS: [&str; 5] =
+    ["/etc/userdb", "/run/userdb", "/run/host/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb"];
+
+/// A user's record (systemd's "JSON User Records"), as far as it is about numbers.
+#[derive(Deserialize)]
+struct UserRecord {
+    #[serde(rename = "userName")]
+    name: String,
+    uid: u32,
+    gid: Option<u32>,
+}
+
+/// A group's record.
+#[derive(Deserialize)]
+struct GroupRecord {
+    #[serde(rename = "groupName")]
+    name: String,
+    gid: u32,
+}
+
+/// The two numbers that systemd takes for none, of 16 and of 32 bits.
+fn is_id(id: u32) -> bool {
+    id != 65535 && id != u32::MAX
+}
 
 const GETENT: &str = "/usr/bin/getent";
 
@@ -57,13 +79,6 @@ impl<'a> Asking<'a> {
 
     /// The user of this name, wherever it is but in /etc/passwd.
     pub fn user(&self, name: &str) -> Option<KnownUser> {
-        #[derive(Deserialize)]
-        struct Record {
-            #[serde(rename = "userName")]
-            name: String,
-            uid: u32,
-            gid: Option<u32>,
-        }
         let known = |content: &[u8], source: &str| {
             let source = source.to_owned();
             parse_passwd(content).user(name).map(|u| KnownUser { uid: u.uid, gid: u.gid, source })
@@ -71,26 +86,18 @@ impl<'a> Asking<'a> {
         self.file(USERS)
             .and_then(|content| known(&content, USERS))
             .or_else(|| {
-                RECORDS.iter().find_map(|dir| {
-                    let source = format!("{dir}/{name}.user");
-                    let record: Record = serde_json::from_slice(&self.file(&source)?).ok()?;
-                    let Record { uid, gid, .. } = record;
-                    // A record without a group means the one of the same number.
-                    let gid = gid.unwrap_or(uid);
-                    (record.name == name).then_some(KnownUser { uid, gid, source })
-                })
+                let (record, source) = self.record::<UserRecord>(name, "user")?;
+                let UserRecord { uid, gid, .. } = record;
+                // A record without a group means the one of the same number.
+                let gid = gid.unwrap_or(uid);
+                let counts = record.name == name && is_id(uid) && is_id(gid);
+                counts.then_some(KnownUser { uid, gid, source })
             })
             .or_else(|| self.ask("passwd", name, &known))
     }
 
     /// The group of this name, wherever it is but in /etc/group.
     pub fn group(&self, name: &str) -> Option<KnownGroup> {
-        #[derive(Deserialize)]
-        struct Record {
-            #[serde(rename = "groupName")]
-            name: String,
-            gid: u32,
-        }
         let known = |content: &[u8], source: &str| {
             let source = source.to_owned();
             parse_group(content).group(name).map(|g| KnownGroup { gid: g.gid, source })
@@ -98,11 +105,9 @@ impl<'a> Asking<'a> {
         self.file(GROUPS)
             .and_then(|content| known(&content, GROUPS))
             .or_else(|| {
-                RECORDS.iter().find_map(|dir| {
-                    let source = format!("{dir}/{name}.group");
-                    let record: Record = serde_json::from_slice(&self.file(&source)?).ok()?;
-                    (record.name == name).then_some(KnownGroup { gid: record.gid, source })
-                })
+                let (record, source) = self.record::<GroupRecord>(name, "group")?;
+                let counts = record.name == name && is_id(record.gid);
+                counts.then_some(KnownGroup { gid: record.gid, source })
             })
             .or_else(|| self.ask("group", name, &known))
     }
@@ -118,6 +123,11 @@ impl<'a> Asking<'a> {
         };
         self.file(USERS)
             .and_then(|content| known(&content, USERS))
+            .or_else(|| {
+                // Found by a link to it with the number for a name.
+                let (record, source) = self.record::<UserRecord>(&id.to_string(), "user")?;
+                (record.uid == id).then(|| holder(&record.name, &source))
+            })
             .or_else(|| self.ask("passwd", &id.to_string(), &known))
     }
 
@@ -132,7 +142,23 @@ impl<'a> Asking<'a> {
         };
         self.file(GROUPS)
             .and_then(|content| known(&content, GROUPS))
+            .or_else(|| {
+                let (record, source) = self.record::<GroupRecord>(&id.to_string(), "group")?;
+                (record.gid == id).then(|| holder(&record.name, &source))
+            })
             .or_else(|| self.ask("group", &id.to_string(), &known))
+    }
+
+    /// A record by the name of its file, from the first directory that has one, and where it is.
+    fn record<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        kind: &str,
+    ) -> Option<(T, String)> {
+        RECORDS.iter().find_map(|dir| {
+            let source = format!("{dir}/{name}.{kind}");
+            Some((serde_json::from_slice(&self.file(&source)?).ok()?, source))
+        })
     }
 
     /// What cannot be read says nothing about the account.

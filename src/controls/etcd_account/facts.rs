@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of the account `etcd`.
 
+use std::path::PathBuf;
+
 use crate::config;
 use crate::model::Origin;
+
+/// What stands for an id that is a number to RKE2 and none to the kernel. Nobody has it: the kernel
+/// takes it for "no change".
+pub const NO_ID: u32 = 0xffff_ffff;
 
 /// What was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,14 +22,42 @@ pub struct Facts {
     /// What is not in the files and known all the same.
     pub elsewhere: Elsewhere,
     pub former: Former,
+    /// The numbers that sysusers.d names for it; empty where nothing has to be made.
+    pub declared: Declared,
     /// The operator's own numbers.
     pub pinned: config::EtcdAccount,
     /// Who has the numbers that the account might get.
     pub holders: Vec<Holder>,
     /// Lines that RKE2 cannot read.
     pub malformed: Vec<Broken>,
+    /// Numbers of the account that RKE2 reads, and that are none.
+    pub odd_ids: Vec<OddId>,
+    /// What a change of the account takes and `chattr` has made unchangeable; looked for only where
+    /// one is needed.
+    pub fixed: Option<Fixed>,
     /// Whether RKE2 refuses to start without the account: a profile is set.
     pub checked: bool,
+    /// Whether etcd's pod is to run with its numbers here.
+    pub runs_etcd: bool,
+}
+
+/// A number that Go reads and that is no id, or none that the kubelet takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddId {
+    pub kind: Kind,
+    /// `uid` or `gid`
+    pub word: &'static str,
+    pub value: i64,
+    /// In the file of the kind, counted from 1.
+    pub line: u32,
+}
+
+/// A file or directory that is immutable or append-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    pub path: PathBuf,
+    /// Append-only, and else immutable.
+    pub append_only: bool,
 }
 
 /// The entry in /etc/passwd that counts.
@@ -84,6 +118,23 @@ pub struct KnownGroup {
     pub source: String,
 }
 
+/// Numbers for the account by sysusers.d(5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    pub uid: Option<DeclaredId>,
+    pub gid: Option<DeclaredId>,
+    /// To be taken where nobody has it, and no matter where somebody has.
+    pub uid_if_free: Option<u32>,
+    pub gid_if_free: Option<u32>,
+}
+
+/// A number with the line that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredId {
+    pub id: u32,
+    pub origin: Origin,
+}
+
 /// The numbers that the account had once, and that nobody else has now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Former {
@@ -99,8 +150,9 @@ impl Former {
 
     /// With what a look saw of the account: the numbers to give it back when somebody deletes it.
     pub fn seen(self, facts: &Facts) -> Self {
-        let uid = facts.user.as_ref().map(|user| user.uid).filter(|&uid| uid != 0);
-        let gid = facts.group.as_ref().map(|group| group.gid).filter(|&gid| gid != 0);
+        let own = |id: &u32| *id != 0 && *id != NO_ID;
+        let uid = facts.user.as_ref().map(|user| user.uid).filter(own);
+        let gid = facts.group.as_ref().map(|group| group.gid).filter(own);
         Self { uid, gid }.or(self)
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::NAME;
+use super::fixed::{WRITTEN, fixed};
 use super::locks::{self, Lock};
 use super::login_defs::{self, Assignment};
 use super::observe::{self, Accounts};
@@ -16,21 +17,6 @@ use crate::model::{LockState, NumberRange, Obstacle, Origin, shown};
 use crate::system::listing::{has_suffix, sorted_names};
 use crate::system::obstacle;
 use crate::system::root::Root;
-
-/// What the tools write, and their directory. Of each file they keep a copy with a `-` behind it.
-const WRITTEN: [&str; 11] = [
-    "/etc",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/etc/subuid",
-    "/etc/subgid",
-    "/etc/passwd-",
-    "/etc/group-",
-    "/etc/shadow-",
-    "/etc/gshadow-",
-];
 
 /// Where the ranges are, the vendor's file only where there is no other (shadow with libeconf).
 const LOGIN_DEFS: [&str; 2] = ["/etc/login.defs", "/usr/etc/login.defs"];
@@ -108,15 +94,6 @@ fn lock(root: &Root, words: &str) -> Option<Obstacle> {
         }
         Lock::Open => None,
     }
-}
-
-/// Whether one of the files is immutable, or may only grow.
-pub(crate) fn fixed(root: &Root) -> Option<Obstacle> {
-    WRITTEN.iter().find_map(|path| {
-        let path = Path::new(path);
-        let fd = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok()?;
-        obstacle::attribute(&fd, path)
-    })
 }
 
 /// Whether the files, or the file system they are on, cannot be written.

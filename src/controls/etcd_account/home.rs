@@ -31,12 +31,12 @@ fn is_there(root: &Root, home: &Path) -> bool {
         }
     }
     // A link leads to where nobody has looked what is mounted.
-    let mut way: Vec<_> = home.ancestors().filter(|path| *path != Path::new("/")).collect();
-    way.reverse();
-    way.into_iter().all(|path| root.is_directory_itself(path))
+    let mut above: Vec<_> = home.ancestors().filter(|path| *path != Path::new("/")).collect();
+    above.reverse();
+    above.into_iter().all(|path| root.is_directory_itself(path))
 }
 
-/// Whether all that is mounted on the way to `path` is local. Of two mounts in one place both
+/// Whether all that is mounted on the path to `path` is local. Of two mounts in one place both
 /// count: the upper one of an automounted place comes and goes.
 fn is_local(path: &Path, mounts: &str) -> bool {
     // Where a blank would be escaped in mountinfo, nothing is compared.

@@ -18,7 +18,7 @@ use rustix::process::{Pid, test_kill_process};
 use crate::system::HostError;
 use crate::system::root::Root;
 
-/// In the order in which the tools take them.
+/// The locks, in the order in which shadow-utils take them.
 pub(crate) const FILES: [&str; 4] =
     ["/etc/passwd.lock", "/etc/group.lock", "/etc/gshadow.lock", "/etc/shadow.lock"];
 

@@ -3,7 +3,7 @@
 
 use super::observe::{self, Accounts};
 use super::tool::{self, Tool};
-use super::{failure, image};
+use super::{failure, fixed, image};
 use crate::model::{Obstacle, Outcome};
 use crate::system::obstacle;
 use crate::system::root::Root;
@@ -98,7 +98,7 @@ fn changing(
         Err(e) => return obstacle::failed(root, &e),
     }
     // The tools would try for fifteen seconds, and then speak of a lock.
-    if let Some(obstacle) = failure::fixed(root) {
+    if let Some(obstacle) = fixed::fixed(root) {
         let reason = format!("no {} can change the account", tool.name);
         return Outcome::Failed { reason, obstacle };
     }

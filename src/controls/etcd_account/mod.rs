@@ -4,6 +4,7 @@
 mod elsewhere;
 pub mod facts;
 pub mod failure;
+mod fixed;
 mod home;
 pub mod image;
 pub mod image_locks;
@@ -12,6 +13,7 @@ pub mod locks;
 mod login_defs;
 pub mod mend;
 pub mod observe;
+mod sysusers;
 pub mod tool;
 
 pub use facts::*;
@@ -46,8 +48,9 @@ impl Control for EtcdAccount {
     ) -> Facts {
         host.watch.files.extend(["/etc/passwd", "/etc/group"].map(PathBuf::from));
         let besides = observe::AccountContext {
-            data_dir: &node.last_whole.data_dir.value,
+            data_dir: &node.last_valid.data_dir.value,
             checked: node.hardened,
+            runs_etcd: node.scope.guarding,
             pinned: &node.settings.etcd_account,
             remembered: self.seen,
         };

@@ -6,13 +6,17 @@ use super::facts::Password;
 use std::path::Path;
 
 use super::elsewhere::Asking;
-use super::home;
 use super::judge::account_db::{
-    self, Database, Group, Malformed, Shadow, User, parse_group, parse_passwd, parse_shadow,
+    self, Database, Group, Malformed, NO_NUMBER, Shadow, User, parse_group, parse_passwd,
+    parse_shadow,
 };
-use super::{Broken, Elsewhere, Facts, Former, GroupFacts, Holder, Kind, NAME, UserFacts};
+use super::judge::odd_ids::MOST_OF_A_POD;
+use super::{
+    Broken, Elsewhere, Facts, Fixed, Former, GroupFacts, Holder, Kind, NAME, OddId, UserFacts,
+};
+use super::{fixed, home, sysusers};
 use crate::config;
-use crate::model::Origin;
+use crate::model::{Obstacle, Origin};
 use crate::rke2;
 use crate::system::HostError;
 use crate::system::root::Root;
@@ -77,6 +81,8 @@ pub struct AccountContext<'a> {
     pub data_dir: &'a Path,
     /// Whether RKE2 refuses to start without the account.
     pub checked: bool,
+    /// Whether etcd's pod is to run with its numbers here.
+    pub runs_etcd: bool,
     pub pinned: &'a config::EtcdAccount,
     /// The numbers the account had when it was last seen whole.
     pub remembered: Former,
@@ -118,14 +124,18 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         elsewhere,
         former: free(&db, besides.remembered.or(owner_of_the_data(root, besides.data_dir))),
         pinned,
-        malformed: [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
-            .into_iter()
-            .flat_map(|(file, lines)| lines.iter().map(move |line| broken(file, line)))
-            .collect(),
+        malformed: malformed(&db),
+        odd_ids: odd_ids(&db),
         checked,
+        runs_etcd: besides.runs_etcd,
         ..Facts::default()
     };
-    facts.holders = holders(&asking, &db, &facts);
+    let lines = match facts.user.is_none() || facts.group.is_none() {
+        true => sysusers::read(root),
+        false => Vec::new(),
+    };
+    facts.declared = sysusers::declared(root, &lines);
+    facts.holders = holders(&asking, &db, &facts, &lines);
     facts.elsewhere.silent = asking.met_silence();
     if facts.elsewhere.silent {
         // Somebody may have the numbers of the data whom nobody has told of; those that it had
@@ -133,11 +143,18 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
         facts.former = free(&db, besides.remembered);
     }
     let had = facts.former;
-    let held = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
+    let taken = |kind, id| facts.holders.iter().any(|h| h.kind == kind && h.id == id);
     facts.former = Former {
-        uid: had.uid.filter(|&uid| !held(Kind::User, uid)),
-        gid: had.gid.filter(|&gid| !held(Kind::Group, gid)),
+        uid: had.uid.filter(|&uid| !taken(Kind::User, uid)),
+        gid: had.gid.filter(|&gid| !taken(Kind::Group, gid)),
     };
+    if facts.needs_a_change() {
+        facts.fixed = fixed::fixed(root).and_then(|obstacle| match obstacle {
+            Obstacle::Immutable { path } => Some(Fixed { path, append_only: false }),
+            Obstacle::AppendOnly { path } => Some(Fixed { path, append_only: true }),
+            _ => None,
+        });
+    }
     facts
 }
 
@@ -171,6 +188,40 @@ fn group_facts(db: &Accounts, group: &Group) -> GroupFacts {
     }
 }
 
+fn malformed(db: &Accounts) -> Vec<Broken> {
+    let others = |name: &str, odd: bool| odd && name != NAME;
+    let users = db.users.entries.iter().filter(|user| others(&user.name, user.odd_ids.is_some()));
+    let groups =
+        db.groups.entries.iter().filter(|group| others(&group.name, group.odd_id.is_some()));
+    let odd = |file, line| Broken { file, line, reason: NO_NUMBER, ours: false };
+    [(PASSWD, &db.users.malformed), (GROUP, &db.groups.malformed)]
+        .into_iter()
+        .flat_map(|(file, lines)| lines.iter().map(move |line| broken(file, line)))
+        // RKE2 reads them, and asks for nobody but etcd.
+        .chain(users.map(|user| odd(PASSWD, user.line)))
+        .chain(groups.map(|group| odd(GROUP, group.line)))
+        .collect()
+}
+
+/// What RKE2 reads as a number of the account's, where it is no number for a file or for a pod.
+fn odd_ids(db: &Accounts) -> Vec<OddId> {
+    let mut out = Vec::new();
+    if let Some(user) = db.user(NAME) {
+        let (uid, gid) = user.odd_ids.unwrap_or((user.uid.into(), user.gid.into()));
+        for (word, value) in [("uid", uid), ("gid", gid)] {
+            if !(0..=MOST_OF_A_POD).contains(&value) {
+                out.push(OddId { kind: Kind::User, word, value, line: user.line });
+            }
+        }
+    }
+    if let Some(group) = db.group(NAME)
+        && let Some(value) = group.odd_id
+    {
+        out.push(OddId { kind: Kind::Group, word: "gid", value, line: group.line });
+    }
+    out
+}
+
 fn broken(file: &'static str, line: &Malformed) -> Broken {
     Broken { file, line: line.line, reason: line.reason, ours: line.name == NAME }
 }
@@ -195,7 +246,7 @@ fn owner_of_the_data(root: &Root, data_dir: &Path) -> Former {
     }
 }
 
-/// As far as nobody in the files has got them.
+/// The former numbers, as far as nobody in the files has them.
 fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
     Former {
         uid: uid.filter(|&uid| db.uid_is_free(uid)),
@@ -204,21 +255,39 @@ fn free(db: &Accounts, Former { uid, gid }: Former) -> Former {
 }
 
 /// Who has the numbers that the account might get.
-fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
+fn holders(
+    asking: &Asking<'_>,
+    db: &Accounts,
+    facts: &Facts,
+    lines: &[sysusers::Line],
+) -> Vec<Holder> {
     let mut out = Vec::new();
+    // Somebody whom systemd-sysusers has still to make, and who is to have the number.
+    let awaited = |kind, id| {
+        let missing = |line: &&sysusers::Line| match line.kind {
+            Kind::User => db.user(&line.name).is_none(),
+            Kind::Group => db.group(&line.name).is_none(),
+        };
+        let of_another = |line: &&sysusers::Line| line.name != NAME && line.names(kind, id);
+        let line = lines.iter().filter(of_another).find(missing)?;
+        Some(Holder { kind, id, name: line.name.clone(), place: line.origin.clone() })
+    };
+    let declared = &facts.declared;
     if facts.user.is_none() {
         let pinned = facts.pinned.uid.as_ref().map(|uid| uid.value);
         let copied = facts.elsewhere.user.as_ref().map(|user| user.uid);
         // Those it had come last, and are given only where nothing else is.
         let former = facts.former.uid.filter(|_| pinned.or(copied).is_none());
-        for id in [pinned, copied, former].into_iter().flatten() {
+        let named = declared.uid.as_ref().map(|uid| uid.id).or(declared.uid_if_free);
+        for id in [pinned, copied, named, former].into_iter().flatten() {
             let mut found = db.users.users_with_uid(id).map(|user| Holder {
                 kind: Kind::User,
                 id,
                 name: user.name.clone(),
                 place: Origin::at(PASSWD, user.line),
             });
-            out.extend(found.next().or_else(|| asking.user_with(id)));
+            let found = found.next().or_else(|| asking.user_with(id));
+            out.extend(found.or_else(|| awaited(Kind::User, id)));
         }
     }
     if facts.group.is_none() {
@@ -227,14 +296,17 @@ fn holders(asking: &Asking<'_>, db: &Accounts, facts: &Facts) -> Vec<Holder> {
         let primary = facts.user.as_ref().map(|user| user.gid);
         let primary = primary.or(facts.elsewhere.user.as_ref().map(|user| user.gid));
         let former = facts.former.gid.filter(|_| pinned.or(copied).or(primary).is_none());
-        for id in [pinned, copied, primary, former].into_iter().flatten() {
+        let named = [declared.gid.as_ref().map(|gid| gid.id), declared.gid_if_free];
+        let ids = [pinned, copied, primary, former].into_iter().chain(named);
+        for id in ids.flatten() {
             let mut found = db.groups.groups_with_gid(id).map(|group| Holder {
                 kind: Kind::Group,
                 id,
                 name: group.name.clone(),
                 place: Origin::at(GROUP, group.line),
             });
-            out.extend(found.next().or_else(|| asking.group_with(id)));
+            let found = found.next().or_else(|| asking.group_with(id));
+            out.extend(found.or_else(|| awaited(Kind::Group, id)));
         }
     }
     // Whoever is etcd elsewhere may have its own number.

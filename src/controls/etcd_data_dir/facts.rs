@@ -20,7 +20,7 @@ pub struct Facts {
     pub tree: Option<TreeFacts>,
     pub tls_dir: PathBuf,
     pub tls: Vec<(TlsFile, EntryFacts)>,
-    /// A component of the way to `dir` that somebody besides root can change, and why.
+    /// A component of the path to `dir` that somebody besides root can change, and why.
     pub unsafe_path: Option<(PathBuf, String)>,
     /// `dir` itself is a link: what it says, and whether there is a directory behind it.
     pub link: Option<(PathBuf, bool)>,
@@ -121,7 +121,7 @@ pub enum Oddity {
         uid: u32,
         target: String,
     },
-    /// A regular file with more than one link, already right.
+    /// A regular file with more than one link, already correct.
     Hardlinked {
         links: u64,
     },
@@ -135,6 +135,13 @@ pub enum Oddity {
         kind: &'static str,
     },
     Device,
+    /// A directory or a regular file that nobody can change, whatever is right or wrong with it.
+    Fixed {
+        /// `chattr +i`
+        immutable: bool,
+        /// `chattr +a`
+        append_only: bool,
+    },
     /// A bind mount, of a directory or of a file.
     Mount,
     /// Deeper than the walk goes, or wider.

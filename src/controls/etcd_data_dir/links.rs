@@ -67,7 +67,7 @@ impl Pod<'_> {
         self.mounts.iter().map(PathBuf::as_path).chain([self.dir])
     }
 
-    /// Whether the pod has a path: below a mount, or on the way to one, where the container runtime
+    /// Whether the pod has a path: below a mount, or on the path to one, where the container runtime
     /// makes directories.
     fn has(&self, path: &Path) -> bool {
         self.tops().any(|top| path.starts_with(top) || top.starts_with(path))

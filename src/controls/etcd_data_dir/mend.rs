@@ -7,26 +7,41 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
+use super::judge::entry::{self, ACCESS_LIST, DEFAULT_LIST, Entry, Flags, Kind, Wanted};
 use super::octal;
-use crate::model::{ModeRule, Owner};
+use crate::model::ModeRule;
 use crate::system::inode::Inode;
 use crate::system::walk::Seen;
 
-/// Makes what is behind `fd`, which was looked at as `inode`, right; `acl`: it had an access control
-/// list that [`gives_access`]. An error says what is wrong now, and why as far as that is known.
+/// What one stat said of an entry, as it is judged.
+pub(crate) fn entry_of(inode: Inode) -> Entry {
+    let kind = match inode.kind {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        FileType::Symlink => Kind::Link,
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        _ => Kind::Device,
+    };
+    let crate::system::inode::Flags { immutable, append_only } = inode.flags;
+    let flags = Flags { immutable, append_only };
+    Entry { kind, owner: inode.owner, mode: inode.mode, links: inode.links, flags }
+}
+
+/// Makes what is behind `fd`, which was looked at as `inode`, as it is `wanted`; `list`: an access
+/// control list of it is to be taken away. An error says what is wrong now, and why as far as that is
+/// known.
 pub(crate) fn mend(
     fd: &OwnedFd,
     inode: Inode,
-    acl: bool,
-    owner: Owner,
-    rule: ModeRule,
+    list: bool,
+    wanted: Wanted,
 ) -> Result<(), (String, Option<Errno>)> {
-    let stripped = if acl { strip_acls(fd) } else { Ok(()) };
-    match stripped.and_then(|()| set(fd, inode, owner, rule)) {
+    let stripped = if list { strip_acls(fd) } else { Ok(()) };
+    match stripped.and_then(|()| set(fd, inode, wanted)) {
         Ok(inode)
-            if inode.owner == owner
-                && inode.mode == rule.wanted(inode.is_directory(), inode.mode)
-                && !(acl && has_foreign_acl(fd, inode, rule)) =>
+            if entry::difference(entry_of(inode), wanted).is_none()
+                && !(list && has_foreign_acl(fd, inode, wanted.rule)) =>
         {
             Ok(())
         }
@@ -37,55 +52,31 @@ pub(crate) fn mend(
     }
 }
 
-fn set(fd: &OwnedFd, inode: Inode, owner: Owner, rule: ModeRule) -> Result<Inode, Errno> {
-    if inode.owner != owner {
+fn set(fd: &OwnedFd, inode: Inode, wanted: Wanted) -> Result<Inode, Errno> {
+    if let Some(owner) = entry::difference(entry_of(inode), wanted).owner {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chownat(fd, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
     // Read after the chown, which may take set-id bits away.
     let inode = Inode::of(&rustix::fs::fstat(fd)?);
-    let wanted = rule.wanted(inode.is_directory(), inode.mode);
-    if inode.mode == wanted {
-        return Ok(inode);
-    }
-    rustix::fs::chmod(link_of(fd).as_str(), Mode::from_raw_mode(wanted))?;
+    let Some(mode) = entry::difference(entry_of(inode), wanted).mode else { return Ok(inode) };
+    rustix::fs::chmod(link_of(fd).as_str(), Mode::from_raw_mode(mode))?;
     Ok(Inode::of(&rustix::fs::fstat(fd)?))
 }
 
-/// What Linux keeps POSIX access control lists in.
-const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
-
-/// The lists of an entry that could give somebody else access. The group's bits of the mode are the
-/// mask of such a list: where they are empty it gives nothing, and no system call is spent on it. A
-/// directory's default list, which only a directory has, counts whatever its mode, since its new
-/// entries get it.
-fn acls(inode: Inode, rule: ModeRule) -> &'static [&'static str] {
-    match inode.kind {
-        _ if rule != ModeRule::EtcdTree => &[],
-        FileType::Directory => &ACLS,
-        FileType::RegularFile if inode.mode & 0o070 != 0 => &ACLS[..1],
-        _ => &[],
-    }
-}
-
-pub(crate) fn may_have_acl(inode: Inode, rule: ModeRule) -> bool {
-    !acls(inode, rule).is_empty()
-}
-
-/// Whether an entry has a list that gives somebody else access.
-pub(crate) fn gives_access(entry: &Seen<'_>, rule: ModeRule) -> bool {
-    let inode = entry.inode;
-    match entry.open {
-        Some((fd, _)) => has_foreign_acl(fd, inode, rule),
-        None => acls(inode, rule).iter().any(|name| {
-            // To open it first would take twice as long.
-            rustix::fs::lgetxattr_query(path_of(entry).as_slice(), *name).is_ok()
-        }),
+/// Whether an entry has an access control list, `name` being the attribute that it is in.
+pub(crate) fn has_list(seen: &Seen<'_>, name: &str) -> bool {
+    match seen.open {
+        Some((fd, _)) => has_acl(fd, seen.inode, name),
+        // To open it first would take twice as long.
+        None => rustix::fs::lgetxattr_query(path_of(seen).as_slice(), name).is_ok(),
     }
 }
 
 fn has_foreign_acl(fd: &OwnedFd, inode: Inode, rule: ModeRule) -> bool {
-    acls(inode, rule).iter().any(|name| has_acl(fd, inode, name))
+    let entry = entry_of(inode);
+    let mut lists = entry::lists_that_count(entry.kind, entry.mode, rule).iter();
+    lists.any(|name| has_acl(fd, inode, name))
 }
 
 fn has_acl(fd: &OwnedFd, inode: Inode, name: &str) -> bool {
@@ -101,7 +92,7 @@ fn has_acl(fd: &OwnedFd, inode: Inode, name: &str) -> bool {
 
 fn strip_acls(fd: &OwnedFd) -> Result<(), Errno> {
     let link = link_of(fd);
-    for name in ACLS {
+    for name in [ACCESS_LIST, DEFAULT_LIST] {
         match rustix::fs::removexattr(link.as_str(), name) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => {}
             Err(e) => return Err(e),

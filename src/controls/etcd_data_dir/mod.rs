@@ -25,7 +25,7 @@ const ENOUGH: u64 = 64;
 /// The control.
 #[derive(Debug, Default)]
 pub struct EtcdDataDir {
-    /// As it was last observed in this pass.
+    /// The facts as they were last observed in this pass.
     last: Option<Facts>,
     /// The kernel protects hard links, so that it is safe to change what another user can write.
     safe: bool,
@@ -67,14 +67,14 @@ impl Control for EtcdDataDir {
         // given the tree away.
         let mut known = known.zip(self.last.as_ref().map(|last| last.owner));
         let version = node.rke2.version.as_ref();
-        let mounts = node.last_whole.etcd_pod_mounts();
-        let Host { root, held, watch, on_directory, .. } = host;
-        self.last = observe::observe(root, &node.last_whole, version, &mut |dir, owner| {
+        let mounts = node.last_valid.etcd_pod_mounts();
+        let Host { root, suspended, watch, on_directory, .. } = host;
+        self.last = observe::observe(root, &node.last_valid, version, &mut |dir, owner| {
             if let Some((tree, _)) = known.take().filter(|(_, measured)| *measured == owner) {
                 return Ok(Some(tree));
             }
-            let skipped = tree::skipped(held, dir);
-            let look = Look { skipped: &skipped, enough, mounts: &mounts, ..Look::whole(owner) };
+            let suspended = tree::suspended(suspended, dir);
+            let look = Look { suspended: &suspended, enough, mounts: &mounts, ..Look::full(owner) };
             tree::observe(root, dir, look, on_directory)
         });
         if let Some(facts) = &self.last {

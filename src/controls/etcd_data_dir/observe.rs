@@ -8,6 +8,7 @@ use semver::Version;
 
 use super::judge::{running as decided, tls};
 use super::{running, tree};
+use crate::controls::etcd_account::NO_ID;
 use crate::controls::{etcd_account, etcd_data_dir};
 use crate::model::Owner;
 use crate::rke2::{Config, etcd_dir, etcd_manifest};
@@ -53,7 +54,7 @@ pub fn observe(
     facts.owner = owner;
     match look(&facts.dir, owner) {
         Ok(tree) => facts.tree = tree,
-        // A link at the end of the way, or something else that is no directory.
+        // A link at the end of the path, or something else that is no directory.
         Err(Errno::LOOP | Errno::NOTDIR) if root.read_link(&facts.dir).is_ok() => {
             let leads = is_directory(root, &facts.dir);
             facts.link = root.read_link(&facts.dir).ok().map(|target| (target, leads));
@@ -74,7 +75,9 @@ pub fn etcd_owner(root: &Root) -> Option<Owner> {
     let db = etcd_account::observe::read(root).ok()?;
     let user = db.user(etcd_account::NAME)?;
     let group = db.group(etcd_account::NAME)?;
-    (user.uid != 0).then_some(Owner { uid: user.uid, gid: group.gid })
+    // Nobody is there to own them as long as one of the numbers is none.
+    let fit = user.uid != 0 && user.uid != NO_ID && group.gid != NO_ID;
+    fit.then_some(Owner { uid: user.uid, gid: group.gid })
 }
 
 fn reason(e: Errno) -> String {

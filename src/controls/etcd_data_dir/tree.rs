@@ -2,7 +2,7 @@
 //! Walking and owning a tree that another user can write, so that no change ever leaves it.
 //!
 //! The rules (CVE-2017-18078, CVE-2018-6954 and their kin are what happens without them):
-//! * Every entry is reached by one component from a held directory descriptor, never followed if
+//! * Every entry is reached by one component from an open directory descriptor, never followed if
 //!   it is a link. What is changed is an `O_PATH` descriptor that was looked at first.
 //! * Links, special files, files with more than one link and entries of other mounts are reported
 //!   and never changed.
@@ -14,13 +14,13 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::judge::access;
+use super::judge::entry::{self, Lookup, Verdict, Wanted};
 use super::links::Pod;
-use super::mend::{self, mend};
-use super::{EntryFacts, Oddity, TreeFacts, Wrong, octal};
+use super::mend::{self, entry_of, mend};
+use super::{EntryFacts, Oddity, TreeFacts};
 use crate::model::{Depth, ModeRule, Object, Obstacle, Outcome, Owner, join, shown};
 use crate::system::inode::{Inode, examine, mount_at};
 use crate::system::obstacle;
@@ -29,11 +29,12 @@ use crate::system::walk::{self, OnDirectory, Seen, Stop, Visited, Visitor, find_
 
 /// Entries, by their paths below the top, that a pass neither judges nor changes: they are
 /// contested, and not yet to be looked at again.
-pub type Skipped = BTreeSet<PathBuf>;
+pub type Suspended = BTreeSet<PathBuf>;
 
-/// The held objects that are in a tree, by their paths below its top.
-pub fn skipped(held: &BTreeSet<Object>, top: &Path) -> Skipped {
-    held.iter()
+/// The suspended objects that are in a tree, by their paths below its top.
+pub fn suspended(suspended: &BTreeSet<Object>, top: &Path) -> Suspended {
+    suspended
+        .iter()
         .filter_map(|object| match object {
             Object::File(path) => path.strip_prefix(top).ok().map(Path::to_path_buf),
             Object::Parameter(_) | Object::Tree(_) => None,
@@ -45,7 +46,7 @@ pub fn skipped(held: &BTreeSet<Object>, top: &Path) -> Skipped {
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
     pub owner: Owner,
-    pub skipped: &'a Skipped,
+    pub suspended: &'a Suspended,
     pub rule: ModeRule,
     /// End after so many wrong entries: where all of them will be looked at again, it is enough to
     /// know that there are some.
@@ -57,11 +58,15 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// At everything.
-    pub fn whole(owner: Owner) -> Look<'static> {
-        static NONE: Skipped = Skipped::new();
+    /// All of a tree, without a limit.
+    pub fn full(owner: Owner) -> Look<'static> {
+        static NONE: Suspended = Suspended::new();
         let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
-        Look { owner, skipped: &NONE, rule, enough, limit, mounts: &[] }
+        Look { owner, suspended: &NONE, rule, enough, limit, mounts: &[] }
+    }
+
+    fn wanted(self) -> Wanted {
+        Wanted { owner: self.owner, rule: self.rule }
     }
 }
 
@@ -131,8 +136,11 @@ pub fn observe_file(
     let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name));
-    let look = Look { rule, ..Look::whole(owner) };
-    let oddity = judge(&seen, look, Place { root, dir }).oddity;
+    let look = Look { rule, ..Look::full(owner) };
+    let oddity = match judge(&seen, look, Place { root, dir }) {
+        Verdict::Odd(oddity) => Some(oddity),
+        Verdict::Correct | Verdict::Wrong(_) | Verdict::Suspended => None,
+    };
     Ok(Some(EntryFacts { owner: seen.inode.owner, mode: seen.inode.mode, oddity }))
 }
 
@@ -163,7 +171,7 @@ pub fn own(
 ) -> Owned {
     let mut owning = Owning::new(Place { root, dir: base }, look, on_directory);
     let visited = match depth {
-        Depth::Whole => walk::visit_below(root, base, below, &mut owning),
+        Depth::Subtree => walk::visit_below(root, base, below, &mut owning),
         Depth::Entry => walk::visit_entry(root, base, below, &mut owning),
     };
     match visited {
@@ -198,8 +206,8 @@ impl Visitor for Looking<'_> {
 
     fn visited(&mut self, visited: Visited<'_>) {
         match visited {
-            Visited::Entry(entry) => {
-                judge(&entry, self.look, self.place).add_to(&mut self.facts, &entry)
+            Visited::Entry(seen) => {
+                add(&judge(&seen, self.look, self.place), &mut self.facts, &seen);
             }
             Visited::Stop(below, stop) => self.facts.add_odd(below.to_path_buf(), odd(stop)),
         }
@@ -217,7 +225,7 @@ struct Owning<'a> {
     on_directory: OnDirectory<'a>,
     sum: Sum,
     trees: Trees,
-    /// The last entry was wrong. The next one is likely to be as well, and right if it was right:
+    /// The last entry was wrong. The next one is likely to be as well, and correct if it was correct:
     /// to open one takes three system calls, to look at it by its name one.
     last_was_wrong: bool,
 }
@@ -235,31 +243,30 @@ impl Visitor for Owning<'_> {
     }
 
     fn visited(&mut self, visited: Visited<'_>) {
-        let entry = match visited {
-            Visited::Entry(entry) => entry,
+        let seen = match visited {
+            Visited::Entry(seen) => seen,
             Visited::Stop(below, stop) => {
                 let oddity = odd(stop);
                 self.trees.before.add_odd(below.to_path_buf(), oddity.clone());
                 return self.trees.after.add_odd(below.to_path_buf(), oddity);
             }
         };
-        let found = judge(&entry, self.look, self.place);
-        self.last_was_wrong = found.is_wrong();
-        found.add_to(&mut self.trees.before, &entry);
-        let (owner, rule) = (self.look.owner, self.look.rule);
-        let mended = match entry.open {
-            Some((fd, _)) if found.is_wrong() => mend(fd, entry.inode, found.acl, owner, rule),
-            _ => return found.add_to(&mut self.trees.after, &entry),
+        let verdict = judge(&seen, self.look, self.place);
+        let difference = verdict.difference();
+        self.last_was_wrong = difference.is_some();
+        add(&verdict, &mut self.trees.before, &seen);
+        let (Some((fd, _)), Some(difference)) = (seen.open, difference) else {
+            return add(&verdict, &mut self.trees.after, &seen);
         };
-        match mended {
+        match mend(fd, seen.inode, difference.list, self.look.wanted()) {
             Ok(()) => {
                 self.sum.changed += 1;
                 // Read back: nothing is wrong with it now.
-                Judged::default().add_to(&mut self.trees.after, &entry);
+                add(&Verdict::Correct, &mut self.trees.after, &seen);
             }
             Err((reason, e)) => {
-                self.sum.failed(&entry, reason, e);
-                found.add_to(&mut self.trees.after, &entry);
+                self.sum.failed(&seen, reason, e);
+                add(&verdict, &mut self.trees.after, &seen);
             }
         }
     }
@@ -274,93 +281,59 @@ impl Visitor for Owning<'_> {
 
     /// What is changed is what was looked at, and not what has its name by then.
     fn changes(&self, inode: Inode) -> bool {
-        let wanted = self.look.rule.wanted(inode.is_directory(), inode.mode);
-        inode.owner != self.look.owner
-            || inode.mode != wanted
-            || mend::may_have_acl(inode, self.look.rule)
+        entry::may_need_a_change(entry_of(inode), self.look.wanted())
     }
 }
 
-/// What a look at one entry found.
-#[derive(Default)]
-struct Judged {
-    skipped: bool,
-    oddity: Option<Oddity>,
-    /// What it should be.
-    wrong_owner: Option<Owner>,
-    wrong_mode: Option<u32>,
-    acl: bool,
+fn judge(seen: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Verdict {
+    entry::judge(entry_of(seen.inode), look.wanted(), &OnHost { seen, look, place })
 }
 
-fn judge(entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Judged {
-    let inode = entry.inode;
-    let mode = look.rule.wanted(inode.is_directory(), inode.mode);
-    let judged = Judged {
-        wrong_owner: (inode.owner != look.owner).then_some(look.owner),
-        wrong_mode: (inode.mode != mode).then_some(mode),
-        acl: mend::gives_access(entry, look.rule),
-        ..Judged::default()
-    };
-    // Odd entries are never changed, so nobody fights over them: they are told, skipped or not.
-    let oddity = oddity(entry, judged.is_wrong(), place)
-        .or_else(|| (judged.is_wrong() && is_elsewhere(entry)).then_some(Oddity::Mount))
-        .map(|oddity| as_in_the_pod(oddity, entry, look, place));
-    if oddity.is_some() {
-        return Judged { oddity, ..Judged::default() };
-    }
-    if !look.skipped.is_empty() && look.skipped.contains(&entry.below()) {
-        return Judged { skipped: true, ..Judged::default() };
-    }
-    judged
+fn add(verdict: &Verdict, facts: &mut TreeFacts, seen: &Seen<'_>) {
+    verdict.add_to(facts, entry_of(seen.inode), || seen.below());
 }
 
-impl Judged {
-    fn is_wrong(&self) -> bool {
-        self.wrong_owner.is_some() || self.wrong_mode.is_some() || self.acl
+/// What the judgement of an entry asks of the host.
+struct OnHost<'a> {
+    seen: &'a Seen<'a>,
+    look: Look<'a>,
+    place: Place<'a>,
+}
+
+impl Lookup for OnHost<'_> {
+    fn has(&self, list: &'static str) -> bool {
+        mend::has_list(self.seen, list)
     }
 
-    fn add_to(&self, facts: &mut TreeFacts, entry: &Seen<'_>) {
-        if self.skipped {
-            return;
-        }
-        facts.entries += 1;
-        facts.directories += u64::from(entry.inode.is_directory());
-        if let Some(oddity) = &self.oddity {
-            return facts.add_odd(entry.below(), oddity.clone());
-        }
-        if !self.is_wrong() {
-            return;
-        }
-        let below = entry.below();
-        let Inode { owner, mode, .. } = entry.inode;
-        let etcd = self.wrong_owner.unwrap_or(owner);
-        let directory = entry.inode.is_directory();
-        let seen = access::Entry { below: &below, directory, owner, mode };
-        let without = access::locked_out(seen, etcd);
-        let wrong = |actual, expected, why| Wrong {
-            below: below.clone(),
-            actual,
-            expected,
-            locks_out: without.is_some(),
-            why,
+    fn is_mounted_over(&self) -> bool {
+        let mount = match self.seen.open {
+            Some((_, mount)) => Ok(mount),
+            None => mount_at(self.seen.parent, self.seen.name),
         };
-        if let Some(wanted) = self.wrong_owner {
-            let why = without.unwrap_or_else(|| access::of_owner(seen, wanted));
-            let described = || wrong(owner.to_string(), wanted.to_string(), why);
-            facts.wrong_owner.add(without.is_some(), described);
+        match mount {
+            Ok(mount) => mount != self.seen.mount,
+            Err(e) => e != Errno::NOENT,
         }
-        if self.acl {
-            // A list gives, and takes nothing from the owner.
-            let why = "others than etcd could use it";
-            facts.acls.add(false, || wrong("a list".into(), "none".into(), why));
-        }
-        if let Some(wanted) = self.wrong_mode {
-            // Where the owner is wrong as well, the mode is not what locks etcd out.
-            let out = without.filter(|_| self.wrong_owner.is_none());
-            let why = out.unwrap_or_else(|| access::of_mode(seen, wanted));
-            let described = || wrong(octal(mode), octal(wanted), why);
-            facts.wrong_mode.add(out.is_some(), described);
-        }
+    }
+
+    fn target(&self) -> String {
+        rustix::fs::readlinkat(self.seen.parent, self.seen.name, Vec::new())
+            .map(|target| shown(Path::new(OsStr::from_bytes(target.to_bytes()))))
+            .unwrap_or_else(|e| format!("({e})"))
+    }
+
+    fn is_dangling(&self) -> bool {
+        self.place.is_dangling(self.seen)
+    }
+
+    fn leaves_the_pod(&self) -> bool {
+        let Place { root, dir } = self.place;
+        Pod { root, dir, mounts: self.look.mounts }.lacks_target(self.seen)
+    }
+
+    fn is_suspended(&self) -> bool {
+        let suspended = self.look.suspended;
+        !suspended.is_empty() && suspended.contains(&self.seen.below())
     }
 }
 
@@ -369,56 +342,6 @@ fn odd(stop: Stop) -> Oddity {
         Stop::Mount => Oddity::Mount,
         Stop::TooDeep => Oddity::TooDeep,
         Stop::Unreadable { reason } => Oddity::Unreadable { reason },
-    }
-}
-
-/// Whether an entry is a mount where none is expected: a file, too, can be one.
-fn is_elsewhere(entry: &Seen<'_>) -> bool {
-    let mount = match entry.open {
-        Some((_, mount)) => Ok(mount),
-        None => mount_at(entry.parent, entry.name),
-    };
-    match mount {
-        Ok(mount) => mount != entry.mount,
-        Err(e) => e != Errno::NOENT,
-    }
-}
-
-/// Why an entry's ownership is never changed, if so. `wrong`: it would need a change.
-fn oddity(entry: &Seen<'_>, wrong: bool, place: Place<'_>) -> Option<Oddity> {
-    let Inode { owner, kind, links, .. } = entry.inode;
-    match kind {
-        FileType::Directory => None,
-        FileType::RegularFile if links <= 1 => None,
-        FileType::RegularFile if wrong => Some(Oddity::HardlinkedWrong { links, owner }),
-        FileType::RegularFile => Some(Oddity::Hardlinked { links }),
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(entry.parent, entry.name, Vec::new())
-                .map(|target| shown(Path::new(OsStr::from_bytes(target.to_bytes()))))
-                .unwrap_or_else(|e| format!("({e})"));
-            if owner.uid == 0 {
-                Some(Oddity::RootLink { target, dangling: place.is_dangling(entry) })
-            } else {
-                Some(Oddity::ForeignLink { uid: owner.uid, target })
-            }
-        }
-        FileType::Fifo => Some(Oddity::Special { kind: "fifo" }),
-        FileType::Socket => Some(Oddity::Special { kind: "socket" }),
-        _ => Some(Oddity::Device),
-    }
-}
-
-/// Whether a link of root's leads to something that etcd's pod does not have. A TLS file is no part of
-/// the tree: it is mounted into the pod by itself.
-fn as_in_the_pod(oddity: Oddity, entry: &Seen<'_>, look: Look<'_>, place: Place<'_>) -> Oddity {
-    let pod = Pod { root: place.root, dir: place.dir, mounts: look.mounts };
-    match oddity {
-        Oddity::RootLink { target, dangling }
-            if look.rule == ModeRule::EtcdTree && pod.lacks_target(entry) =>
-        {
-            Oddity::RootLinkOut { target, dangling }
-        }
-        other => other,
     }
 }
 
@@ -431,13 +354,13 @@ struct Sum {
 }
 
 impl Sum {
-    fn failed(&mut self, entry: &Seen<'_>, reason: String, e: Option<Errno>) {
+    fn failed(&mut self, seen: &Seen<'_>, reason: String, e: Option<Errno>) {
         self.failed += 1;
         if self.first_failure.is_some() {
             return;
         }
-        let below = entry.below();
-        let obstacle = match (e, entry.open) {
+        let below = seen.below();
+        let obstacle = match (e, seen.open) {
             (Some(e), Some((fd, _))) => obstacle::of_entry(fd, &below, e),
             // The change was made, and was undone at once.
             _ => Obstacle::Changing,

@@ -11,7 +11,7 @@ pub struct Facts<'a> {
     pub problems: &'a [Problem],
     /// Whether the configuration in force was read from files, and is not the built-in one.
     pub kept: bool,
-    /// In force.
+    /// The settings that are in force.
     pub settings: &'a Settings,
     /// The kernel parameters of this pass.
     pub wanted: Vec<Wanted>,

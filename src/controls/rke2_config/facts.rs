@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use semver::Version;
 
-use crate::model::Role;
+use crate::model::{Origin, Role};
 use crate::rke2::Config;
 use crate::rke2::unit::UnitFacts;
 
@@ -49,6 +49,53 @@ pub struct Place {
     pub file_systems: Vec<FileSystem>,
     /// `None` where SELinux does not enforce anything.
     pub labels: Option<Labels>,
+    pub mounts: Mounts,
+}
+
+/// What is mounted on the way to RKE2's data and below it, and what should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mounts {
+    /// What lets none of RKE2's programs be started.
+    pub no_exec: Option<NoExec>,
+    /// What systemd promises to mount, ordered by place.
+    pub promised: Vec<PromisedMount>,
+}
+
+/// A mount with the option `noexec` where RKE2 unpacks its programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoExec {
+    /// Where they are unpacked.
+    pub programs: PathBuf,
+    pub point: PathBuf,
+    /// The line of fstab, or the unit, that mounts it, if that is known.
+    pub origin: Option<Origin>,
+}
+
+/// A mount that fstab or a unit promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromisedMount {
+    /// Without links.
+    pub place: PathBuf,
+    /// Whether it is on the way to what RKE2 keeps of a cluster (`server` below the data directory, and
+    /// etcd's data in it), or below that.
+    pub holds_cluster: bool,
+    /// systemd's unit for it.
+    pub unit: String,
+    /// What is promised, as it is written.
+    pub what: String,
+    pub origin: Origin,
+    pub there: There,
+}
+
+/// What is at a place where a mount is promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum There {
+    /// Nothing is mounted.
+    Nothing,
+    /// A mount, which is the promised one as far as one can tell.
+    Mount,
+    /// Another mount: what of, as mountinfo has it.
+    Another(String),
 }
 
 /// The file system that a directory is on, or would be on once it is made.
@@ -56,7 +103,7 @@ pub struct Place {
 pub struct FileSystem {
     /// The directory, or the nearest one above it that exists.
     pub path: PathBuf,
-    /// As mountinfo names it.
+    /// The kind of file system as mountinfo names it.
     pub kind: String,
     /// The file system itself, not only this mount of it.
     pub read_only: bool,

@@ -4,6 +4,7 @@
 pub mod facts;
 pub mod judge;
 pub mod observe;
+mod observe_mounts;
 mod observe_place;
 pub mod overrides;
 pub mod version;

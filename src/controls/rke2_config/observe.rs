@@ -21,6 +21,9 @@ use crate::rke2::{
 use crate::system::listing::sorted_names;
 use crate::system::root::Root;
 use crate::system::{HostError, runtime};
+use crate::systemd::fstab;
+use crate::systemd::promised::{self, Described};
+use crate::systemd::search_path;
 use crate::systemd::units::{self, Unit};
 
 /// What a pass knows about RKE2 on this node.
@@ -51,8 +54,8 @@ pub fn observe(
     remember: bool,
 ) -> Node {
     let mut units = Units {
-        server: units::facts(root, "rke2-server.service"),
-        agent: units::facts(root, "rke2-agent.service"),
+        server: search_path::facts(root, "rke2-server.service"),
+        agent: search_path::facts(root, "rke2-agent.service"),
     };
     // Where one is enabled, what still runs of the other is what its stop left behind
     // (KillMode=process), as on a server that was turned into an agent.
@@ -65,13 +68,27 @@ pub fn observe(
     let (inputs, mut watched, too_long) = inputs(root, role, &unit.service, environment);
     problems.extend(too_long);
     watched.extend(unit.directories.iter().cloned());
+    watched.push(PathBuf::from(fstab::PATH));
     let mut config = rke2::resolve(&inputs);
     config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
-    let place = observe_place::observe(root, &config);
+    let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }
+}
+
+/// The mounts near RKE2's data that systemd makes by itself, for a role: by files alone. No program is
+/// started and systemd is not asked, since it answers nobody while its generators run.
+pub(crate) fn mounts(root: &Root, role: Role) -> Vec<Described> {
+    let unit = units::read(root, unit_name(role));
+    let (environment, _) = units::environment(root, &unit);
+    let (inputs, ..) = inputs(root, role, &unit.service, environment);
+    let data_dir = rke2::resolve(&inputs).data_dir.value;
+    match data_dir.is_absolute() {
+        true => promised::near_data(root, &data_dir, &unit.pulls),
+        false => Vec::new(),
+    }
 }
 
 fn unit_name(role: Role) -> &'static str {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::facts::{FileSystem, Labels, Place};
+use super::facts::{FileSystem, Labels, Mounts, Place};
+use super::observe_mounts;
 use crate::rke2::{self, Config, DEFAULT_DATA_DIR};
 use crate::system::mountinfo;
 use crate::system::root::Root;
+use crate::systemd::pulls::Pulls;
 
 /// `1` while SELinux enforces; not there without SELinux.
 const ENFORCE: &str = "/sys/fs/selinux/enforce";
@@ -19,7 +21,7 @@ const SELINUX: &str = "/etc/selinux";
 const RULES_LIMIT: usize = 8 << 20;
 
 /// `None` for an image: neither its disk nor its kernel is that of the node.
-pub(crate) fn observe(root: &Root, config: &Config) -> Option<Place> {
+pub(crate) fn observe(root: &Root, config: &Config, pulls: &Pulls) -> Option<Place> {
     if !root.is_live() {
         return None;
     }
@@ -28,15 +30,18 @@ pub(crate) fn observe(root: &Root, config: &Config) -> Option<Place> {
         return Some(Place::default());
     }
     let mut file_systems = Vec::new();
+    let mut found = Mounts::default();
     if let Some(mounts) = read(root, mountinfo::PATH, mountinfo::LIMIT) {
         for dir in [data_dir.clone(), rke2::etcd_dir(data_dir)] {
             let found = file_system(root, dir, &mounts);
             file_systems.extend(found.filter(|fs| !file_systems.iter().any(|f| same(f, fs))));
         }
+        found = observe_mounts::observe(root, data_dir, pulls, &mounts);
     }
     let enforcing = read(root, ENFORCE, 16).is_some_and(|text| text.trim() == "1");
     let custom = data_dir != Path::new(DEFAULT_DATA_DIR);
-    Some(Place { file_systems, labels: (enforcing && custom).then(|| labels(root)) })
+    let labels = (enforcing && custom).then(|| labels(root));
+    Some(Place { file_systems, labels, mounts: found })
 }
 
 fn same(a: &FileSystem, b: &FileSystem) -> bool {

@@ -30,6 +30,11 @@ pub struct VersionCache {
     failed: Option<Instant>,
 }
 
+/// Whether a binary may be asked that gave no version at `failed`.
+fn may_ask(failed: Option<Instant>, now: Instant) -> bool {
+    failed.is_none_or(|at| now.saturating_duration_since(at) >= RETRY)
+}
+
 /// What a binary answered. A replaced or rewritten binary differs in one of the numbers.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
@@ -86,7 +91,7 @@ impl VersionCache {
         if let Some(known) = self.known.as_ref().filter(|known| known.same_binary(&found)) {
             return known.version.clone();
         }
-        if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
+        if !may_ask(self.failed, Instant::now()) {
             root.recording().missed();
             return None;
         }
@@ -121,4 +126,18 @@ fn of_data_dir(root: &Root, data_dir: &Path) -> Option<Version> {
         let staged = sorted_names(root, &data_dir.join("data")).unwrap_or_default();
         staged.iter().filter_map(|dir| staged_version(dir.file_name()?.to_str()?)).max()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_without_an_answer_is_asked_again_after_the_pause_and_not_before() {
+        let failed = Instant::now();
+        assert!(may_ask(None, failed));
+        assert!(!may_ask(Some(failed), failed));
+        assert!(!may_ask(Some(failed), failed + RETRY - Duration::from_millis(1)));
+        assert!(may_ask(Some(failed), failed + RETRY));
+    }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Live kernel parameters, through held descriptors below /proc/sys.
+//! Live kernel parameters, through open descriptors below /proc/sys.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,11 +13,11 @@ use crate::model::sysctl_path;
 /// Longer than any value of ours; the kernel's own limit for one write is a page.
 const VALUE_LIMIT: usize = 4096;
 
-/// Reads kernel parameters, and keeps each open once read: a `pread` of a held descriptor costs
-/// a microsecond, and only as long as it is held do inode and inotify watch live.
+/// Reads kernel parameters, and keeps each open once read: a `pread` of an open descriptor costs
+/// a microsecond, and only as long as it is open do inode and inotify watch live.
 #[derive(Debug, Default)]
 pub struct ProcSys {
-    held: BTreeMap<String, OwnedFd>,
+    open: BTreeMap<String, OwnedFd>,
     /// By key: a value that we wrote, and the other one that the kernel then showed.
     altered: BTreeMap<String, (String, String)>,
 }
@@ -28,7 +28,7 @@ impl ProcSys {
             Ok(value) => Live::Value(value),
             Err(Errno::NOENT) => Live::Missing,
             Err(e) => {
-                self.held.remove(key);
+                self.open.remove(key);
                 Live::Unreadable(std::io::Error::from(e).to_string())
             }
         }
@@ -47,14 +47,14 @@ impl ProcSys {
         };
     }
 
-    /// The held descriptor, opened if it is not yet.
+    /// The descriptor of a parameter, opened where it is not yet.
     pub fn hold(&mut self, key: &str) -> Result<BorrowedFd<'_>, Errno> {
-        if !self.held.contains_key(key) {
+        if !self.open.contains_key(key) {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             let fd = rustix::fs::open(sysctl_path(key), flags, Mode::empty())?;
-            self.held.insert(key.to_owned(), fd);
+            self.open.insert(key.to_owned(), fd);
         }
-        self.held.get(key).map(AsFd::as_fd).ok_or(Errno::NOENT)
+        self.open.get(key).map(AsFd::as_fd).ok_or(Errno::NOENT)
     }
 }
 

@@ -132,6 +132,25 @@ pub(super) const ETCD_GROUP_MEMBERS: About = About {
     ..ETCD_ACCOUNT
 };
 
+pub(super) const ETCD_ID_INVALID: About = About {
+    name: "etcd-id-invalid",
+    severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 writes the numbers into etcd's pod as they are; the kubelet takes 0 to 2147483647, \
+               and chown(2) to -1 changes nothing, so that etcd does not start.",
+        versions: "all",
+        source: "kubernetes pkg/apis/core/validation; rke2 pkg/executor/staticpod/staticpod.go, ETCD",
+    }]),
+    cis_ids: &["1.1.12"],
+    cause: "A number of etcd's in `/etc/passwd` or `/etc/group` that RKE2 reads (as Go's \
+            `strconv.Atoi` does: with a sign, to 64 bits) and that is none: the kernel changes no \
+            owner to it or cuts it to 32 bits, and the kubelet takes a pod's user and group from 0 \
+            to 2147483647 only. Fatal where etcd's pod is to run with it.",
+    remedy: "Write a free number from 1 to 2147483647 in the line, with `vipw` or `vigr`.",
+    ..ETCD_ACCOUNT
+};
+
 pub(super) const ETCD_DUPLICATE_NAME: About = About {
     name: "etcd-duplicate-name",
     severities: &[Warning],

@@ -203,6 +203,17 @@ pub(super) const ETCD_DEVICE: About = About {
     ..ETCD_DATA_DIR
 };
 
+pub(super) const ETCD_IMMUTABLE: About = About {
+    name: "etcd-immutable",
+    severities: &[Fatal],
+    fatal: WhenFatal::By(&[CHOWN_FAILS]),
+    cause: "A file or directory of etcd's has been made immutable or append-only with `chattr`. \
+            RKE2's own chown of it fails at every start, whoever it belongs to, and RKE2 ends.",
+    remedy: "`chattr -i`, or `chattr -a`, with the path that the finding has. `lsattr -R` on etcd's \
+             data directory lists them all.",
+    ..ETCD_DATA_DIR
+};
+
 pub(super) const ETCD_MOUNT: About = About {
     name: "etcd-mount",
     severities: &[Warning],

@@ -7,6 +7,14 @@ use super::{About, ControlId, Rule, WhenFatal};
 
 const RKE2_CONFIG: About = About::of(&[ControlId::Rke2Config]);
 
+const EMPTY_ETCD: Rule = Rule {
+    class: LosesData,
+    rule: "RKE2 makes its directories where they are missing, and takes an etcd without data for a new \
+           one: it starts with what it finds, and the data on the mount is hidden from it.",
+    versions: "all",
+    source: "k3s pkg/etcd/etcd.go; rke2 pkg/executor/staticpod/staticpod.go",
+};
+
 pub(super) const CONFIG_INVALID: About = About {
     name: "config-invalid",
     severities: &[Fatal],
@@ -245,6 +253,49 @@ pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
     cause: "The file system of the data directory has no owners and links (fatal), or it depends \
             on how it is served or mounted whether it has.",
     remedy: "Set `data-dir` to a directory on ext4 or xfs before RKE2's first start.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_NOEXEC: About = About {
+    name: "data-dir-noexec",
+    severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 unpacks containerd, the kubelet and runc below its data directory and starts them; \
+               the kernel executes nothing on a mount with noexec.",
+        versions: "all",
+        source: "rke2 pkg/bootstrap/bootstrap.go; execve(2), EACCES",
+    }]),
+    cause: "The mount that the directory `data` below the data directory is on has the option \
+            `noexec`. RKE2 unpacks containerd, the kubelet and runc there and starts them, which \
+            the kernel refuses: RKE2 does not start.",
+    remedy: "`mount -o remount,exec` with the mount point, and take `noexec` out of what mounts it; \
+             or set `data-dir` to a directory on another file system before RKE2's first start.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_NOT_MOUNTED: About = About {
+    name: "data-dir-not-mounted",
+    severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[EMPTY_ETCD]),
+    cause: "`/etc/fstab` or a unit of systemd's promises a mount on the way to RKE2's data or below \
+            it, and it is not there. Fatal where etcd's data is to be on it: RKE2 would start with \
+            a new and empty etcd on the file system that is in its place.",
+    remedy: "Start the mount's unit, which the finding names; where that fails, `journalctl -u` with \
+             the unit says why. If it is to be there no more, take it out of `/etc/fstab` or disable \
+             its unit, and run `systemctl daemon-reload`.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const DATA_DIR_OTHER_MOUNT: About = About {
+    name: "data-dir-other-mount",
+    severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[EMPTY_ETCD]),
+    cause: "Something else is mounted on the way to RKE2's data or below it than `/etc/fstab` or a \
+            unit of systemd's promises. Fatal where etcd's data is to be on it: RKE2 would start \
+            with the etcd that it finds there, or with a new and empty one.",
+    remedy: "Unmount what is there and start the mount's unit, which the finding names; or write \
+             what is to be mounted into `/etc/fstab` or the unit, and run `systemctl daemon-reload`.",
     ..RKE2_CONFIG
 };
 

@@ -25,12 +25,14 @@ pub(crate) const LINKS: usize = 40;
 /// How often a lookup in an image is tried that something else on the machine disturbs.
 const LOOKUPS: u32 = 256;
 
-/// A held directory below which every path is looked up.
+/// An open directory below which every path is looked up.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     live: bool,
+    /// Only its files count: see [`Self::host_files`].
+    files_only: bool,
     record: Record,
     /// When what is started because of it has to be over.
     end: Option<Instant>,
@@ -40,6 +42,12 @@ impl Root {
     /// The running host.
     pub fn host() -> Result<Self, HostError> {
         Self::open_root(Path::new("/"), true)
+    }
+
+    /// The files of the running host and nothing else of it: no program is started, and systemd, which
+    /// answers nobody while it waits for a generator, is not asked.
+    pub fn host_files() -> Result<Self, HostError> {
+        Ok(Self { files_only: true, ..Self::host()? })
     }
 
     /// An image unpacked below `path`: links in it are resolved inside it, no live kernel value
@@ -69,15 +77,22 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| HostError::io("open the root directory", path, e))?;
-        Ok(Self { fd, path: path.to_path_buf(), live, record: Record::default(), end: None })
+        Ok(Self {
+            fd,
+            path: path.to_path_buf(),
+            live,
+            files_only: false,
+            record: Record::default(),
+            end: None,
+        })
     }
 
     /// Whether this is the running host, with a kernel behind it.
     pub fn is_live(&self) -> bool {
-        self.live
+        self.live && !self.files_only
     }
 
-    /// As the operator named it.
+    /// The directory as the operator named it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -246,8 +261,8 @@ impl Root {
         }
     }
 
-    /// The first component on the way to `path` that somebody besides root can change, and why.
-    /// Links are resolved by hand, so that the way behind them is looked at too; `path` itself is
+    /// The first component on the path to `path` that somebody besides root can change, and why.
+    /// Links are resolved by hand, so that the path behind them is looked at too; `path` itself is
     /// not judged, and a missing component ends the search.
     pub fn unsafe_component(&self, path: &Path) -> Option<(PathBuf, String)> {
         let mut links = 0;

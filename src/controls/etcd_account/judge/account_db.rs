@@ -7,13 +7,15 @@
 //! - blank at both ends of a line is cut, empty lines and those that begin with `#` are skipped;
 //! - names that begin with `+` or `-` (NIS) are no entries;
 //! - a line of passwd needs at least seven fields (six separators), one of group four;
-//! - a line whose id is no number is skipped and the search goes on (Go would also take a sign
-//!   and a number beyond any id, which no line of a real host has; here they are malformed);
+//! - an id is what `strconv.Atoi` reads: `+9` and `007` are 9 and 7, `-1` and `4294967296` are those
+//!   numbers, which are no ids at all (see [`User::odd_ids`]); a line whose id is no number, or
+//!   one beyond 64 bits, is skipped and the search goes on;
 //! - the first line that fits wins, a name may stand there again.
 //!
 //! A line that is skipped is kept as [`Malformed`], for `useradd` and an operator may see it
 //! otherwise.
 
+pub use crate::controls::etcd_account::facts::NO_ID;
 use crate::controls::etcd_account::facts::Password;
 
 /// The largest database that is read, in bytes.
@@ -36,9 +38,12 @@ const MAX_MALFORMED: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub name: String,
+    /// [`NO_ID`]: see `odd_ids`.
     pub uid: u32,
-    /// The number of the primary group.
+    /// The number of the primary group, or [`NO_ID`].
     pub gid: u32,
+    /// uid and gid as RKE2 reads them, where one of them is no id.
+    pub odd_ids: Option<(i64, i64)>,
     pub comment: String,
     pub home: String,
     pub shell: String,
@@ -54,7 +59,10 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub name: String,
+    /// [`NO_ID`]: see `odd_id`.
     pub gid: u32,
+    /// As RKE2 reads it, where it is no id.
+    pub odd_id: Option<i64>,
     pub members: Vec<String>,
     /// Counted from 1.
     pub line: u32,
@@ -83,7 +91,7 @@ pub struct Malformed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database<T> {
     pub entries: Vec<T>,
-    /// At most a hundred.
+    /// Lines that cannot be read, at most a hundred.
     pub malformed: Vec<Malformed>,
     /// The file is larger than [`MAX_SIZE`] or has more than is kept; the rest was not read.
     pub truncated: bool,
@@ -134,10 +142,13 @@ pub fn parse_passwd(content: &[u8]) -> Database<User> {
         let [name, password, uid, gid, comment, home, shell] = fields[..] else {
             return Err("fewer than seven fields");
         };
+        let name = entry_name(name)?;
+        let (uid, gid) = (number(uid)?, number(gid)?);
         Ok(User {
-            name: entry_name(name)?,
-            uid: id(uid)?,
-            gid: id(gid)?,
+            name,
+            uid: id(uid).unwrap_or(NO_ID),
+            gid: id(gid).unwrap_or(NO_ID),
+            odd_ids: (id(uid).is_none() || id(gid).is_none()).then_some((uid, gid)),
             comment: comment.to_owned(),
             home: home.to_owned(),
             shell: shell.to_owned(),
@@ -158,11 +169,15 @@ pub fn parse_group(content: &[u8]) -> Database<Group> {
             return Err("fewer than four fields");
         };
         let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
-        let (name, gid) = (entry_name(name)?, id(gid)?);
+        let (name, number) = (entry_name(name)?, number(gid)?);
+        let (gid, odd_id) = match id(number) {
+            Some(gid) => (gid, None),
+            None => (NO_ID, Some(number)),
+        };
         let members: Vec<String> = members.take(left + 1).map(str::to_owned).collect();
         cut |= members.len() > left;
         left = left.saturating_sub(members.len());
-        Ok(Group { name, gid, members, line })
+        Ok(Group { name, gid, odd_id, members, line })
     });
     database.truncated |= cut;
     database
@@ -215,14 +230,17 @@ fn entry_name(field: &str) -> Result<String, &'static str> {
     }
 }
 
-fn id(field: &str) -> Result<u32, &'static str> {
-    // `parse` alone would take `+5`.
-    let digits = !field.is_empty() && field.bytes().all(|b| b.is_ascii_digit());
-    field
-        .parse()
-        .ok()
-        .filter(|&id| digits && id != u32::MAX)
-        .ok_or("an id that is no number from 0 to 4294967294")
+/// What is said of an id that is none.
+pub const NO_NUMBER: &str = "an id that is no number from 0 to 4294967294";
+
+/// As Go's `strconv.Atoi` has it where an `int` has 64 bits: a sign, or none, and decimal digits.
+fn number(field: &str) -> Result<i64, &'static str> {
+    field.parse().map_err(|_| NO_NUMBER)
+}
+
+/// The id that a number is.
+fn id(number: i64) -> Option<u32> {
+    u32::try_from(number).ok().filter(|&id| id != NO_ID)
 }
 
 fn parse<T>(

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which numbers the account `etcd` gets, and where it must not be made at all.
 //!
-//! The operator's own, else those that something besides the files knows, else those it had
-//! before, else whatever the tools choose. A number that somebody else has is never given, and no
+//! The operator's own, else those that something besides the files knows, else those that sysusers.d
+//! names, else those it had before, else whatever the tools choose. A number that somebody else has is never given, and no
 //! other one in its place; an account that exists is never renumbered.
 
-use super::{Facts, GroupFacts, Holder, Kind};
+use super::{DeclaredId, Facts, GroupFacts, Holder, Kind};
 use crate::config::Setting;
 use crate::model::{Code, Finding, Origin, Planned};
 
@@ -25,7 +25,11 @@ pub(crate) struct Refusal {
 pub(crate) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.user.as_ref().map(|user| (user.uid, user.source.as_str()));
     let wanted = wanted(facts, Kind::User, facts.pinned.uid.as_ref(), known)?;
-    Ok(wanted.or(facts.former.uid))
+    if wanted.is_some() {
+        return Ok(wanted);
+    }
+    let declared = declared(facts, Kind::User, facts.declared.uid.as_ref())?;
+    Ok(declared.or(if_free(facts, Kind::User, facts.declared.uid_if_free)).or(facts.former.uid))
 }
 
 /// The number for the group, which is missing; `None`: whatever is free.
@@ -38,7 +42,45 @@ pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
         None => facts.elsewhere.user.as_ref().map(|user| user.gid),
     };
     let primary = primary.filter(|&gid| gid != 0 && holder(facts, Kind::Group, gid).is_none());
-    Ok(wanted.or(primary).or(facts.former.gid))
+    if let Some(gid) = wanted.or(primary) {
+        return Ok(Some(gid));
+    }
+    let declared = declared(facts, Kind::Group, facts.declared.gid.as_ref())?;
+    Ok(declared.or(if_free(facts, Kind::Group, facts.declared.gid_if_free)).or(facts.former.gid))
+}
+
+/// What a line of sysusers.d says. systemd-sysusers would choose another number where it is taken; here
+/// it is told: whoever wrote the line wanted one number on all nodes.
+fn declared(
+    facts: &Facts,
+    kind: Kind,
+    line: Option<&DeclaredId>,
+) -> Result<Option<u32>, Box<Refusal>> {
+    let Some(DeclaredId { id, origin }) = line else { return Ok(None) };
+    let word = word(kind);
+    let held = holder(facts, kind, *id);
+    if *id != 0 && held.is_none() {
+        return Ok(Some(*id));
+    }
+    let (actual, whose) = match held {
+        Some(holder) => (format!("{word} {id} of {}", holder.name), whose(holder)),
+        None => (format!("{word} 0"), "root's".to_owned()),
+    };
+    Err(Box::new(Refusal {
+        code: Code::EtcdElsewhere,
+        expected: format!("{word} {id} free"),
+        actual,
+        origin: Some(origin.clone()),
+        reason: format!("{origin} names {word} {id} for it, which is {whose}"),
+        remedy: format!(
+            "name a free {word} in a file of the same name in /etc/sysusers.d, or set {word} in \
+             /etc/nodeguard/nodeguard.toml ([etcd-account])"
+        ),
+    }))
+}
+
+fn if_free(facts: &Facts, kind: Kind, id: Option<u32>) -> Option<u32> {
+    id.filter(|&id| id != 0 && holder(facts, kind, id).is_none())
 }
 
 /// A user that is made is put into the group that is there, unless that is root's: whatever is

@@ -8,13 +8,18 @@
 //! the account gets is in `etcd_account_ids`.
 
 pub mod account_db;
+#[cfg(test)]
+mod declared;
 mod ids;
+pub mod odd_ids;
 mod oddity;
 
-use super::facts::{Broken, Facts, GroupFacts, Holder, Kind, UserFacts};
+use super::facts::{
+    Broken, DeclaredId, Facts, Fixed, GroupFacts, Holder, Kind, NO_ID, OddId, UserFacts,
+};
 use ids::Refusal;
 
-use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
+use crate::model::{Action, Code, Finding, Origin, Planned, Severity, quoted, shown};
 
 /// The name of the user and of its group.
 pub const NAME: &str = "etcd";
@@ -27,15 +32,50 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     let mut out = match (&facts.user, &facts.group) {
         (None, _) => missing_user(facts),
         (Some(user), None) => vec![missing_group(facts, user)],
-        // A group with root's number is no group to put the user into.
-        (Some(user), Some(group)) if user.gid != group.gid && group.gid != 0 => {
+        (Some(user), Some(group)) if has_wrong_primary_group(user, group) => {
             vec![wrong_primary_group(user, group)]
         }
         (Some(_), Some(_)) => Vec::new(),
     };
+    if let Some(fixed) = &facts.fixed {
+        out = out.into_iter().map(|planned| while_fixed(fixed, planned)).collect();
+    }
+    out.extend(odd_ids::judge(facts));
     out.extend(ids::differing(facts));
     out.extend(oddity::judge(facts));
     out
+}
+
+/// A group with root's number is no group to put the user into, nor is one without a number.
+fn has_wrong_primary_group(user: &UserFacts, group: &GroupFacts) -> bool {
+    user.gid != group.gid && group.gid != 0 && group.gid != NO_ID
+}
+
+impl Facts {
+    /// Whether the account has to be made or changed.
+    pub fn needs_a_change(&self) -> bool {
+        match (&self.user, &self.group) {
+            (Some(user), Some(group)) => has_wrong_primary_group(user, group),
+            _ => true,
+        }
+    }
+}
+
+/// What cannot be made while a file is immutable is not tried, and said before anybody tries it.
+fn while_fixed(fixed: &Fixed, planned: Planned) -> Planned {
+    let Planned { finding, actions, unmended } = planned;
+    if actions.is_empty() {
+        return Planned { finding, actions, unmended };
+    }
+    let path = shown(&fixed.path);
+    let (is, flag) = if fixed.append_only { ("append-only", "-a") } else { ("immutable", "-i") };
+    let message = format!("{}; it cannot be changed, since {path} is {is}", finding.message);
+    let finding = finding
+        .severity(unmended)
+        .origin(Origin::file(path))
+        .message(message)
+        .remedy(format!("chattr {flag} {}", quoted(&fixed.path)));
+    Planned { finding, actions: Vec::new(), unmended }
 }
 
 /// RKE2 starts without the account where no profile is set.
@@ -244,6 +284,40 @@ mod tests {
             assert_eq!(planned[0].unmended, unmended);
             assert_eq!(planned[0].finding.severity, Severity::Drift);
         }
+    }
+
+    #[test]
+    fn what_chattr_keeps_from_being_made_is_said_before_it_is_tried() {
+        let fixed = |path: &str, append_only| Some(Fixed { path: path.into(), append_only });
+        for (facts, path, append_only, severity, remedy) in [
+            (Facts::default(), "/etc/passwd", false, Severity::Fatal, "chattr -i /etc/passwd"),
+            (Facts::default(), "/etc", false, Severity::Fatal, "chattr -i /etc"),
+            (
+                Facts { user: Some(user(100)), ..Facts::default() },
+                "/etc/gshadow",
+                true,
+                Severity::Fatal,
+                "chattr -a /etc/gshadow",
+            ),
+            (
+                Facts { user: Some(user(100)), group: Some(group()), ..Facts::default() },
+                "/etc/passwd",
+                false,
+                Severity::Warning,
+                "chattr -i /etc/passwd",
+            ),
+        ] {
+            let facts = Facts { fixed: fixed(path, append_only), checked: true, ..facts };
+            let planned = judge(&facts);
+            assert_eq!(planned.len(), 1);
+            assert!(planned[0].actions.is_empty(), "{planned:?}");
+            assert_eq!(planned[0].finding.severity, severity);
+            assert_eq!(planned[0].finding.remedy, remedy);
+            assert_eq!(planned[0].finding.origin, Some(Origin::file(path)));
+        }
+        // Nothing has to be changed: a file may be as it is.
+        let whole = Facts { user: Some(user(996)), group: Some(group()), ..Facts::default() };
+        assert!(!whole.needs_a_change());
     }
 
     #[test]

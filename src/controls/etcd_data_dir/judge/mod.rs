@@ -3,6 +3,8 @@
 //! files (`etcd_tls`).
 
 pub mod access;
+pub mod entry;
+mod fixed;
 pub mod oddity;
 pub mod running;
 pub mod tls;
@@ -17,7 +19,7 @@ use crate::model::{
 /// Facts → findings.
 pub fn judge(facts: &Facts) -> Vec<Planned> {
     if let Some((path, why)) = &facts.unsafe_path {
-        // Whoever can change the way to the tree can make any tree "the data dir".
+        // Whoever can change the path to the tree can make any tree "the data dir".
         return vec![Planned::only(
             Finding::at_path(Code::EtcdPathUnsafe, path)
                 .expected("only root can change it")
@@ -49,7 +51,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
             below: PathBuf::new(),
             owner: facts.owner,
             rule: ModeRule::EtcdTree,
-            depth: Depth::Whole,
+            depth: Depth::Subtree,
         };
         out.extend(judge_tree(&facts.dir, tree, &own));
     }

@@ -3,6 +3,7 @@
 //! more than one link, mounts. What the operator made does not hold the gate shut; what a stranger
 //! planted does.
 
+use super::fixed;
 use crate::controls::etcd_data_dir::facts::Oddity;
 use std::path::Path;
 
@@ -19,6 +20,7 @@ impl Oddity {
             | Self::RootLinkOut { .. }
             | Self::ForeignLink { .. }
             | Self::HardlinkedWrong { .. }
+            | Self::Fixed { .. }
             | Self::Device
             | Self::TooDeep
             | Self::Unreadable { .. } => Severity::Fatal,
@@ -116,6 +118,7 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
             format!("{shown} is a device node, never made by etcd"),
             format!("find out who made it, then rm {word}"),
         ),
+        Oddity::Fixed { immutable, append_only } => fixed::told(path, *immutable, *append_only),
         Oddity::Mount => (
             Code::EtcdMount,
             "no bind mount below the data dir",

@@ -116,7 +116,7 @@ pub(crate) fn judge(account: Owner, facts: &RunningEtcd, manifest: &Path) -> Opt
     } else {
         format!("its data directory is {}'s, so that it can no longer open its files", facts.top)
     };
-    // Nobody has to do anything about the others soon: etcd works, and its files are right.
+    // Nobody has to do anything about the others soon: etcd works, and its files are correct.
     let works = who.uid == 0 || who.uid == account.uid;
     let severity = if works { Severity::Note } else { Severity::Warning };
     Some(Planned::only(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use super::{EntryFacts, octal};
-use super::{access, oddity};
+use super::{access, fixed, oddity};
 use crate::model::{Action, Code, Depth, Finding, ModeRule, Owner, Planned, Severity, shown};
 
 /// What etcd's process reads: etcd's under a profile.
@@ -59,7 +59,7 @@ pub fn tls_dir(data_dir: &Path) -> PathBuf {
 /// Facts → findings, for one file.
 pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned> {
     let path = dir.join(wanted.name);
-    if let Some(oddity) = &entry.oddity {
+    if let Some(oddity) = entry.oddity.as_ref().filter(|_| !fixed::is_left_alone(wanted, entry)) {
         return Some(oddity::judge(&path, oddity));
     }
     let mode = wanted.rule.wanted(false, entry.mode);

@@ -16,7 +16,12 @@ const SETTINGS: [(&str, &str); 6] = [
     ("/dev", "PrivateDevices=no"),
 ];
 
-/// `path`: the first on the way to something that RKE2 uses at which the service sees another object.
+/// Whether the service's own unit shows it another thing in the place of a path, or of what is above it.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    SETTINGS.iter().any(|(hidden, _)| path.starts_with(hidden))
+}
+
+/// `path`: the first on the path to something that RKE2 uses at which the service sees another object.
 pub fn judge(path: &Path) -> Finding {
     let (name, word) = (shown(path), quoted(path));
     let setting = SETTINGS.iter().find(|(hidden, _)| path.starts_with(hidden));

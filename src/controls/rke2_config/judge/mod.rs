@@ -5,6 +5,7 @@
 //! fatal only where RKE2 would not start, or would start without what its files ask for.
 
 pub mod hidden;
+mod mounts;
 pub mod overrides;
 pub mod place;
 
@@ -28,6 +29,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {
         findings.extend(place::judge(facts.config, place, guarded));
+        findings.extend(mounts::judge(facts.config, facts.version, &place.mounts));
     }
     let etcd_args = facts.config.etcd_args.iter().filter_map(|arg| etcd_arg(arg, guarded));
     findings.extend(etcd_args.take(ARGUMENTS_TOLD));

@@ -174,7 +174,7 @@ mod tests {
     fn on(kind: &str, read_only: bool) -> Place {
         let path = "/srv".into();
         let file_systems = vec![FileSystem { path, kind: kind.into(), read_only }];
-        Place { file_systems, labels: None }
+        Place { file_systems, ..Place::default() }
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn missing_labels_are_fatal_where_etcd_is_confined_and_carry_the_two_lines() {
-        let place = Place { file_systems: Vec::new(), labels: Some(labels("", "")) };
+        let place = Place { labels: Some(labels("", "")), ..Place::default() };
         let found = judge(&config("/opt/rke2", true), &place, true);
         assert_eq!(found.len(), 1);
         assert_eq!(

@@ -15,7 +15,7 @@ mod record;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ const MOST_MOUNTS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Object {
-    /// To nothing.
+    /// The path leads to nothing.
     Absent,
     /// A file, a directory, a link: the numbers of its device, and its inode.
     Inode(u32, u32, u64),
@@ -51,7 +51,7 @@ impl Object {
         }
     }
 
-    /// As it is found now.
+    /// The object that a path leads to now.
     fn at(root: impl AsFd, path: &Path, follow: bool) -> Self {
         match status(root, path, follow) {
             Ok(stat) => Self::of(&stat),
@@ -80,11 +80,15 @@ struct Mounts {
     below: Vec<String>,
 }
 
-/// What a pass looked at. The way to each path is in it and comes before the path.
+/// What a pass looked at. The directories above each path are in it, and come before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     looks: Vec<Look>,
     mounts: Vec<Mounts>,
+    /// From where programs are to be started: whether a mount lets them be is told by its flags, and a
+    /// process in a mount namespace of its own keeps those that it had when that was made.
+    #[serde(default)]
+    programs: Vec<String>,
     /// Whether that is all of it.
     complete: bool,
 }
@@ -94,7 +98,7 @@ pub struct Observed {
 pub enum Difference {
     /// Not all was told, or not all of it can be compared.
     Untold,
-    /// The first on the way that is another object; and how it is found here.
+    /// The first on the path that is another object; and how it is found here.
     At(PathBuf, Observed),
 }
 
@@ -110,7 +114,7 @@ impl Observed {
             let object = Object::at(root.fd(), Path::new(&look.path), look.follow);
             if !look.object.is(object) {
                 let here = Look { object, ..look.clone() };
-                let here = Self { looks: vec![here], mounts: Vec::new(), complete: true };
+                let here = Self { looks: vec![here], complete: true, ..Self::default() };
                 return Some(Difference::At(PathBuf::from(&look.path), here));
             }
         }
@@ -120,12 +124,25 @@ impl Observed {
             };
             if below != mounts.below {
                 let here = Mounts { below, ..mounts.clone() };
-                let here = Self { looks: Vec::new(), mounts: vec![here], complete: true };
+                let here = Self { mounts: vec![here], complete: true, ..Self::default() };
                 return Some(Difference::At(PathBuf::from(&mounts.dir), here));
             }
         }
         None
     }
+
+    /// A directory from which programs were to be started and cannot be, as it is seen here.
+    pub fn no_exec(&self, root: &Root) -> Option<PathBuf> {
+        self.programs.iter().map(PathBuf::from).find(|dir| is_no_exec(root, dir))
+    }
+}
+
+/// Whether nothing can be executed at a path, or at what there is of the way to it.
+fn is_no_exec(root: &Root, path: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |path| rustix::fs::openat(root.fd(), below(path), flags, Mode::empty()).ok();
+    let flags = path.ancestors().find_map(open).and_then(|fd| rustix::fs::fstatvfs(fd).ok());
+    flags.is_some_and(|it| it.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 const WANTED: StatxFlags = StatxFlags::TYPE.union(StatxFlags::INO);
@@ -203,7 +220,7 @@ mod tests {
             let _ = root.open(Path::new(path), *flags, Mode::empty());
         }
         let observed = root.recorded();
-        // As it travels.
+        // The record as it comes over the socket.
         serde_json::from_slice(&serde_json::to_vec(&observed).unwrap()).unwrap()
     }
 

@@ -36,6 +36,7 @@ struct Recording {
     /// directory comes before what is in it.
     looks: BTreeMap<(OsString, bool), Object>,
     trees: BTreeSet<PathBuf>,
+    programs: BTreeSet<PathBuf>,
     bytes: usize,
     partial: bool,
 }
@@ -47,17 +48,17 @@ impl Record {
 
     pub(crate) fn end(&self, root: &Root) -> Observed {
         let Some(mut recording) = self.0.take() else { return Observed::default() };
-        let mut ways: BTreeSet<&OsStr> = BTreeSet::new();
+        let mut above: BTreeSet<&OsStr> = BTreeSet::new();
         for (path, _) in recording.looks.keys() {
-            // Where a directory is known, so are those on the way to it.
-            let way = Path::new(path).ancestors().skip(1).map(Path::as_os_str);
-            way.take_while(|way| ways.insert(way)).for_each(drop);
+            // Where a directory is known, so are those on the path to it.
+            let ancestors = Path::new(path).ancestors().skip(1).map(Path::as_os_str);
+            ancestors.take_while(|dir| above.insert(dir)).for_each(drop);
         }
-        let ways: Vec<OsString> = ways.into_iter().map(OsStr::to_owned).collect();
-        for way in ways {
-            if !recording.looks.contains_key(&(way.clone(), true)) {
-                let way = Path::new(&way);
-                recording.add(way, true, Object::at(root.fd(), way, true));
+        let above: Vec<OsString> = above.into_iter().map(OsStr::to_owned).collect();
+        for dir in above {
+            if !recording.looks.contains_key(&(dir.clone(), true)) {
+                let dir = Path::new(&dir);
+                recording.add(dir, true, Object::at(root.fd(), dir, true));
             }
         }
         recording.told(root).unwrap_or_default()
@@ -83,7 +84,7 @@ impl Record {
             Err(e @ (Errno::NOTDIR | Errno::LOOP | Errno::NXIO)) => {
                 match status(root, path, follow) {
                     Ok(stat) if explains(*e, &stat) => Object::of(&stat),
-                    // Not what it is, but that a component on the way is none.
+                    // Not what it is, but that a component on the path is none.
                     Err(again) if again == *e => Object::Absent,
                     // It changed in between.
                     _ => Object::Unknown,
@@ -106,6 +107,13 @@ impl Record {
     pub(crate) fn walked(&self, dir: &Path) {
         if let Some(recording) = self.0.borrow_mut().as_mut() {
             recording.trees.insert(dir.to_path_buf());
+        }
+    }
+
+    /// Programs are started from `dir`.
+    pub(crate) fn starts_from(&self, dir: &Path) {
+        if let Some(recording) = self.0.borrow_mut().as_mut() {
+            recording.programs.insert(dir.to_path_buf());
         }
     }
 
@@ -158,6 +166,9 @@ impl Recording {
         for dir in self.trees {
             let below = mounts_below(root, &dir)?;
             observed.mounts.push(Mounts { dir: dir.to_str()?.to_owned(), below });
+        }
+        for dir in self.programs {
+            observed.programs.push(dir.to_str()?.to_owned());
         }
         Some(observed)
     }

@@ -11,3 +11,12 @@ etcd | etcd-pod | setpriv | sh | unshare)
     ;;
 esac
 rm -f /run/rke2-standin/etcd.json
+# RKE2 before 1.27.17, 1.28.13, 1.29.8 and 1.30.4 unmounts what is mounted at its data dir and below it
+# (rancher/rke2#1479, #6557), later ones what is the kubelet's and containerd's only.
+data_dir=${RKE2_DATA_DIR:-/var/lib/rancher/rke2}
+[ ! -e /etc/rke2-standin/unmounts ] || set -- "$data_dir"
+for top in /run/k3s /var/lib/kubelet/pods "$@"; do
+    while read -r _ mount _; do
+        case $mount in "$top"*) echo "$mount" ;; esac
+    done </proc/self/mounts | sort -r | xargs -r -n 1 umount --
+done

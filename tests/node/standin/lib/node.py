@@ -60,6 +60,7 @@ def prepare_etcd(flags, version, hardened):
     """The etcd pod of this server, or None where it has none of its own."""
     data_dir = flags["data-dir"]
     datadir.lay_out(data_dir)
+    datadir.stage(data_dir, version)
     if flags["disable-etcd"] or flags["datastore-endpoint"]:
         return None
     import etcd  # only here: a quick failure should not pay for it

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `nodeguard mounts UNIT`: a drop-in that has systemd make what RKE2's data is on before it starts
+//! RKE2, and us. The generator (systemd/nodeguard-generator) puts it in its place; why it is a
+//! generator is in docs/decisions/0074.
+//!
+//! Wanted and never required: a mount that fails does not keep RKE2 down by itself, nor is RKE2 ended
+//! when it goes away. The gate judges.
+
+use std::collections::BTreeSet;
+
+use super::{CliError, Exit, MountsArgs, OrderedUnit, out};
+use crate::controls::rke2_config::observe::mounts;
+use crate::model::Role;
+use crate::system::root::Root;
+
+pub(super) fn run(args: &MountsArgs) -> Result<Exit, CliError> {
+    let root = match &args.root {
+        Some(dir) => Root::image(dir)?,
+        None => Root::host_files()?,
+    };
+    root.check_supported()?;
+    let roles: &[Role] = match args.unit {
+        OrderedUnit::Rke2Server => &[Role::Server],
+        OrderedUnit::Rke2Agent => &[Role::Agent],
+        OrderedUnit::Nodeguard => &[Role::Server, Role::Agent],
+    };
+    let described = roles.iter().flat_map(|role| mounts(&root, *role));
+    let units = described.filter(|it| it.promised).map(|it| it.unit).collect();
+    out(&drop_in(args.unit, &units));
+    Ok(Exit::Ok)
+}
+
+/// Empty where there is nothing to say.
+fn drop_in(unit: OrderedUnit, mounts: &BTreeSet<String>) -> String {
+    if mounts.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "# Written by nodeguard's generator, from /etc/fstab and the units of mounts. A file of this\n\
+         # name in /etc takes it away.\n[Unit]\n",
+    );
+    for mount in mounts {
+        // RKE2's unit wants it; that we come after it is enough.
+        if unit != OrderedUnit::Nodeguard {
+            out.push_str(&format!("Wants={mount}\n"));
+        }
+        out.push_str(&format!("After={mount}\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rke2_wants_its_mounts_and_follows_them_and_never_requires_one() {
+        let mounts: BTreeSet<String> = ["a.mount", "b\\x2dc.automount"].map(str::to_owned).into();
+        let lines = |unit| {
+            let text = drop_in(unit, &mounts);
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let rke2 = [
+            "[Unit]",
+            "Wants=a.mount",
+            "After=a.mount",
+            "Wants=b\\x2dc.automount",
+            "After=b\\x2dc.automount",
+        ];
+        assert_eq!(lines(OrderedUnit::Rke2Server), rke2);
+        assert_eq!(lines(OrderedUnit::Rke2Agent), rke2);
+        let ours = ["[Unit]", "After=a.mount", "After=b\\x2dc.automount"];
+        assert_eq!(lines(OrderedUnit::Nodeguard), ours);
+        assert_eq!(drop_in(OrderedUnit::Rke2Server, &BTreeSet::new()), "");
+    }
+}
