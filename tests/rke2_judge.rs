@@ -227,7 +227,9 @@ fn each_problem_of_a_file_has_its_weight() {
 
 #[test]
 fn a_misspelt_profile_names_the_key_that_was_meant() {
-    let found = on_server("v1.34.1+rke2r1", "Profile: cis\n");
+    let fatal = on_server("v1.34.1+rke2r1", "Profile: cis\n");
+    assert_eq!(codes(&fatal), [("profile-ignored", Severity::Fatal)], "it means a profile");
+    let found = on_server("v1.34.1+rke2r1", "Profile: restricted\n");
     assert_eq!(
         codes(&found),
         [("config-key-ignored", Severity::Warning), ("profile-missing", Severity::Warning)]

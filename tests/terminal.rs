@@ -175,10 +175,19 @@ fn parameter(live: explain::Live) -> explain::KeyAnswer {
     let wanted = explain::Wanted {
         value: hostile(),
         source: origin(),
+        single: false,
         policy: config::Policy::Warn,
         policy_origin: origin(),
     };
-    explain::KeyAnswer { key: hostile(), wanted: Some(wanted), live, explanation }
+    let line = || explain::Line { origin: origin(), text: Some(hostile()) };
+    explain::KeyAnswer {
+        key: hostile(),
+        wanted: Some(wanted),
+        live,
+        explanation,
+        no_assignment: vec![line()],
+        also_written: vec![line()],
+    }
 }
 
 #[test]

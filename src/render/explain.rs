@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::terminal::line as escaped;
 use crate::config::Policy;
 use crate::model::Origin;
-use crate::sysctl_d::{Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
+use crate::sysctl_d::{self, Assigned, Explanation, SetBy, Shadowed, Verdict, Why};
 
 /// The whole answer. The format is the one in the manual; a field that changes its meaning or
 /// goes raises `schema`.
@@ -37,6 +37,19 @@ pub struct KeyAnswer {
     pub live: Live,
     #[serde(flatten)]
     pub explanation: Explanation,
+    /// Lines of sysctl.d that name it and set nothing.
+    pub no_assignment: Vec<Line>,
+    /// Lines of other files that write it, whenever they are applied.
+    pub also_written: Vec<Line>,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    pub origin: Origin,
+    /// What it writes, or the line itself where it is no assignment. Null where it does not say by
+    /// itself what it writes.
+    pub text: Option<String>,
 }
 
 /// What a parameter should be, and who says so.
@@ -44,6 +57,9 @@ pub struct KeyAnswer {
 pub struct Wanted {
     pub value: String,
     pub source: Origin,
+    /// Whether it is known to be one number, of which the kernel looks at nothing else.
+    #[serde(skip)]
+    pub single: bool,
     /// What is done about another value.
     pub policy: Policy,
     /// Who says so.
@@ -135,7 +151,7 @@ fn key_text(answer: &KeyAnswer) -> String {
     };
     let mended = answer.wanted.as_ref().filter(|wanted| {
         let value = explanation.next_boot.as_ref().map(|boot| boot.value.as_str());
-        !value.unwrap_or_default().split_whitespace().eq(wanted.value.split_whitespace())
+        !sysctl_d::value::sets(value.unwrap_or_default(), &wanted.value, wanted.single)
     });
     let then = mended.map(Wanted::then);
     line("next boot:", &format!("{boot}{}", then.unwrap_or_default()));
@@ -156,6 +172,15 @@ fn key_text(answer: &KeyAnswer) -> String {
     }
     if let Some(verdict) = &explanation.tuned {
         line("TuneD:", &tuned(verdict));
+    }
+    for Line { origin, text } in &answer.no_assignment {
+        let text = escaped(text.as_deref().unwrap_or_default());
+        line("sets none:", &format!("{}: `{text}` is no key = value", place(origin)));
+    }
+    for Line { origin, text } in &answer.also_written {
+        let value =
+            text.as_deref().map_or("it".into(), |value| format!("{} to it", escaped(value)));
+        line("written by:", &format!("{}, which writes {value} whenever it is run", place(origin)));
     }
     out
 }
@@ -236,11 +261,29 @@ mod tests {
             let wanted = held.then(|| Wanted {
                 value: "10".into(),
                 source,
+                single: true,
                 policy: Policy::Enforce,
                 policy_origin: Origin::file("built-in default"),
             });
             let live = if held { Live::Value { value: "10".into() } } else { Live::Missing };
-            KeyAnswer { key: key.dotted(), wanted, live, explanation: explainer.explain(&key) }
+            let line = |file: &str, text: &str| Line {
+                origin: Origin::at(file, 2),
+                text: Some(text.into()).filter(|text: &String| !text.is_empty()),
+            };
+            KeyAnswer {
+                key: key.dotted(),
+                wanted,
+                live,
+                explanation: explainer.explain(&key),
+                no_assignment: vec![line("/etc/sysctl.d/90-a.conf", "kernel.panic: 10")]
+                    .into_iter()
+                    .filter(|_| held)
+                    .collect(),
+                also_written: vec![line("/etc/tmpfiles.d/a.conf", "3"), line("/etc/crontab", "")]
+                    .into_iter()
+                    .filter(|_| held)
+                    .collect(),
+            }
         };
         Answer {
             schema: Answer::SCHEMA,

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
+use super::kubelet;
 use super::profile::{self, Verdict};
-use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR};
+use super::{DEFAULT_CONFIG, DEFAULT_DATA_DIR, Meant, beside::Beside};
 use crate::model::{Origin, Role};
 
 /// A configuration file as it was met.
@@ -151,6 +152,13 @@ pub struct Config {
     pub protect_kernel_defaults: Option<Setting<bool>>,
     /// From `kubelet-arg: protect-kernel-defaults=…`, which the kubelet gets as it is.
     pub kubelet_protect_kernel_defaults: Option<Setting<bool>>,
+    /// The same from a file of kind `KubeletConfiguration`, which the flag wins over; `None` until
+    /// somebody has looked at them.
+    pub kubelet_file_protect_kernel_defaults: Option<Setting<bool>>,
+    /// Each `kubelet-arg`, in order.
+    pub kubelet_args: Vec<Setting<String>>,
+    /// What the kubelet refuses of its arguments and files.
+    pub kubelet_problems: Vec<Problem>,
     pub disable_etcd: Setting<bool>,
     pub datastore_endpoint: Option<Setting<String>>,
     pub server: Option<Setting<String>>,
@@ -159,6 +167,12 @@ pub struct Config {
     pub etcd_args: Vec<Setting<String>>,
     /// Each `etcd-extra-mount`, in order.
     pub etcd_extra_mounts: Vec<Setting<String>>,
+    /// A profile that a file plainly means and RKE2 does not take, where none is set.
+    pub meant: Option<Meant>,
+    /// Neither the file nor a drop-in is there, so that RKE2 starts without any.
+    pub has_no_file: bool,
+    /// Files that look like its configuration and are not read; none until somebody has looked.
+    pub beside: Vec<Beside>,
     pub problems: Vec<Problem>,
 }
 
@@ -172,12 +186,18 @@ impl Config {
             data_dir: Setting::default_of("data-dir", PathBuf::from(DEFAULT_DATA_DIR)),
             protect_kernel_defaults: None,
             kubelet_protect_kernel_defaults: None,
+            kubelet_file_protect_kernel_defaults: None,
+            kubelet_args: Vec::new(),
+            kubelet_problems: Vec::new(),
             disable_etcd: Setting::default_of("disable-etcd", false),
             datastore_endpoint: None,
             server: None,
             selinux: Setting::default_of("selinux", false),
             etcd_args: Vec::new(),
             etcd_extra_mounts: Vec::new(),
+            meant: None,
+            has_no_file: false,
+            beside: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -195,6 +215,7 @@ impl Config {
                 problem.kind,
                 ProblemKind::InvalidYaml
                     | ProblemKind::Unreadable
+                    | ProblemKind::Misnamed
                     | ProblemKind::BeyondLimits
                     | ProblemKind::TooLong
                     | ProblemKind::EnvironmentUnknown
@@ -220,7 +241,18 @@ impl Config {
             |setting: &Option<Setting<bool>>| setting.as_ref().is_some_and(|setting| setting.value);
         by_profile
             || is_true(&self.protect_kernel_defaults)
-            || is_true(&self.kubelet_protect_kernel_defaults)
+            || is_true(match self.kubelet_protect_kernel_defaults {
+                Some(_) => &self.kubelet_protect_kernel_defaults,
+                None => &self.kubelet_file_protect_kernel_defaults,
+            })
+    }
+
+    /// Takes what RKE2 hands to the kubelet.
+    pub(super) fn give_kubelet(&mut self, arguments: Vec<Setting<String>>) {
+        let read = kubelet::arguments(&arguments, true);
+        self.kubelet_protect_kernel_defaults = read.protect;
+        self.kubelet_problems = read.problems;
+        self.kubelet_args = arguments;
     }
 
     /// Whether this node runs an etcd of its own, with a data directory to guard.
@@ -280,6 +312,8 @@ pub enum ProblemKind {
     InvalidYaml,
     /// RKE2 does not start: the file or directory cannot be read.
     Unreadable,
+    /// RKE2 does not start: it takes the name of a file for an address, and it is none.
+    Misnamed,
     /// RKE2 does not start: a value or an argument it cannot use.
     InvalidValue,
     /// RKE2 does not start: the kernel does not take its command line.

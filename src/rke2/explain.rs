@@ -39,6 +39,9 @@ pub fn resolved(config: &Config) -> Vec<Value> {
     if let Some(argument) = &mut values[3].value {
         *argument = format!("protect-kernel-defaults={argument}");
     }
+    if let Some(file) = &config.kubelet_file_protect_kernel_defaults {
+        values.insert(4, value("protectKernelDefaults", file, bool::to_string));
+    }
     values.extend(config.etcd_args.iter().map(|argument| text("etcd-arg", Some(argument))));
     values
 }

@@ -13,12 +13,16 @@
 //! ```
 
 mod arguments;
+pub mod beside;
 mod config;
 pub mod env_file;
 mod etcd_manifest;
 pub mod exec;
 pub mod explain;
 mod flags;
+pub mod kubelet;
+mod location;
+mod meant;
 pub mod profile;
 mod resolve;
 mod scalar;
@@ -34,6 +38,7 @@ pub use config::{
     Config, ConfigPath, FileContent, Inputs, Problem, ProblemKind, Setting, SourceFile, Variable,
 };
 pub use etcd_manifest::{MAX_MANIFEST_SIZE, etcd_manifest, runs_as};
+pub use meant::{Form, Meant, profile_in};
 pub use resolve::{MAX_DROP_INS, MAX_TOTAL_SIZE, given, is_drop_in, resolve};
 pub use version::{VersionError, has_own_database, parse_version, staged_version};
 pub use yaml::MAX_FILE_SIZE;

@@ -13,7 +13,7 @@ use super::arguments::{self, command_line};
 use super::yaml::{self, Value, YamlError};
 use super::{
     Config, ConfigPath, FileContent, Inputs, MAX_FILE_SIZE, Problem, ProblemKind, Setting,
-    SourceFile, flags, scalar, shown,
+    SourceFile, flags, location, meant, scalar, shown,
 };
 use crate::model::Origin;
 
@@ -42,6 +42,16 @@ pub fn resolve(inputs: &Inputs) -> Config {
     let mut config = Config::unset(inputs.role, inputs.path.clone());
     let words = words(inputs, &mut config.problems);
     Words { words: &words, inputs }.settle(&mut config);
+    config.has_no_file = inputs.path.file().is_some()
+        && inputs.base.content == FileContent::Absent
+        && inputs.drop_ins.is_empty();
+    // A file that could not be read may well be the one that sets it, and where RKE2 leaves all of
+    // them aside there is more to say than this.
+    let aside = |problem: &Problem| problem.kind == ProblemKind::Ignored;
+    let whole = !config.is_incomplete() && !config.problems.iter().any(aside);
+    if config.profile.is_none() && whole && inputs.path.file().is_some() {
+        config.meant = meant::meant(inputs);
+    }
     config
 }
 
@@ -160,7 +170,9 @@ impl Merged {
     fn read(inputs: &Inputs, problems: &mut Vec<Problem>) -> Self {
         let mut merged = Self::default();
         if let Some((directory, reason)) = &inputs.drop_in_dir_error {
-            problems.push(unreadable(directory, reason));
+            let mut problem = unreadable(directory, reason);
+            problem.expected = "a directory that root can read".into();
+            problems.push(problem);
         }
         merged.read_file(&inputs.base, problems);
         for file in selected(inputs, problems) {
@@ -185,6 +197,17 @@ impl Merged {
         if self.size > MAX_VALUES {
             // Said already, of the file that was too much.
             return;
+        }
+        if let (Some(words), false) =
+            (location::refused(&file.path), file.content == FileContent::Absent)
+        {
+            return problems.push(Problem {
+                kind: ProblemKind::Misnamed,
+                origin: Origin::file(&file.path),
+                key: None,
+                words,
+                expected: "a name without `%` and control characters".into(),
+            });
         }
         let bytes = match &file.content {
             FileContent::Absent => return,
@@ -369,7 +392,8 @@ impl Words<'_> {
         if let Some(setting) = self.boolean("selinux", &mut config.problems) {
             config.selinux = setting;
         }
-        config.kubelet_protect_kernel_defaults = self.kubelet_protect_kernel_defaults();
+        let given = self.all("kubelet-arg").map(|word| setting(word, &word.value)).collect();
+        config.give_kubelet(given);
         config.etcd_args = self.all("etcd-arg").map(|word| setting(word, &word.value)).collect();
         let mounts = self.all("etcd-extra-mount").map(|word| setting(word, &word.value));
         config.etcd_extra_mounts = mounts.collect();
@@ -447,18 +471,6 @@ impl Words<'_> {
                 None
             }
         }
-    }
-
-    /// RKE2 hands these arguments to the kubelet after its own, where the last one wins.
-    fn kubelet_protect_kernel_defaults(&self) -> Option<Setting<bool>> {
-        self.all("kubelet-arg").rev().find_map(|word| {
-            let argument = word.value.strip_prefix("--").unwrap_or(&word.value);
-            let (name, value) = argument.split_once('=').unwrap_or((argument, "true"));
-            if name != "protect-kernel-defaults" {
-                return None;
-            }
-            scalar::parse_bool(value).map(|value| setting(word, &value))
-        })
     }
 
     /// RKE2 refuses `d` beside `data-dir`.

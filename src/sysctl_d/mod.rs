@@ -15,9 +15,12 @@ mod explain;
 pub(crate) mod glob;
 mod key;
 mod line;
+mod misread;
 mod resolve;
 mod tuned;
+pub mod value;
 mod winner;
+pub mod writers;
 
 use serde::Serialize;
 
@@ -25,6 +28,7 @@ use crate::model::Origin;
 pub use explain::{Explainer, Explanation};
 pub use key::{BadKey, Key};
 pub use line::{Setting, count, parse};
+pub use misread::{Misread, misread};
 pub use resolve::{Moment, Resolution, Resolver, Shadowed, Why};
 pub use tuned::{
     PROFILE_DIRECTORIES, Sources as TunedSources, Verdict, includes, names, reapplies,
@@ -99,7 +103,8 @@ impl File {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    fn text(&self) -> &[u8] {
+    /// Its lines; none where it could not be read.
+    pub fn text(&self) -> &[u8] {
         match &self.body {
             Body::Text(text) => text,
             _ => &[],
@@ -139,6 +144,20 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The files of all directories whose place nothing stronger takes.
+    pub fn read_at_boot(&self) -> impl Iterator<Item = &File> {
+        let all =
+            || self.directories.iter().flat_map(|(p, files)| files.iter().map(move |f| (*p, f)));
+        let mut strongest: std::collections::BTreeMap<&str, (Place, &File)> = Default::default();
+        for (place, file) in all() {
+            let known = strongest.entry(file.name()).or_insert((place, file));
+            if place < known.0 {
+                *known = (place, file);
+            }
+        }
+        strongest.into_values().map(|(_, file)| file)
+    }
+
     /// What TuneD does with a key after the next boot; `None` where it has no active profile.
     pub fn verdict(&self, key: &Key) -> Option<Verdict> {
         tuned::verdict(self, key, Moment::NextBoot)

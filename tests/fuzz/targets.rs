@@ -17,9 +17,10 @@ use nodeguard::rke2::exec;
 use nodeguard::rke2::unit::{self, UnitText};
 use nodeguard::rke2::{
     DEFAULT_CONFIG, FileContent, Inputs, ProblemKind, SourceFile, config_path, env_file, explain,
-    resolve,
+    kubelet, resolve,
 };
-use nodeguard::sysctl_d::{Body, Explainer, File, Key, Place, Sources};
+use nodeguard::sysctl_d::writers::{Kind, writes};
+use nodeguard::sysctl_d::{Body, Explainer, File, Key, Place, Sources, misread, value};
 
 pub struct Target {
     pub name: &'static str,
@@ -306,6 +307,18 @@ fn rke2_config(input: &[u8]) -> u64 {
             }
             kinds.push(shape((&value.flag, value.origin.is_some(), value.value.is_some())));
         }
+        // The same file as one of the kubelet's, and what is handed to it.
+        let kubelet = kubelet::read(None, std::slice::from_ref(&inputs.base));
+        for problem in &kubelet.problems {
+            within(&problem.origin, DEFAULT_CONFIG, &base);
+        }
+        kinds.push(shape((kubelet.protect.is_some(), kubelet.problems.len().min(2))));
+        let given = kubelet::arguments(&config.kubelet_args, role == Role::Server);
+        kinds.push(shape((given.protect.is_some(), given.problems.len().min(2))));
+        if let Some(meant) = &config.meant {
+            within(&meant.origin, DEFAULT_CONFIG, &base);
+            within(&meant.origin, &drop_in_path, &drop_in);
+        }
         let units = Units::default();
         let facts = Facts { config: &config, version: None, role, units, place: None };
         for planned in judge(&facts) {
@@ -444,6 +457,17 @@ fn sysctl_d(input: &[u8]) -> u64 {
             told.shadowed.len().min(4),
         ));
     }
+    let keys = [Key::parse("kernel.panic"), Key::parse("vm.overcommit_memory")].map(Result::unwrap);
+    for text in &texts {
+        for (at, misread) in misread(text, &keys) {
+            within(&Origin::at("x", misread.line), "x", text);
+            kinds.push((Some((at == 0, misread.text.len().min(2))), false, 0));
+        }
+        for kind in [Kind::Tmpfiles, Kind::Udev, Kind::Commands] {
+            let writes = writes(kind, text, &keys[0]);
+            kinds.push((writes.first().map(|w| (w.value.is_some(), 0)), true, writes.len().min(4)));
+        }
+    }
     // Mending ends, keeps what is right, and what was wanted then holds.
     if let Ok(text) = std::str::from_utf8(&texts[0]) {
         let wanted = [("kernel.panic", "10"), ("vm.panic_on_oom", "0")];
@@ -452,7 +476,8 @@ fn sysctl_d(input: &[u8]) -> u64 {
         for (key, value) in wanted {
             let entries = conf::parse(&mended);
             let last = entries.iter().rev().find(|entry| entry.key == key);
-            assert_eq!(last.map(|entry| entry.value.as_str()), Some(value), "from {text:?}");
+            let sets = last.is_some_and(|entry| value::sets(&entry.value, value, false));
+            assert!(sets, "{key} of {mended:?} from {text:?}");
         }
     }
     shape(kinds)

@@ -210,6 +210,43 @@ impl Case {
     }
 }
 
+/// The form of the cases is text, and so are the names in it.
+#[test]
+fn names_that_are_no_text_are_read_and_those_that_are_no_address_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    for (name, profile, fatal) in [
+        (&b"50-h\xe4rtung.yaml"[..], Some("etcd"), false),
+        (b"\xff.YML", Some("etcd"), false),
+        (b"\xff\xfe.txt", Some("cis"), false),
+        ("50-h\u{e4}rtung.yaml".as_bytes(), Some("etcd"), false),
+        (b"50 %20.yaml", Some("etcd"), false),
+        (b"50#a.yaml", Some("etcd"), false),
+        (b"50-%\xff.yaml", Some("cis"), true),
+        (b"50\n.yaml", Some("cis"), true),
+        (b"\x1b[31m.yaml", Some("cis"), true),
+        (b"50\x7f.yaml", Some("cis"), true),
+        (b"100%.yaml", Some("cis"), true),
+        (b"100%.yaml.bak", Some("cis"), false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("etc/rancher/rke2/config.yaml.d");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(dir.path().join("etc/rancher/rke2/config.yaml"), "profile: cis\n").unwrap();
+        fs::write(below.join(OsStr::from_bytes(name)), "profile: etcd\n").unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let node = observe(&root, &mut VersionCache::default(), Some(Role::Server), false);
+        let got = node.config.profile().map(|profile| profile.value.as_str());
+        let shown = String::from_utf8_lossy(name);
+        assert_eq!(got, profile, "{shown:?}");
+        let words: Vec<_> = node.config.problems.iter().map(|problem| &problem.words).collect();
+        assert_eq!(words.len(), usize::from(fatal), "{shown:?}: {words:?}");
+        let refused = |word: &&String| word.starts_with("failed to parse config location /etc/");
+        assert!(words.iter().all(refused), "{shown:?}: {words:?}");
+    }
+}
+
 #[test]
 fn every_tree_is_what_rke2_makes_of_it() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rke2_corpus");

@@ -4,6 +4,8 @@
 pub mod facts;
 pub mod judge;
 pub mod observe;
+mod observe_beside;
+mod observe_kubelet;
 mod observe_mounts;
 mod observe_place;
 pub mod overrides;

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use semver::Version;
 
 use super::facts::Place;
 use super::judge::overrides;
 use super::version::VersionCache;
-use super::{Units, observe_place};
+use super::{Units, observe_beside, observe_kubelet, observe_place};
 use crate::model::Role;
 use crate::rke2::exec::{self, CommandLine, Fits, MAX_STRING};
 use crate::rke2::unit::MAX_TOGETHER;
@@ -73,6 +74,8 @@ pub fn observe(
     config.problems.extend(problems);
     let binary = unit.service.binary.as_deref();
     let version = versions.get(root, binary, &config.data_dir.value, remember);
+    watched.extend(observe_kubelet::observe(root, &mut config, version.as_ref()));
+    config.beside = observe_beside::observe(root, &inputs, &config);
     let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);
     Node { role, units, unit, inputs, config, place, version, overrides, watched }
@@ -174,13 +177,15 @@ fn absolute(path: &str) -> PathBuf {
 
 fn drop_in_names(root: &Root, dir: &Path) -> Result<Vec<PathBuf>, HostError> {
     let mut paths = sorted_names(root, dir)?;
-    // RKE2 forgives the directory only that it is not there.
-    if paths.is_empty() && root.open(dir, OFlags::PATH, Mode::empty()).is_ok() {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        root.open(dir, flags, Mode::empty()).map_err(|e| HostError::io("list", dir, e))?;
+    // RKE2 forgives the directory only that it is not there, and not a file on the way to it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match root.open(dir, flags, Mode::empty()) {
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(HostError::io("open", dir, e)),
     }
     paths.retain(|path| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(rke2::is_drop_in)
+        // A name need not be text.
+        path.file_name().is_some_and(|name| rke2::is_drop_in(&name.to_string_lossy()))
             // A link to one is read, and fails RKE2's start: Go's directory entry is the link.
             && !root.is_directory_itself(path)
     });

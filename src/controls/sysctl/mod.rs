@@ -7,6 +7,7 @@ pub mod mend;
 pub mod observe;
 pub mod proc_sys;
 pub mod sources;
+pub mod writers;
 
 pub use facts::*;
 pub use judge::*;
@@ -53,7 +54,9 @@ impl Control for Sysctl {
         let mut planned = judge::judge(&observed.facts);
         // What is left alone at runtime may be set by whoever wants to at boot.
         let held: Vec<_> = observed.facts.wanted.iter().filter(|w| w.is_held()).cloned().collect();
-        planned.extend(overridden::judge(&observed.sources, &held));
+        let (defeated, winners) = overridden::judge(&observed.sources, &held);
+        planned.extend(defeated);
+        planned.extend(lines::judge(&observed.sources, &held, &winners));
         planned
     }
 }

@@ -94,6 +94,17 @@ pub(super) const CONFIG_KEY_IGNORED: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const CONFIG_NOT_READ: About = About {
+    name: "config-not-read",
+    severities: &[Warning],
+    cause: "A file looks as if it were meant to be RKE2's configuration, and RKE2 does not read it, by \
+            its name: `config.yml`, a drop-in that ends in `.yalm`, a directory `config.d`. A copy \
+            (`config.yaml.bak`) is told only where it sets a profile and nothing that RKE2 reads \
+            does.",
+    remedy: "Give the file the name that the finding has, or remove it.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
     name: "environment-file-missing",
     severities: &[Fatal],
@@ -153,6 +164,19 @@ pub(super) const PROFILE_MISSING: About = About {
     ..RKE2_CONFIG
 };
 
+pub(super) const PROFILE_IGNORED: About = About {
+    name: "profile-ignored",
+    severities: &[Fatal, Warning],
+    cis_ids: &["4.2.6"],
+    cause: "A file plainly means a profile, and RKE2 does not take it and starts unhardened: it is \
+            below another key or in a list, the first document of the file is empty, or the key \
+            has a slip or a character that cannot be seen, which the finding spells `U+200B`; or it \
+            is a variable that RKE2 does not know. A warning where it is in a later document of a \
+            file whose first one has settings.",
+    remedy: "Write `profile` at the beginning of a line in the first document of the file.",
+    ..RKE2_CONFIG
+};
+
 pub(super) const PROFILE_INVALID: About = About {
     name: "profile-invalid",
     severities: &[Fatal],
@@ -189,6 +213,18 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
     cis_ids: &["4.2.6"],
     cause: "`protect-kernel-defaults` is false, which a CIS profile forbids. RKE2 does not start.",
     remedy: "Remove the key: the profile sets it.",
+    ..RKE2_CONFIG
+};
+
+pub(super) const KUBELET_CONFIG_INVALID: About = About {
+    name: "kubelet-config-invalid",
+    severities: &[Fatal],
+    cis_ids: &["4.2.6"],
+    cause: "The kubelet does not start with what RKE2 hands to it: `kubelet-arg` has a value of \
+            `protect-kernel-defaults` that is no truth, or names a file or directory that is not \
+            there; or a file of kind `KubeletConfiguration` is no YAML, has another kind or \
+            apiVersion, or something else than true or false in `protectKernelDefaults`.",
+    remedy: "Correct the line that the finding names, or take the file away.",
     ..RKE2_CONFIG
 };
 

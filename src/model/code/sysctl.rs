@@ -77,6 +77,17 @@ pub(super) const SYSCTL_UNREAD: About = About {
     ..SYSCTL
 };
 
+pub(super) const SYSCTL_MISREAD: About = About {
+    name: "sysctl-misread",
+    severities: &[Note],
+    cause: "A line of a sysctl.d file does something else than it seems to. Behind a number stands \
+            text, as in `kernel.panic = 10 # reboot`: the kernel reads the number, stops at the \
+            space and looks at nothing more. Or a line names a parameter that is held and sets \
+            nothing, as `key: value` and `sysctl -w key=value`.",
+    remedy: "Write a comment in a line of its own, and an assignment as `key = value`.",
+    ..SYSCTL
+};
+
 pub(super) const ATTRIBUTION_UNAVAILABLE: About = About {
     name: "attribution-unavailable",
     severities: &[Note],

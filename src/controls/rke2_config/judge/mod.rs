@@ -4,13 +4,18 @@
 //! RKE2 stops at the first thing it dislikes; here everything is said at once. A finding is
 //! fatal only where RKE2 would not start, or would start without what its files ask for.
 
+mod beside;
 pub mod hidden;
+mod kubelet;
+mod meant;
 mod mounts;
 pub mod overrides;
 pub mod place;
 
+use std::path::Path;
+
 use super::facts::{Facts, Units};
-use crate::model::{Code, Finding, Origin, Planned, Role, Severity};
+use crate::model::{Code, Finding, Origin, Planned, Role, Severity, quoted};
 use crate::rke2::profile::{self, Verdict};
 use crate::rke2::{Config, Problem, ProblemKind, Setting, has_own_database, shown};
 
@@ -21,10 +26,14 @@ const ARGUMENTS_TOLD: usize = 8;
 /// would want to read it.
 pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     let mut findings = Vec::new();
-    findings.extend(facts.config.problems.iter().map(problem));
+    let said = |problem: &&Problem| !meant::covers(facts.config, problem);
+    findings.extend(facts.config.problems.iter().filter(said).map(problem));
+    findings.extend(meant::judge(facts.config));
+    findings.extend(beside::judge(facts.config));
     role(facts, &mut findings);
     profile_value(facts, &mut findings);
     findings.extend(protect_kernel_defaults(facts.config));
+    findings.extend(kubelet::judge(facts.config));
     findings.extend(data_dir(facts.config));
     let guarded = facts.config.guarding(facts.role, facts.version);
     if let Some(place) = facts.place {
@@ -70,6 +79,11 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::Unreadable if key.is_some() => {
             (Code::EnvironmentFileMissing, Severity::Fatal, format!("{edit}: expected {expected}"))
         }
+        ProblemKind::Misnamed => (
+            Code::ConfigInvalid,
+            Severity::Fatal,
+            format!("rename {}: expected {expected}", quoted(Path::new(&origin.file))),
+        ),
         ProblemKind::Unreadable => (
             Code::ConfigInvalid,
             Severity::Fatal,
@@ -112,6 +126,7 @@ fn problem(problem: &Problem) -> Finding {
         ProblemKind::InvalidYaml
         | ProblemKind::InvalidValue
         | ProblemKind::TooLong
+        | ProblemKind::Misnamed
         | ProblemKind::Unreadable => {
             format!("{words} ({origin}): RKE2 does not start; expected {expected}")
         }
@@ -177,7 +192,10 @@ fn profile_value(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         None => "RKE2 (version not known)".into(),
     };
     let Some(profile) = facts.config.profile() else {
-        findings.extend(profile_missing(facts, known));
+        // Said already, and more of it.
+        if !meant::is_fatal(facts.config) {
+            findings.extend(profile_missing(facts, known));
+        }
         return;
     };
     let Setting { value, key, origin } = profile;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The text of one sysctl.d file: its assignments, and mending it with every foreign line kept.
 
-use crate::sysctl_d::{self, Loader};
+use crate::sysctl_d::{self, Loader, value};
 
 /// One assignment of a sysctl.d file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn mend<'a>(
         let mut found = false;
         for entry in entries.iter().filter(|e| e.key == key) {
             found = true;
-            if entry.value != value {
+            if !value::sets(&entry.value, value, false) {
                 let line = &mut lines[entry.line as usize - 1];
                 *line = corrected(line, key, value);
             }
@@ -75,6 +75,8 @@ fn corrected(line: &str, key: &str, value: &str) -> String {
             return piece.to_owned();
         }
         let space = if body[head..].starts_with(' ') { " " } else { "" };
+        // An operator's comment says why, and is worth more than the number.
+        let value = value::replaced(&body[head..], value);
         format!("{}{space}{value}{}", &body[..head], &piece[body.len()..])
     });
     pieces.collect()
@@ -140,6 +142,24 @@ mod tests {
         );
         let again = mend(&got, [("kernel.panic", "10"), ("vm.panic_on_oom", "0")], "# added");
         assert_eq!(again, got, "mending twice changes nothing more");
+    }
+
+    #[test]
+    fn a_mend_keeps_the_comment_behind_a_value_that_it_changes_or_leaves() {
+        for (line, mended) in [
+            ("kernel.panic=0 # reboot", "kernel.panic=10 # reboot"),
+            ("kernel.panic = 10 # reboot", "kernel.panic = 10 # reboot"),
+            ("kernel.panic=0x0a\t; as hex", "kernel.panic=0x0a\t; as hex"),
+            ("kernel.panic = 0#reboot", "kernel.panic = 10 #reboot"),
+            ("-kernel/panic=0; never\r", "-kernel/panic=10 ; never\r"),
+            ("kernel.panic=0 seconds", "kernel.panic=10 seconds"),
+            ("kernel.panic=5 10", "kernel.panic=10"),
+            ("kernel.panic=", "kernel.panic=10"),
+        ] {
+            let once = mend(line, [("kernel.panic", "10")], "");
+            assert_eq!(once, format!("{mended}\n"), "{line:?}");
+            assert_eq!(mend(&once, [("kernel.panic", "10")], ""), once, "{line:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::controls::sysctl::facts::DropIn;
 use std::path::PathBuf;
 
 use super::Wanted;
-use super::conf::{self, same_value};
+use super::conf;
 use super::wanted::BASELINE;
 use crate::model::{Action, Code, Finding, Origin, Planned, Severity};
 
@@ -113,10 +113,7 @@ fn wrong_keys<'w>(text: &str, wanted: &'w [Wanted]) -> Vec<&'w Wanted> {
     wanted
         .iter()
         .filter(|want| {
-            !entries
-                .iter()
-                .rfind(|e| e.key == want.key)
-                .is_some_and(|e| same_value(&e.value, &want.value))
+            !entries.iter().rfind(|e| e.key == want.key).is_some_and(|e| want.is_set_by(&e.value))
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 
 pub mod conf;
 mod drop_in;
+pub mod lines;
 pub mod overridden;
 pub mod wanted;
 

@@ -2,7 +2,6 @@
 //! Part of control `sysctl`: what defeats our drop-in at boot. Nothing here is mended: the files
 //! are the operator's, and the live values are set back before RKE2 starts all the same.
 
-use super::conf::same_value;
 use std::path::Path;
 
 use super::{DROP_IN, Wanted};
@@ -15,18 +14,25 @@ use crate::sysctl_d::{
 const UNREAD_TOLD: usize = 8;
 
 /// Findings for the keys whose wanted value a file that is read after our drop-in, the
-/// credential, or TuneD's profile takes away again, and for files that may do so.
-pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
+/// credential, or TuneD's profile takes away again, and for files that may do so; and for each key what
+/// sets it.
+pub fn judge(sources: &Sources, wanted: &[Wanted]) -> (Vec<Planned>, Vec<Option<Assigned>>) {
     if masked(sources) {
         // Nothing of ours is there to be defeated.
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let mut out = unread(&sources.unread);
+    let mut winners = Vec::with_capacity(wanted.len());
     // With the files of /run: systemd-sysctl is run again whenever a package is upgraded.
     let resolver = Resolver::new(sources, Loader::Systemd, Moment::Now);
     for want in wanted {
-        let Ok(key) = Key::parse(&want.key) else { continue };
-        let by_file = by_file(&resolver.resolve(&key), want);
+        let Ok(key) = Key::parse(&want.key) else {
+            winners.push(None);
+            continue;
+        };
+        let resolution = resolver.resolve(&key);
+        let by_file = by_file(&resolution, want);
+        winners.push(resolution.winner);
         let by_tuned = sources.verdict(&key).and_then(|verdict| by_tuned(&verdict, want));
         // A file that TuneD applies once more is named once.
         let same = |tuned: &Planned| {
@@ -36,7 +42,7 @@ pub fn judge(sources: &Sources, wanted: &[Wanted]) -> Vec<Planned> {
         out.extend(by_file);
         out.extend(by_tuned);
     }
-    out
+    (out, winners)
 }
 
 /// What could not be read may defeat our drop-in as well.
@@ -153,9 +159,9 @@ fn remedy(want: &Wanted, by: &Assigned) -> String {
     }
 }
 
-/// As words: the kernel prints tabs where an operator writes spaces.
+/// As the kernel takes it: what follows a number is not looked at.
 fn differs(value: &str, want: &Wanted) -> bool {
-    !same_value(value, &want.value)
+    !want.is_set_by(value)
 }
 
 fn name(origin: &Origin) -> &str {
@@ -184,11 +190,15 @@ mod tests {
         vec![want("kernel.panic", "10"), want("vm.overcommit_memory", "1")]
     }
 
+    fn judged(sources: &Sources) -> Vec<Planned> {
+        judge(sources, &wanted()).0
+    }
+
     const OURS: (&str, &str) = (DROP_IN, "kernel.panic=10\nvm.overcommit_memory=1\n");
 
     fn found(files: &[(&str, &str)]) -> Vec<Finding> {
         let all = [&[OURS], files].concat();
-        judge(&sources(&all), &wanted()).into_iter().map(|p| p.finding).collect()
+        judged(&sources(&all)).into_iter().map(|p| p.finding).collect()
     }
 
     #[test]
@@ -234,7 +244,7 @@ mod tests {
         assert_eq!(lone[0].origin, Some(Origin::at("/etc/sysctl.d/99-a.conf", 2)));
         assert_eq!(lone[0].actual, "not set");
         let own = sources(&[(DROP_IN, "kernel.panic=10\nvm.overcommit_memory=1\n-kernel.panic")]);
-        let own = judge(&own, &wanted());
+        let own = judged(&own);
         assert_eq!(own[0].finding.origin, Some(Origin::at(DROP_IN, 3)), "in our own file");
     }
 
@@ -242,8 +252,8 @@ mod tests {
     fn a_masked_drop_in_cannot_be_defeated_and_a_missing_one_is_judged_as_if_it_were_there() {
         let later = ("/etc/sysctl.d/99-stig.conf", "kernel.panic=0");
         let masked = sources(&[(DROP_IN, "!mask"), later]);
-        assert_eq!(judge(&masked, &wanted()), []);
-        assert_eq!(judge(&sources(&[later]), &wanted()).len(), 1);
+        assert_eq!(judged(&masked), []);
+        assert_eq!(judged(&sources(&[later])).len(), 1);
     }
 
     #[test]
@@ -255,7 +265,7 @@ mod tests {
             main: None,
             profiles: vec![file("/etc/tuned/x/tuned.conf", "[sysctl]\nvm.swappiness=1\n")],
         });
-        let got = judge(&all, &wanted());
+        let got = judged(&all);
         assert_eq!(got[0].finding.origin, Some(Origin::at("/etc/sysctl.conf", 1)), "{got:?}");
     }
 
@@ -272,7 +282,7 @@ mod tests {
                 main: Some(file("/etc/tuned/tuned-main.conf", main)),
                 profiles: vec![file(path, "[sysctl]\nvm.overcommit_memory=0\n")],
             });
-            let got = judge(&all, &wanted());
+            let got = judged(&all);
             assert_eq!(got.len(), count, "{enabled} {main:?}");
             for planned in got {
                 assert_eq!(planned.finding.origin, Some(Origin::at(path, 2)));
@@ -286,7 +296,7 @@ mod tests {
         let mut all = sources(&[OURS]);
         all.unread =
             (0..11).map(|n| (format!("/etc/sysctl.d/{n}.conf"), "is odd".into())).collect();
-        let got = judge(&all, &wanted());
+        let got = judged(&all);
         assert_eq!(got.len(), UNREAD_TOLD);
         let first = &got[0].finding;
         assert_eq!((first.code.as_str(), first.severity), ("sysctl-unread", Severity::Warning));
@@ -297,6 +307,6 @@ mod tests {
         assert!(got[7].finding.message.ends_with(" (and 3 more files)"), "{:?}", got[7]);
         all.directories.clear();
         all.directories = sources(&[(DROP_IN, "!mask")]).directories;
-        assert_eq!(judge(&all, &wanted()), [], "nothing of ours is there to be defeated");
+        assert_eq!(judged(&all), [], "nothing of ours is there to be defeated");
     }
 }

@@ -6,6 +6,7 @@ use super::conf::{self, same_value};
 use crate::config::{self, Policy, Setting};
 use crate::controls::sysctl::facts::{Scope, Wanted};
 use crate::model::Origin;
+use crate::sysctl_d::value;
 
 /// Where RKE2 ships its own file: RPM, tarball, tarball under /opt (rke2-facts, section 3).
 pub const RKE2_SOURCES: [&str; 3] = [
@@ -59,6 +60,12 @@ impl Scope {
 }
 
 impl Wanted {
+    /// Whether a line with this text leaves the parameter at its value. Those that RKE2, the kubelet
+    /// and the guard want hold one number each.
+    pub(crate) fn is_set_by(&self, text: &str) -> bool {
+        value::sets(text, &self.value, is_fixed(&self.key))
+    }
+
     /// Whether it is written, live and in the drop-in.
     pub fn is_held(&self) -> bool {
         self.policy.value == Policy::Enforce
@@ -76,7 +83,9 @@ pub fn wanted(
         source.map_or(("built-in baseline", BASELINE), |(path, text)| (path.as_str(), text));
     let mut out: Vec<Wanted> = Vec::new();
     for entry in conf::parse(text).into_iter().filter(|e| plain_key(&e.key)).take(FROM_FILE) {
-        add(&mut out, entry.key, entry.value, Origin::at(name, entry.line));
+        // What is compared with the live value has no comment.
+        let value = value::without_comment(&entry.value).to_owned();
+        add(&mut out, entry.key, value, Origin::at(name, entry.line));
     }
     // RKE2 checks for these values whatever its file says, and whether it is whole or not.
     for entry in conf::parse(BASELINE) {
