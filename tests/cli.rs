@@ -261,7 +261,13 @@ fn an_image_in_report_mode_is_judged_and_not_made_right() {
     assert!(told.contains(would) && !told.contains("nodeguard apply"), "{told}");
     assert_eq!(image.read("etc/sysctl.d/60-rke2-cis.conf"), "");
     assert!(!image.read("etc/passwd").contains("etcd"));
+    image.write("etc/fstab", "/dev/sdb1 /var/lib/rancher/rke2 ext4 defaults 0 2\n");
+    let mounts = image.run(&["mounts", "rke2-server"]);
+    assert_eq!((mounts.status.code(), text(&mounts.stdout).as_str()), (Some(0), ""));
     image.write("etc/nodeguard/nodeguard.toml.d/10-report.toml", "mode = 'enforce'\n");
+    let mounts = text(&image.run(&["mounts", "rke2-server"]).stdout);
+    assert!(mounts.contains("Wants=var-lib-rancher-rke2.mount"), "{mounts}");
+    fs::remove_file(image.0.path().join("etc/fstab")).unwrap();
     assert_eq!(image.run(&["apply", "--role", "server"]).status.code(), Some(0));
     assert!(image.read("etc/passwd").contains("\netcd:x:"));
 }

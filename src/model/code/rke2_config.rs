@@ -167,6 +167,13 @@ pub(super) const PROFILE_MISSING: About = About {
 pub(super) const PROFILE_IGNORED: About = About {
     name: "profile-ignored",
     severities: &[Fatal, Warning],
+    fatal: WhenFatal::By(&[Rule {
+        class: Unhardened,
+        rule: "RKE2 reads the keys of the first document's top level and skips those that it does not \
+               know; without a profile it only warns, and starts.",
+        versions: "all",
+        source: "k3s pkg/configfilearg/parser.go; rke2 pkg/cli/cmds/profile_linux.go, validateProfile",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "A file plainly means a profile, and RKE2 does not take it and starts unhardened: it is \
             below another key or in a list, the first document of the file is empty, or the key \
@@ -219,6 +226,13 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
 pub(super) const KUBELET_CONFIG_INVALID: About = About {
     name: "kubelet-config-invalid",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "The kubelet ends at an argument that its parser does not take and at a configuration \
+               file that it cannot read or decode.",
+        versions: "all; drop-in directories from 1.28 on",
+        source: "kubernetes cmd/kubelet/app/server.go, loadConfigFile and mergeKubeletConfigurations",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "The kubelet does not start with what RKE2 hands to it: `kubelet-arg` has a value of \
             `protect-kernel-defaults` that is no truth, or names a file or directory that is not \
