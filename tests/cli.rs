@@ -247,6 +247,75 @@ fn links_in_an_image_never_lead_out_of_it() {
 const OWN: &str = "etc/nodeguard/nodeguard.toml";
 
 #[test]
+fn an_image_in_report_mode_is_judged_and_not_made_right() {
+    let image = Image::new(&[
+        ("etc/rancher/rke2/config.yaml", "profile: cis\n"),
+        ("etc/nodeguard/nodeguard.toml.d/10-report.toml", "mode = 'report'\n"),
+    ]);
+    let output = image.run(&["apply", "--role", "server"]);
+    assert_eq!(output.status.code(), Some(2), "the judgement's: {}", text(&output.stdout));
+    let said = text(&output.stderr);
+    assert!(said.contains("10-report.toml:1): nothing was changed"), "{said}");
+    let told = text(&output.stdout);
+    let would = "report mode: 2 things would have been corrected, and RKE2 would have been started";
+    assert!(told.contains(would) && !told.contains("nodeguard apply"), "{told}");
+    assert_eq!(image.read("etc/sysctl.d/60-rke2-cis.conf"), "");
+    assert!(!image.read("etc/passwd").contains("etcd"));
+    image.write("etc/fstab", "/dev/sdb1 /var/lib/rancher/rke2 ext4 defaults 0 2\n");
+    let mounts = image.run(&["mounts", "rke2-server"]);
+    assert_eq!((mounts.status.code(), text(&mounts.stdout).as_str()), (Some(0), ""));
+    image.write("etc/nodeguard/nodeguard.toml.d/10-report.toml", "mode = 'enforce'\n");
+    let mounts = text(&image.run(&["mounts", "rke2-server"]).stdout);
+    assert!(mounts.contains("Wants=var-lib-rancher-rke2.mount"), "{mounts}");
+    fs::remove_file(image.0.path().join("etc/fstab")).unwrap();
+    assert_eq!(image.run(&["apply", "--role", "server"]).status.code(), Some(0));
+    assert!(image.read("etc/passwd").contains("\netcd:x:"));
+}
+
+#[test]
+fn a_demoted_code_is_a_warning_and_the_exit_code_is_that_of_the_rest() {
+    let image = Image::new(&[("etc/rancher/rke2/config.yaml", "profile: cis-1.99\n")]);
+    assert_eq!(image.check().0, Some(78));
+    image.write(OWN, "[gate]\nwarn = ['profile-invalid']\n");
+    let (code, report) = image.check();
+    assert_eq!((code, &report["state"]), (Some(2), &"degraded".into()));
+    let told = findings(&report).into_iter().find(|f| f.0 == "profile-invalid").unwrap();
+    let by = " (fatal, and demoted to a warning by /etc/nodeguard/nodeguard.toml:2)";
+    assert!(told.2.ends_with(by), "{told:?}");
+    image.write(OWN, "[gate]\nwarn = ['profile-invalit', 'etcd-home']\n");
+    assert_eq!(image.check().0, Some(78));
+    let output = image.run(&["config"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("unknown code profile-invalit in gate.warn, did you mean profile-invalid?")
+    );
+    assert!(said.contains("what is named here is left out, and all else is in force"), "{said}");
+}
+
+#[test]
+fn an_account_file_that_rke2_reads_and_we_do_not_is_no_reason_to_shut_the_gate() {
+    let passwd = "root:x:0:0:root:/root:/bin/bash\netcd:x:997:996::/:/sbin/nologin\n";
+    let cis = ("etc/rancher/rke2/config.yaml", "profile: cis\n");
+    let image =
+        Image::new(&[cis, ("etc/passwd", passwd), ("etc/group", "root:x:0:\netcd:x:996:\n")]);
+    let of = |image: &Image| {
+        let (code, report) = image.check();
+        let told = findings(&report).into_iter().map(|f| f.0);
+        (code, told.filter(|code| code == "account-database-unreadable").count())
+    };
+    assert_eq!(of(&image), (Some(2), 0));
+    image.write("etc/passwd", &format!("{passwd}#{}\n", "x".repeat(16 << 20)));
+    assert_eq!(of(&image), (Some(2), 1), "too large");
+    let many: String = (0..400_000).map(|n| format!("u{n}:x:{}:1::/:\n", n + 1000)).collect();
+    image.write("etc/passwd", &format!("{passwd}{many}"));
+    assert_eq!(of(&image).0, Some(2), "too many lines");
+    fs::remove_file(image.0.path().join("etc/passwd")).unwrap();
+    fs::create_dir(image.0.path().join("etc/passwd")).unwrap();
+    assert_eq!(of(&image), (Some(78), 1), "RKE2 cannot read it either");
+}
+
+#[test]
 fn the_own_configuration_is_printed_with_its_origins() {
     let image = Image::new(&[
         ("usr/lib/nodeguard/nodeguard.toml", "attribution = true\npoll-interval = '9s'\n"),
@@ -263,6 +332,7 @@ fn the_own_configuration_is_printed_with_its_origins() {
 # /etc/nodeguard/nodeguard.toml
 # /usr/lib/nodeguard/nodeguard.toml.d/10-a.toml
 # /run/nodeguard/nodeguard.toml.d/20-b.toml
+mode = \"enforce\"       # built-in default
 poll-interval = \"10s\"  # /etc/nodeguard/nodeguard.toml:1
 attribution = true     # /usr/lib/nodeguard/nodeguard.toml:1
 
@@ -285,6 +355,7 @@ gid = 3                # /run/nodeguard/nodeguard.toml.d/20-b.toml:2
     let output = image.run(&["config"]);
     let wanted = "\
 # /run/nodeguard/nodeguard.toml.d/20-b.toml
+mode = \"enforce\"      # built-in default
 poll-interval = \"5s\"  # built-in default
 attribution = false   # built-in default
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nodeguard::model::{Code, ControlId};
+use nodeguard::render::explain_code::sentence;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,6 +87,9 @@ fn told_about(title: &str) -> String {
             roff(code.cause()),
             roff(&format!("To do: {}", code.remedy()))
         );
+        for rule in code.when_fatal().rules() {
+            out += &format!(".br\n{}\n", roff(&format!("Fatal: {}.", sentence(rule))));
+        }
     }
     out
 }
@@ -191,7 +195,7 @@ fn every_field_of_every_json_is_in_the_manual() {
         (
             "src/render/snapshots/nodeguard__render__tests__report.json.snap",
             "JSON OF THE REPORT",
-            &["recent", "unknown", "corrections_left_out"][..],
+            &["recent", "unknown", "corrections_left_out", "demoted_by"][..],
         ),
         (
             "src/render/snapshots/nodeguard__render__explain__tests__explain.json.snap",

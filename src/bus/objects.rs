@@ -97,6 +97,13 @@ impl Node {
         self.view().state
     }
 
+    /// enforce, or report: nothing on the host is changed, RKE2 starts whatever State is, and a
+    /// finding that weighs drift is what would have been corrected.
+    #[zbus(property)]
+    fn mode(&self) -> &'static str {
+        self.view().mode
+    }
+
     /// Whether State is ready.
     #[zbus(property)]
     fn ready(&self) -> bool {

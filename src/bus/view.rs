@@ -23,6 +23,7 @@ pub(super) type FindingOnBus = (String, String, String, String, String, String, 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NodeView {
     pub(super) state: &'static str,
+    pub(super) mode: &'static str,
     pub(super) ready: bool,
     pub(super) role: &'static str,
     pub(super) profile: String,
@@ -37,6 +38,7 @@ impl NodeView {
         let report = snapshot.report();
         Self {
             state: report.state.as_str(),
+            mode: report.mode.as_str(),
             ready: report.state == State::Ready,
             role: report.role.as_str(),
             profile: text(&report.profile).into_owned(),
@@ -49,8 +51,9 @@ impl NodeView {
 
     /// The properties whose values are not those of `old`.
     pub(super) fn changed_since(&self, old: &Self) -> HashMap<&'static str, Variant<'_>> {
-        let all: [(&'static str, bool, Variant<'_>); 8] = [
+        let all: [(&'static str, bool, Variant<'_>); 9] = [
             ("State", self.state != old.state, self.state.into()),
+            ("Mode", self.mode != old.mode, self.mode.into()),
             ("Ready", self.ready != old.ready, self.ready.into()),
             ("Role", self.role != old.role, self.role.into()),
             ("Profile", self.profile != old.profile, self.profile.as_str().into()),

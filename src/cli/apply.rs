@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{ApplyArgs, CliError, Exit, need_root, print, root};
+use super::{ApplyArgs, CliError, Exit, need_root, print, root, say};
 use crate::engine::{Engine, Mode, bounds};
 use crate::model::Role;
 use crate::render;
@@ -15,6 +15,12 @@ pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
         root = root.end_within(Duration::from_millis(within));
     }
     let mut engine = Engine::new(root, args.pass.role.map(Role::from));
-    let pass = engine.pass(Mode::Apply, &mut |_, _| {});
+    let mode = if args.change_nothing { Mode::Check } else { Mode::Apply };
+    let pass = engine.pass(mode, &mut |_, _| {});
+    // Not to the gate, which says it itself.
+    if pass.report.mode.only_reports() && args.within.is_none() {
+        let origin = &engine.settings().mode.origin;
+        say(&format!("report mode ({origin}): nothing was changed"));
+    }
     print(&render::json(&bounds::corrections(pass.report)), args.pass.json)
 }

@@ -3,27 +3,27 @@
 //! them.
 
 use super::{CliError, ConfigArgs, Exit, out, root, say};
-use crate::config::{self, Settings};
 use crate::controls::own_config::observe;
-use crate::controls::sysctl;
 use crate::render::settings;
 
 pub(super) fn run(args: &ConfigArgs) -> Result<Exit, CliError> {
     let sources = observe::sources(&root(args.root.as_deref())?);
-    let (effective, problems) = match config::resolve(&sources, &sysctl::FIXED) {
-        Ok(effective) => (effective, Vec::new()),
-        Err(problems) => (Settings::default(), problems),
-    };
+    let (effective, problems) = observe::first(&sources);
     if args.json {
         out(&format!("{}\n", settings::json(&sources, &effective, &problems)));
     } else {
         out(&settings::text(&sources, &effective));
     }
-    for problem in &problems {
+    let left_out = &effective.gate.left_out;
+    for problem in problems.iter().chain(left_out) {
         say(&format!("{}: {}", problem.origin, problem.message));
     }
-    if problems.is_empty() {
+    if problems.is_empty() && left_out.is_empty() {
         return Ok(Exit::Ok);
+    }
+    if problems.is_empty() {
+        say("what is named here is left out, and all else is in force");
+        return Ok(Exit::Fatal);
     }
     say("until that is corrected a running service keeps its last whole configuration, \
          and everything else uses the built-in one, shown here");

@@ -7,16 +7,18 @@
 //! us where even that hangs.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::{CliError, Exit, GateArgs, need_root, now, runtime, say, worst_first};
+use crate::controls::own_config::observe::{first, sources};
 use crate::controls::rke2_config::judge::overrides::{CODES, Token, Used};
 use crate::controls::rke2_config::overrides;
 use crate::gate::socket::SOCKET;
 use crate::gate::{self, look};
 use crate::journal::{Entry, Priority, Record};
-use crate::model::{Code, Finding, Report, Role, Severity, State, shown};
+use crate::model::{Code, Finding, OperatingMode, Report, Role, Severity, State, shown};
 use crate::render;
 use crate::service::Service;
 use crate::system::HostError;
@@ -44,8 +46,12 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let (looking, asking) = shares(limit);
     let began = Instant::now();
     let end = began + looking;
-    let _backstop = backstop(limit);
+    let open = Arc::new(AtomicBool::new(false));
+    let _backstop = backstop(limit, open.clone());
     let root = Root::host()?;
+    // Before everything that may hang: in report mode that shuts nobody's gate either.
+    let ours = first(&sources(&root)).0.mode.value;
+    open.store(ours.only_reports(), Ordering::Relaxed);
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if gate_role(&root) != Some(role)
         && let Err(e) = write_gate_role(&root, role)
@@ -53,10 +59,20 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
         say(&e.to_string());
     }
     let token = claim(&root, role);
-    let report = ask(&root, role, asking).or_else(|reason| {
+    let asked = ask(&root, role, asking);
+    // The daemon may be in a mode that its files do not say any more, since they are broken.
+    let mode = match &asked {
+        Ok(Report { mode, .. }) | Err(Unanswered { mode: Some(mode), .. }) => *mode,
+        Err(Unanswered { mode: None, .. }) => ours,
+    };
+    let report = asked.or_else(|Unanswered { reason, .. }| {
         say(&format!("{reason}; the gate looks by itself"));
-        look(&root, role, end)
+        look(&root, role, end, mode)
     });
+    if mode.only_reports() {
+        let used_up = token.map(|token| token.by);
+        return Ok(report_only(&root, role, report, used_up));
+    }
     let Some(token) = token else {
         return Ok(match report {
             Ok(report) => answer(&root, role, &report),
@@ -89,13 +105,14 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     })
 }
 
-/// Ends this process when the sender has not been dropped by then.
-fn backstop(after: Duration) -> Option<mpsc::Sender<()>> {
+/// Ends this process when the sender has not been dropped by then; `open`: as a gate that is open.
+fn backstop(after: Duration, open: Arc<AtomicBool>) -> Option<mpsc::Sender<()>> {
     let (alive, dropped) = mpsc::channel::<()>();
     let wait = move || {
         if dropped.recv_timeout(after) == Err(mpsc::RecvTimeoutError::Timeout) {
             // What hangs may be whoever reads our words: none here.
-            std::process::exit(Exit::TryAgain as i32);
+            let exit = if open.load(Ordering::Relaxed) { Exit::Ok } else { Exit::TryAgain };
+            std::process::exit(exit as i32);
         }
     };
     std::thread::Builder::new().spawn(wait).ok().map(|_| alive)
@@ -112,11 +129,25 @@ fn claim(root: &Root, role: Role) -> Option<Token> {
     }
 }
 
+/// Why there is no report of the daemon's that counts, and the mode that it is in, if it said that.
+struct Unanswered {
+    reason: String,
+    mode: Option<OperatingMode>,
+}
+
 /// A fresh pass of the daemon's, or why it does not count.
-fn ask(root: &Root, role: Role, limit: Duration) -> Result<Report, String> {
-    let runtime = runtime().map_err(|e| e.to_string())?;
+fn ask(root: &Root, role: Role, limit: Duration) -> Result<Report, Unanswered> {
+    let silent = |reason| Unanswered { reason, mode: None };
+    let runtime = runtime().map_err(|e| silent(e.to_string()))?;
     let asking = gate::ask(Path::new(SOCKET), limit);
-    let gate::Answer { report, observed } = runtime.block_on(asking).map_err(|e| e.to_string())?;
+    let answer = runtime.block_on(asking).map_err(|e| silent(e.to_string()))?;
+    let mode = Some(answer.report.mode);
+    counting(root, role, answer).map_err(|reason| Unanswered { reason, mode })
+}
+
+/// The daemon's report, if it is about this node as RKE2 will meet it and finds it fit.
+fn counting(root: &Root, role: Role, answer: gate::Answer) -> Result<Report, String> {
+    let gate::Answer { report, observed } = answer;
     if report.role != role {
         return Err(format!("the daemon takes this node for {}, not {role}", report.role));
     }
@@ -167,26 +198,24 @@ fn unread(report: &Report) -> Option<String> {
 enum LookError {
     #[error(
         "the look at this node did not end within {0} s: a file system, a program it asked or a \
-         lock it waited for hangs, or the limit is too short for this node (--limit); RKE2 is not \
-         started now, systemd tries again by itself"
+         lock it waited for hangs, or the limit is too short for this node (--limit)"
     )]
     Hangs(u64),
     #[error(
-        "another gate's look at this node has not ended for {0} s (fuser -v {lock} tells whose); \
-         RKE2 is not started now, systemd tries again by itself",
+        "another gate's look at this node has not ended for {0} s (fuser -v {lock} tells whose)",
         lock = look::LOCK
     )]
     Busy(u64),
-    #[error("{0}; RKE2 is not started now, systemd tries again by itself")]
+    #[error("{0}")]
     Unread(String),
     #[error("the gate could not look at this node: {0}")]
     Failed(String),
 }
 
 /// A pass of our own, in another process: what hangs in the kernel cannot be ended, only left.
-fn look(root: &Root, role: Role, end: Instant) -> Result<Report, LookError> {
+fn look(root: &Root, role: Role, end: Instant, mode: OperatingMode) -> Result<Report, LookError> {
     let left = end.saturating_duration_since(Instant::now());
-    let ended = look::run(root, role, left).map_err(|e| match e {
+    let ended = look::run(root, role, left, mode).map_err(|e| match e {
         look::LookError::Busy => LookError::Busy(left.as_secs()),
         look::LookError::Command(HostError::Deadline { errors, .. }) => {
             eprint!("{errors}");
@@ -217,35 +246,84 @@ fn print(report: &Report) {
 
 /// Without a look nothing was found wrong, and a gate that knows nothing is not open.
 fn unknown(error: &LookError) -> Exit {
-    say(&error.to_string());
-    shut(&error.to_string());
-    match error {
-        LookError::Hangs(_) | LookError::Busy(_) | LookError::Unread(_) => Exit::TryAgain,
-        LookError::Failed(_) => Exit::Failure,
+    let (exit, after) = match error {
+        LookError::Hangs(_) | LookError::Busy(_) | LookError::Unread(_) => {
+            (Exit::TryAgain, "; RKE2 is not started now, systemd tries again by itself")
+        }
+        LookError::Failed(_) => (Exit::Failure, ""),
+    };
+    let text = format!("{error}{after}");
+    say(&text);
+    status(&text);
+    exit
+}
+
+/// Report mode: whatever was found, or could not be, RKE2 starts.
+fn report_only(
+    root: &Root,
+    role: Role,
+    report: Result<Report, LookError>,
+    used_up: Option<String>,
+) -> Exit {
+    if let Some(by) = used_up {
+        say(&format!("the override of {by} is used up: report mode needs none"));
     }
+    let text = match &report {
+        Ok(report) => {
+            print(report);
+            render::would_have(report)
+        }
+        Err(e) => format!("report mode: RKE2 is started, although {e}"),
+    };
+    say(&text);
+    status(&text);
+    forget(root, role, "the start by an override is over");
+    Exit::Ok
 }
 
 fn answer(root: &Root, role: Role, report: &Report) -> Exit {
     print(report);
     if report.state == State::Fatal {
         if let Some(worst) = worst_first(report).first() {
-            shut(&render::finding_line(worst));
+            status(&render::finding_line(worst));
         }
         say("RKE2 is not started: fix the above, systemd tries again by itself");
         return Exit::Fatal;
     }
     say(&format!("this node is {}", render::headline(report)));
+    tell_demoted(report);
     // Not where RKE2 does not start: it may be running from that one, with a gate run by hand.
-    match overrides::forget(root, role) {
-        Ok(true) => say("the start by an override is over: this one needs none"),
-        Ok(false) => {}
-        Err(e) => say(&e.to_string()),
-    }
+    forget(root, role, "the start by an override is over: this one needs none");
     Exit::Ok
 }
 
-/// RKE2's unit lets us: its log lines are not shown while it waits for the next try.
-fn shut(message: &str) {
+/// RKE2 starts only since the operator's configuration says so; each finding says which line.
+fn tell_demoted(report: &Report) {
+    let demoted: Vec<&Finding> =
+        report.findings().filter(|finding| finding.demoted_by.is_some()).collect();
+    let Some(first) = demoted.first() else { return };
+    if demoted.iter().any(|finding| finding.code.known().is_some_and(Code::leads_out)) {
+        say(FOLLOWS_LINKS);
+    }
+    let more = match demoted.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let text = format!("RKE2 is started, although {}{more}", render::finding_line(first));
+    say(&text);
+    status(&text);
+}
+
+fn forget(root: &Root, role: Role, text: &str) {
+    match overrides::forget(root, role) {
+        Ok(true) => say(text),
+        Ok(false) => {}
+        Err(e) => say(&e.to_string()),
+    }
+}
+
+/// In RKE2's own status. Its unit lets us: its log lines are not shown while it waits for the next try.
+fn status(message: &str) {
     let message = render::joined(message);
     // It says so on stderr as well, where there is no thread for this.
     if let Ok(mut service) = Service::from_environment() {
@@ -280,10 +358,12 @@ fn kept(fatal: &[&Finding]) -> Vec<String> {
     codes
 }
 
+/// What RKE2 does that nobody takes back.
+const FOLLOWS_LINKS: &str = "RKE2 gives etcd's whole directory away as it starts, and follows links: \
+                             what they lead to, anywhere on this host, will be etcd's";
+
 fn warn_of_links(journal: &Record, token: &Token) {
-    let text = "RKE2 gives etcd's whole directory away as it starts, and follows links: what they \
-                lead to, anywhere on this host, will be etcd's";
-    record(journal, Priority::Error, text.into(), token);
+    record(journal, Priority::Error, FOLLOWS_LINKS.into(), token);
 }
 
 /// RKE2 starts on the operator's word.
@@ -301,7 +381,7 @@ fn let_through(
         codes.join(", ")
     );
     record(journal, Priority::Error, text.clone(), &token);
-    shut(&text);
+    status(&text);
     // This note takes the place of that of an earlier override.
     if let Err(e) = overrides::remember(root, role, &Used { word: token, at: now(), codes }) {
         say(&format!("{e}; `nodeguard status` will not tell of the override"));

@@ -81,6 +81,9 @@ struct ApplyArgs {
     /// When it is ended from outside: for the gate, which starts it
     #[arg(long, value_name = "MILLISECONDS", hide = true)]
     within: Option<u64>,
+    /// Look only: for the gate in report mode, which may know that mode when the files do not say it
+    #[arg(long, hide = true)]
+    change_nothing: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::{CliError, Exit, MountsArgs, OrderedUnit, out};
+use crate::controls::own_config::observe::{first, sources};
 use crate::controls::rke2_config::observe::mounts;
 use crate::model::Role;
 use crate::system::root::Root;
@@ -19,6 +20,10 @@ pub(super) fn run(args: &MountsArgs) -> Result<Exit, CliError> {
         None => Root::host_files()?,
     };
     root.check_supported()?;
+    if first(&sources(&root)).0.mode.value.only_reports() {
+        // Then RKE2 starts as it would without us.
+        return Ok(Exit::Ok);
+    }
     let roles: &[Role] = match args.unit {
         OrderedUnit::Rke2Server => &[Role::Server],
         OrderedUnit::Rke2Agent => &[Role::Agent],

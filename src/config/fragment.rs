@@ -10,14 +10,18 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::gate::{self, MAX_CODES};
 use super::nearest::nearest;
 use super::{MAX_FILE_SIZE, Policy, Problem, Setting, printable, values};
-use crate::model::Origin;
+use crate::model::{Code, OperatingMode, Origin};
 
 /// Every key there is, in full.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 11] = [
+    "mode",
     "poll-interval",
     "attribution",
+    "gate",
+    "gate.warn",
     "sysctl",
     "sysctl.policy",
     "sysctl.extra",
@@ -32,8 +36,12 @@ const SYNTAX_ERRORS: usize = 64;
 /// What one file sets.
 #[derive(Debug, Default)]
 pub(super) struct Fragment {
+    pub(super) mode: Option<Setting<OperatingMode>>,
     pub(super) poll_interval: Option<Setting<Duration>>,
     pub(super) attribution: Option<Setting<bool>>,
+    pub(super) warn: Option<Vec<Setting<Code>>>,
+    /// What `warn` has besides; see [`super::Gate`].
+    pub(super) left_out: Vec<Problem>,
     pub(super) policy: Vec<(String, Setting<Policy>)>,
     pub(super) extra: Vec<(String, Setting<String>)>,
     pub(super) uid: Option<Setting<u32>>,
@@ -63,11 +71,7 @@ pub(super) fn read(
         }
     };
     let (document, errors) = DeTable::parse_recoverable(text);
-    // What is missing at the end is missing in the last line: the end itself starts none.
-    let breaks = text.match_indices('\n').map(|(at, _)| at + 1).filter(|start| *start < text.len());
-    let line_starts = iter::once(0).chain(breaks).collect();
-    let mut reader =
-        Reader { path, line_starts, fixed, fragment: Fragment::default(), found: Vec::new() };
+    let mut reader = Reader::of(path, text, fixed);
     for error in errors.into_iter().take(SYNTAX_ERRORS) {
         reader.syntax(error.span().unwrap_or(0..0), error.message());
     }
@@ -83,6 +87,17 @@ pub(super) fn read(
     reader.fragment
 }
 
+/// The mode that a file names, whatever else is wrong with it. A word that is none is taken for the
+/// mode that is not the default: nobody writes a key to have it do nothing.
+pub(super) fn mode(path: &str, bytes: &[u8]) -> Option<Setting<OperatingMode>> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_FILE_SIZE)?;
+    let (document, _) = DeTable::parse_recoverable(text);
+    let (_, value) = document.get_ref().iter().find(|(key, _)| key.get_ref() == "mode")?;
+    let said = value.get_ref().as_str().and_then(|text| values::mode(text).ok());
+    let origin = Reader::of(path, text, &[]).at(value.span().start);
+    Some(Setting { value: said.unwrap_or(OperatingMode::Report), origin })
+}
+
 struct Reader<'a> {
     path: &'a str,
     /// Where each line starts.
@@ -92,7 +107,15 @@ struct Reader<'a> {
     found: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn of(path: &'a str, text: &str, fixed: &'a [(&'a str, &'a str)]) -> Self {
+        // What is missing at the end is missing in the last line: the end itself starts none.
+        let breaks =
+            text.match_indices('\n').map(|(at, _)| at + 1).filter(|start| *start < text.len());
+        let line_starts = iter::once(0).chain(breaks).collect();
+        Self { path, line_starts, fixed, fragment: Fragment::default(), found: Vec::new() }
+    }
+
     /// The line that a byte is in.
     fn at(&self, offset: usize) -> Origin {
         let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
@@ -151,6 +174,8 @@ impl Reader<'_> {
     fn top(&mut self, table: &DeTable<'_>) {
         for (key, value) in table {
             match key.get_ref().as_ref() {
+                "mode" => self.fragment.mode = self.mode(value),
+                "gate" => self.table("gate", value, Self::gate),
                 "poll-interval" => self.fragment.poll_interval = self.duration(value),
                 "attribution" => self.fragment.attribution = self.boolean("attribution", value),
                 "sysctl" => self.table("sysctl", value, Self::sysctl),
@@ -175,6 +200,45 @@ impl Reader<'_> {
                 &format!("a table: [{name}]"),
             ),
         }
+    }
+
+    fn gate(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "warn" => self.warn(value),
+                other => self.unknown(key.span().start, &format!("gate.{other}")),
+            }
+        }
+    }
+
+    /// A list of codes. What is no list, and no text in it, is an error like any other; a text that
+    /// is no code that can be demoted is left out alone.
+    fn warn(&mut self, value: &Spanned<DeValue<'_>>) {
+        let DeValue::Array(array) = value.get_ref() else {
+            let actual = described(value.get_ref());
+            return self.wrong(value.span().start, "gate.warn", &actual, "a list of codes");
+        };
+        if array.len() > MAX_CODES {
+            let (actual, expected) =
+                (format!("{} codes", array.len()), format!("at most {MAX_CODES}"));
+            return self.wrong(value.span().start, "gate.warn", &actual, &expected);
+        }
+        let mut codes: Vec<Setting<Code>> = Vec::new();
+        for entry in array.iter() {
+            let offset = entry.span().start;
+            let Some(word) = entry.get_ref().as_str() else {
+                let actual = described(entry.get_ref());
+                self.wrong(offset, "an entry of gate.warn", &actual, "the code of a finding");
+                continue;
+            };
+            let origin = self.at(offset);
+            match gate::code(word, &origin) {
+                Ok(code) if codes.iter().any(|known| known.value == code) => {}
+                Ok(value) => codes.push(Setting { value, origin }),
+                Err(problem) => self.fragment.left_out.push(*problem),
+            }
+        }
+        self.fragment.warn = Some(codes);
     }
 
     fn sysctl(&mut self, table: &DeTable<'_>) {
@@ -253,6 +317,11 @@ impl Reader<'_> {
             }
         }
         out
+    }
+
+    fn mode(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Setting<OperatingMode>> {
+        let checked = value.get_ref().as_str().map_or_else(|| values::mode(""), values::mode);
+        self.checked("mode", value, checked)
     }
 
     fn duration(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Setting<Duration>> {

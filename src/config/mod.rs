@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Everything here is pure: the bytes were read elsewhere. Whatever is wrong with a file
-//! is a [`Problem`]; a configuration counts as a whole or not at all.
+//! is a [`Problem`]; a configuration counts as a whole or not at all, but for its mode ([`fallback`]) and
+//! for codes that are none ([`Gate::left_out`]).
 
 mod fragment;
+mod gate;
 mod nearest;
 mod order;
 mod values;
@@ -19,11 +21,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::{Origin, escaped};
+use crate::model::{OperatingMode, Origin, escaped};
 
 use fragment::Fragment;
 
 pub use fragment::KEYS;
+pub use gate::Gate;
 pub use nearest::nearest;
 pub use order::order;
 pub use values::duration_text;
@@ -104,10 +107,13 @@ impl Policy {
 /// The whole configuration, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether anything is done about what is found.
+    pub mode: Setting<OperatingMode>,
     /// How often the kernel parameters are read although no event came.
     pub poll_interval: Setting<Duration>,
     /// Whether it is found out who changed a kernel parameter.
     pub attribution: Setting<bool>,
+    pub gate: Gate,
     pub sysctl: Sysctl,
     pub etcd_account: EtcdAccount,
 }
@@ -130,8 +136,10 @@ pub struct EtcdAccount {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            mode: Setting::built_in(OperatingMode::Enforce),
             poll_interval: Setting::built_in(Duration::from_secs(5)),
             attribution: Setting::built_in(false),
+            gate: Gate::default(),
             sysctl: Sysctl::default(),
             etcd_account: EtcdAccount::default(),
         }
@@ -171,12 +179,16 @@ impl Problem {
 pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut more = 0;
+    let mut left_out = 0;
     let mut settings = Settings::default();
     for source in sources {
         match &source.content {
             Ok(bytes) => {
                 let fragment = fragment::read(&source.path, bytes, fixed, &mut problems);
                 merge(&mut settings, fragment);
+                let unusable = &mut settings.gate.left_out;
+                left_out += unusable.len().saturating_sub(MAX_PROBLEMS);
+                unusable.truncate(MAX_PROBLEMS);
             }
             Err(reason) => problems.push(Problem {
                 origin: Origin::file(&source.path),
@@ -200,12 +212,36 @@ pub fn resolve(sources: &[Source], fixed: &[(&str, &str)]) -> Result<Settings, V
             problems.push(Problem::wrong(origin, &format!("sysctl.{table}"), &actual, &expected));
         }
     }
-    more += problems.len().saturating_sub(MAX_PROBLEMS);
+    if problems.is_empty() {
+        count(&mut settings.gate.left_out, left_out);
+        return Ok(settings);
+    }
+    // Everything that is wrong at once.
+    problems.append(&mut settings.gate.left_out);
+    more += left_out + problems.len().saturating_sub(MAX_PROBLEMS);
     problems.truncate(MAX_PROBLEMS);
+    count(&mut problems, more);
+    Err(problems)
+}
+
+/// Tells with the last problem that is told how many more there are.
+fn count(problems: &mut [Problem], more: usize) {
     if let (Some(last), true) = (problems.last_mut(), more > 0) {
         last.message.push_str(&format!(" (and {more} more errors)"));
     }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// What is in force where the files are wrong and none was read whole before: what is built in, but in
+/// the mode that they name. Whoever wrote that nothing is to be changed meant it, whatever else is wrong;
+/// so a mode that is neither of the two is the one that changes nothing.
+pub fn fallback(sources: &[Source]) -> Settings {
+    let said = |source: &Source| {
+        let bytes = source.content.as_ref().ok()?;
+        fragment::mode(&source.path, bytes)
+    };
+    let mode = sources.iter().rev().find_map(said);
+    let built_in = Settings::default();
+    Settings { mode: mode.unwrap_or(built_in.mode), ..built_in }
 }
 
 fn merge(settings: &mut Settings, fragment: Fragment) {
@@ -214,10 +250,14 @@ fn merge(settings: &mut Settings, fragment: Fragment) {
             *old = new;
         }
     }
+    set(&mut settings.mode, fragment.mode);
     set(&mut settings.poll_interval, fragment.poll_interval);
     set(&mut settings.attribution, fragment.attribution);
     set(&mut settings.etcd_account.uid, fragment.uid.map(Some));
     set(&mut settings.etcd_account.gid, fragment.gid.map(Some));
+    set(&mut settings.gate.warn, fragment.warn);
+    // What an earlier file has wrong is to be told all the same.
+    settings.gate.left_out.extend(fragment.left_out);
     // One more than may be, so that it is seen that there are too many.
     for (key, policy) in fragment.policy {
         let known = settings.sysctl.policy.contains_key(&key);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Policy;
 use super::nearest::nearest;
+use crate::model::OperatingMode;
 
 const DURATION: &str = "a duration from 1s to 5min, such as \"5s\"";
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -47,6 +48,14 @@ pub(super) fn policy(text: &str) -> Result<Policy, String> {
     Policy::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
         let meant = nearest(text, names).map(|name| format!("; did you mean \"{name}\"?"));
         format!("\"enforce\", \"warn\" or \"ignore\"{}", meant.unwrap_or_default())
+    })
+}
+
+pub(super) fn mode(text: &str) -> Result<OperatingMode, String> {
+    let names = OperatingMode::ALL.map(OperatingMode::as_str);
+    OperatingMode::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
+        let meant = nearest(text, names).map(|name| format!("; did you mean \"{name}\"?"));
+        format!("\"enforce\" or \"report\"{}", meant.unwrap_or_default())
     })
 }
 

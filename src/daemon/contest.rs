@@ -9,6 +9,7 @@ use super::Daemon;
 use super::listen::source_of;
 use crate::bus::Notice;
 use crate::controls::Watch;
+use crate::controls::sysctl::Wanted;
 use crate::engine::Narrow;
 use crate::journal::{Entry, Priority, message_id};
 use crate::model::{Code, Contest, ControlId, Correction, Finding, Object, Origin, Writer, shown};
@@ -25,7 +26,9 @@ impl Daemon {
         let now = Instant::now();
         let (change, settled) = match narrow {
             // Whoever sets what we do not write fights with nobody.
-            Narrow::Correct | Narrow::NotWritten(_) => (self.pace.found_correct(object, now), true),
+            Narrow::Correct | Narrow::NotWritten(_) | Narrow::OnlyTold => {
+                (self.pace.found_correct(object, now), true)
+            }
             // There was nothing that we could have changed, so nobody undid it.
             Narrow::Beyond => (self.pace.found_correct(object, now), false),
             Narrow::Unmended => (self.pace.corrected(object, Cost::Narrow, now), false),
@@ -112,7 +115,7 @@ impl Daemon {
 
     /// What the last full pass found wrong with an object and should have mended. What it cannot
     /// mend whoever makes it, a fifo in the tree say, is no fight.
-    fn wrong(&self, object: &Object) -> Option<Finding> {
+    pub(super) fn wrong(&self, object: &Object) -> Option<Finding> {
         let counts = |finding: &Finding| {
             let contest = finding.code.known().map_or(Contest::Never, Code::contest);
             match object {
@@ -131,10 +134,15 @@ impl Daemon {
         self.report().findings().find(|f| counts(f) && about(f)).cloned()
     }
 
-    /// Whether nobody writes it: the operator's policy leaves it alone.
+    /// Whether nobody writes it: the operator's policy or mode leaves it alone.
     fn is_left_alone(&self, object: &Object) -> bool {
-        let Object::Parameter(key) = object else { return false };
-        self.watch.sysctls.iter().any(|want| want.key == *key && !want.is_held())
+        let Object::Parameter(key) = object else { return self.engine.only_reports() };
+        self.watch.sysctls.iter().any(|want| want.key == *key && !self.writes(want))
+    }
+
+    /// Whether a kernel parameter is set back when it is wrong.
+    pub(super) fn writes(&self, want: &Wanted) -> bool {
+        want.is_held() && !self.engine.only_reports()
     }
 
     pub(super) fn is_followed(&self, object: &Object) -> bool {

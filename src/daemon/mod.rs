@@ -25,12 +25,12 @@ use listen::{EventSource, source_of};
 
 use crate::attribution::Attribution;
 use crate::bus::{self, BusAddress, BusStatus, Notice, Request, Snapshot};
-use crate::config::Settings;
+use crate::config::{Setting, Settings};
 use crate::controls::Watch;
 use crate::engine::{Engine, Mode, Pass, bounds};
 use crate::gate::{self, Ask};
 use crate::journal::{Entry, Journal, PassSpan, Priority};
-use crate::model::{Recent, Report, sysctl_path};
+use crate::model::{OperatingMode, Recent, Report, sysctl_path};
 use crate::mounts::MountEvents;
 use crate::pace::{self, Ended, Pace, PassFor, Source};
 use crate::processor;
@@ -398,10 +398,24 @@ impl Daemon {
 
     /// A changed configuration is logged once; what is wrong with a broken one is in the report.
     fn saw_settings(&mut self) {
+        let before = self.settings.mode.value;
         if *self.engine.settings() != self.settings {
             self.settings = self.engine.settings().clone();
             let text = "a changed configuration is in force; see `nodeguard config`";
             self.journal.log(Entry::new(Priority::Info, text));
+        }
+        let Setting { value: mode, origin } = &self.settings.mode;
+        if *mode != before {
+            let text = match mode {
+                OperatingMode::Report => {
+                    "nothing on this host is changed, and RKE2 starts whatever is found"
+                }
+                OperatingMode::Enforce => {
+                    "what can be mended is mended, and RKE2 does not start on a fatal node"
+                }
+            };
+            let text = format!("{mode} mode ({origin}): {text}");
+            self.journal.log(Entry::new(Priority::Notice, text));
         }
     }
 }

@@ -151,7 +151,20 @@ impl Daemon {
         let narrow = self.engine.mend_entry(guard, below, subtree, &mut |dir, below| {
             watcher.watch_tree(dir, below);
         });
+        if matches!(narrow, Narrow::OnlyTold) {
+            return self.only_told(&object, corrections);
+        }
         self.after(&object, narrow, corrections)
+    }
+
+    /// An entry that is wrong in report mode. The report tells it already, or a whole pass will, not at
+    /// once: whoever changes entries all the time makes no more passes than that.
+    fn only_told(&mut self, object: &Object, corrections: &mut Vec<Correction>) -> Looked {
+        if self.wrong(object).is_none() {
+            self.pass_soon(Source::Tree, PassFor::Telling);
+        }
+        self.settled(object, Narrow::OnlyTold, corrections);
+        HELD_BACK
     }
 
     fn after(

@@ -40,7 +40,7 @@ impl Daemon {
                 }
             }
             Narrow::Corrected(made) => made.iter_mut().for_each(|c| self.explain(c)),
-            Narrow::Unmended | Narrow::Beyond | Narrow::NotWritten(_) => return,
+            Narrow::Unmended | Narrow::Beyond | Narrow::NotWritten(_) | Narrow::OnlyTold => return,
         }
         if self.correct.get(&want.key) != Some(&want.value) {
             self.correct.insert(want.key.clone(), want.value.clone());
@@ -90,7 +90,7 @@ impl Daemon {
 
     /// The findings about what is not written tell who made it so.
     fn name_who_made_it_so(&mut self, report: &mut Report) {
-        let alone: Vec<_> = self.watch.sysctls.iter().filter(|want| !want.is_held()).collect();
+        let alone: Vec<_> = self.watch.sysctls.iter().filter(|want| !self.writes(want)).collect();
         self.not_written.retain(|key, _| alone.iter().any(|want| want.key == *key));
         for want in alone.into_iter().cloned().collect::<Vec<_>>() {
             let mut findings = report.controls.iter_mut().flat_map(|c| &mut c.findings);

@@ -28,6 +28,7 @@ const RECENT: usize = 12 * 1024;
 /// What a finding and a correction take besides their texts, and what a process takes that wrote.
 const FINDING: usize = 224;
 const CORRECTION: usize = 192;
+const DEMOTED: usize = 64;
 const PROCESS: usize = 64;
 
 /// Processes of which one was the writer; as many as are told apart.
@@ -94,7 +95,7 @@ fn shorten(finding: &mut Finding) {
     for text in [&mut finding.subject, &mut finding.expected, &mut finding.actual] {
         cut(text, VALUE);
     }
-    if let Some(origin) = &mut finding.origin {
+    for origin in finding.origin.iter_mut().chain(&mut finding.demoted_by) {
         cut(&mut origin.file, VALUE);
     }
     cut(&mut finding.message, SENTENCE);
@@ -108,11 +109,12 @@ fn shorten(finding: &mut Finding) {
 }
 
 fn size(finding: &Finding) -> usize {
-    let Finding { control, code, subject, expected, actual, origin, message, remedy, severity: _ } =
-        finding;
-    let file = origin.as_ref().map_or("", |Origin { file, .. }| file);
-    let texts = [control.as_str(), code.as_str(), subject, expected, actual, file, message, remedy];
-    FINDING + texts.into_iter().map(written).sum::<usize>()
+    let Finding { control, code, subject, expected, actual, message, remedy, .. } = finding;
+    let Finding { origin, demoted_by, severity: _, .. } = finding;
+    let texts = [control.as_str(), code.as_str(), subject, expected, actual, message, remedy];
+    let origins = origin.iter().map(|Origin { file, .. }| written(file)).sum::<usize>()
+        + demoted_by.iter().map(|Origin { file, .. }| DEMOTED + written(file)).sum::<usize>();
+    FINDING + origins + texts.into_iter().map(written).sum::<usize>()
 }
 
 /// The report with as many of its corrections as there is room for, and of those before the latest
@@ -191,7 +193,8 @@ mod tests {
             .origin(Origin::at(text, u32::MAX))
             .message(text)
             .remedy(text);
-        Finding { control: control.into(), severity, ..finding }
+        let demoted_by = Some(Origin::at(text, u32::MAX));
+        Finding { control: control.into(), severity, demoted_by, ..finding }
     }
 
     fn corrected(control: ControlId, text: &str) -> Correction {

@@ -113,11 +113,15 @@ impl Engine {
                 };
             }
         }
+        if self.only_reports() {
+            planned.iter_mut().filter(|p| !p.actions.is_empty()).for_each(|p| self.only_told(p));
+        }
         planned.retain(|p| !self.is_suspended(p));
         let mut findings: Vec<_> = planned.into_iter().map(|p| p.finding).collect();
         let raised = self.raised.iter().chain(self.contests.values());
         findings.extend(raised.filter(|f| f.control == id).cloned());
         findings.iter_mut().for_each(named);
+        findings.iter_mut().for_each(|finding| self.settings.gate.demote(finding));
         debug_assert!(findings.iter().all(Finding::is_as_its_code_says), "{findings:?}");
         ControlReport::new(id, findings)
     }
@@ -139,6 +143,17 @@ impl Engine {
         let more = obstacle::detail(kept).map(|more| format!("; {more}")).unwrap_or_default();
         left.finding.message = format!("{} ({reason}{more})", left.finding.message);
         self.blame(&mut left.finding, kept);
+    }
+
+    /// What would be mended, and is not in report mode. Its remedy is not the command that changes
+    /// nothing now.
+    fn only_told(&self, planned: &mut Planned) {
+        let finding = &mut planned.finding;
+        finding.message.push_str(" (report mode: it would be corrected)");
+        if finding.remedy.starts_with("nodeguard apply") {
+            let origin = &self.settings.mode.origin;
+            finding.remedy = format!("write mode = \"enforce\" in {origin}: nodeguard mends it");
+        }
     }
 
     fn blame(&self, finding: &mut Finding, obstacle: &Obstacle) {
@@ -181,6 +196,12 @@ impl Engine {
         limit: u64,
         on_directory: OnDirectory<'_>,
     ) -> Executed {
+        if self.only_reports() {
+            // Nobody plans to come here in report mode; and whoever does changes nothing.
+            let reason = format!("{} says mode = \"report\"", self.settings.mode.origin);
+            let outcome = Outcome::Refused { reason, obstacle: Obstacle::Unclear };
+            return Executed { outcome, trees: None };
+        }
         let Self { root, proc_sys, suspended, .. } = self;
         executor::run(&mut Executor { root, proc_sys, suspended, limit, on_directory }, action)
     }

@@ -13,7 +13,7 @@ mod narrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Problem, Settings};
+use crate::config::{Problem, Settings};
 use crate::controls::rke2_config::observe::Node;
 use crate::controls::rke2_config::version::VersionCache;
 use crate::controls::sysctl::proc_sys::ProcSys;
@@ -118,16 +118,27 @@ impl Engine {
         self.contests.remove(object);
     }
 
-    /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched.
+    /// Reads nodeguard's own configuration again. A broken one is as if it had not been touched; before
+    /// there was a whole one, its mode counts.
     pub fn configure(&mut self) -> Vec<Problem> {
-        match config::resolve(&own_config::observe::sources(&self.root), &sysctl::FIXED) {
-            Ok(settings) => {
-                self.settings = settings;
-                self.configured = true;
-                Vec::new()
-            }
-            Err(problems) => problems,
+        let (settings, problems) =
+            own_config::observe::first(&own_config::observe::sources(&self.root));
+        if problems.is_empty() || !self.configured {
+            self.settings = settings;
         }
+        self.configured |= problems.is_empty();
+        problems
+    }
+
+    /// Whether nothing on the host is changed, whoever asks for it: the operator's configuration says
+    /// so.
+    pub fn only_reports(&self) -> bool {
+        self.settings.mode.value.only_reports()
+    }
+
+    /// What a pass may do of what is asked for.
+    fn allowed(&self, mode: Mode) -> Mode {
+        if self.only_reports() { Mode::Check } else { mode }
     }
 
     /// Neither judges nor touches these from now on: what is said about them is their contest.
@@ -144,7 +155,7 @@ impl Engine {
     /// Reads what decides which controls there are and what they want.
     fn context(&mut self, mode: Mode) -> NodeContext {
         let problems = self.configure();
-        let remember = mode == Mode::Apply;
+        let remember = self.allowed(mode) == Mode::Apply;
         let rke2 =
             rke2_config::observe::observe(&self.root, &mut self.versions, self.role, remember);
         if !rke2.config.is_incomplete() {
@@ -164,10 +175,11 @@ impl Engine {
     /// One pass over all controls. `on_directory` is called for each directory of the guarded
     /// tree before it is read.
     pub fn pass(&mut self, mode: Mode, on_directory: OnDirectory<'_>) -> Pass {
+        let node = self.context(mode);
+        let mode = self.allowed(mode);
         if mode == Mode::Apply {
             executor::sweep(&self.root);
         }
-        let node = self.context(mode);
         let mut changes = Changes::default();
         let mut reports = Vec::new();
         let mut watch = Watch { scope: node.scope, ..Watch::default() };
@@ -210,6 +222,7 @@ impl Engine {
         let report = Report {
             time: now(),
             root: self.root.path().display().to_string(),
+            mode: self.settings.mode.value,
             state,
             role: node.role,
             profile: node

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Engine;
 use super::control::{Judge, corrected};
+use crate::controls::etcd_data_dir::TreeFacts;
 use crate::controls::etcd_data_dir::tree::{self, Look, Trees};
 use crate::controls::sysctl::{self, Live, Scope, Wanted};
 use crate::controls::{Guard, Observation, etcd_data_dir};
@@ -30,8 +31,10 @@ pub enum Narrow {
     /// Something that only a full pass can judge, or that would take too long here.
     Beyond,
     /// A kernel parameter that nobody writes, as it is if that is worth a finding: the operator's
-    /// policy leaves it alone, or the kernel makes another value of it.
+    /// policy or mode leaves it alone, or the kernel makes another value of it.
     NotWritten(Option<Finding>),
+    /// An entry of the tree that is wrong, and that nobody changes in report mode.
+    OnlyTold,
 }
 
 impl Engine {
@@ -54,12 +57,13 @@ impl Engine {
             true => None,
             false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
         };
-        if want.is_held() && shown.is_none() {
+        let left_alone = !want.is_held() || self.only_reports();
+        if !left_alone && shown.is_none() {
             return None;
         }
         let live = self.proc_sys.read(&want.key);
         let as_shown = matches!((&live, &shown), (Live::Value(now), Some(shown)) if now == shown);
-        (!want.is_held() || as_shown)
+        (left_alone || as_shown)
             .then(|| sysctl::judge_live(want, &live, scope).map(|planned| planned.finding))
     }
 
@@ -79,6 +83,7 @@ impl Engine {
         let depth = if subtree { Depth::Subtree } else { Depth::Entry };
         let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
         let narrow = match depth {
+            _ if self.only_reports() => self.tell_subtree(guard, below, &own, on_directory),
             Depth::Subtree => self.mend_subtree(guard, below, &own, on_directory),
             Depth::Entry => self.mend_single(guard, &own, on_directory),
         };
@@ -123,16 +128,13 @@ impl Engine {
         let mut beyond = false;
         let narrow = self.narrow(on_directory, &mut |engine, observation, on_directory| {
             let found = match observation {
-                Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Ok(tree),
+                Observation::BeforeChange(tree) | Observation::AfterChange(tree) => Some(tree),
                 Observation::Brief | Observation::Full | Observation::Previous => {
-                    let suspended = tree::suspended(&engine.suspended, &guard.dir);
-                    let everything = Look::full(guard.owner);
-                    let look = Look { suspended: &suspended, limit: SUBTREE, ..everything };
-                    tree::observe_below(&engine.root, &guard.dir, below, look, on_directory)
+                    engine.subtree(guard, below, on_directory)
                 }
             };
             match found {
-                Ok(facts) if facts.entries < SUBTREE => {
+                Some(facts) if facts.entries < SUBTREE => {
                     etcd_data_dir::judge_tree(&guard.dir, &facts, own)
                 }
                 _ => {
@@ -142,6 +144,35 @@ impl Engine {
             }
         });
         if beyond { Narrow::Beyond } else { narrow }
+    }
+
+    /// The entry and everything below it as they are; `None`: they cannot be looked at.
+    fn subtree(
+        &self,
+        guard: &Guard,
+        below: &Path,
+        on_directory: OnDirectory<'_>,
+    ) -> Option<TreeFacts> {
+        let suspended = tree::suspended(&self.suspended, &guard.dir);
+        let look = Look { suspended: &suspended, limit: SUBTREE, ..Look::full(guard.owner) };
+        tree::observe_below(&self.root, &guard.dir, below, look, on_directory).ok()
+    }
+
+    /// The entry and everything below it, looked at and no more.
+    fn tell_subtree(
+        &self,
+        guard: &Guard,
+        below: &Path,
+        own: &Action,
+        on_directory: OnDirectory<'_>,
+    ) -> Narrow {
+        match self.subtree(guard, below, on_directory) {
+            Some(facts) if facts.entries < SUBTREE => {
+                let found = weighty(etcd_data_dir::judge_tree(&guard.dir, &facts, own));
+                if found.is_empty() { Narrow::Correct } else { Narrow::OnlyTold }
+            }
+            _ => Narrow::Beyond,
+        }
     }
 
     /// Whether a tree that is kept for a running etcd belongs to the account by now: RKE2's own chown
@@ -188,6 +219,43 @@ mod tests {
     use super::*;
     use crate::model::{Object, Owner};
     use crate::system::root::Root;
+
+    #[test]
+    fn in_report_mode_a_wrong_entry_is_only_told_and_no_action_is_run() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["etcd", "etc/nodeguard"] {
+            std::fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
+        let file = dir.path().join("etc/nodeguard/nodeguard.toml");
+        std::fs::write(&file, "mode = 'report'\n").unwrap();
+        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
+        let guard = Guard {
+            dir: "/etcd".into(),
+            tls_dir: "/tls".into(),
+            owner,
+            account: owner,
+            manifest: "/etcd.yaml".into(),
+        };
+        let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
+        assert_eq!(engine.configure(), []);
+        let mend = |engine: &mut Engine, below: &str| {
+            engine.mend_entry(&guard, Path::new(below), false, &mut |_, _| {})
+        };
+        assert!(matches!(mend(&mut engine, "db"), Narrow::OnlyTold));
+        assert!(matches!(mend(&mut engine, "gone"), Narrow::Correct));
+        let path = Path::new("/etc/new").to_path_buf();
+        let action = Action::WriteFile { path, content: b"x".to_vec(), expect: None };
+        let executed = engine.execute(&action, SUBTREE, &mut |_, _| {});
+        assert!(matches!(executed.outcome, Outcome::Refused { .. }), "{executed:?}");
+        assert!(!dir.path().join("etc/new").exists());
+
+        std::fs::write(&file, "").unwrap();
+        engine.configure();
+        assert!(!matches!(mend(&mut engine, "db"), Narrow::OnlyTold));
+        let executed = engine.execute(&action, SUBTREE, &mut |_, _| {});
+        assert!(matches!(executed.outcome, Outcome::Applied { .. }), "{executed:?}");
+    }
 
     #[test]
     fn a_contested_entry_that_is_left_alone_is_not_taken_for_correct() {

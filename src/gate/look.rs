@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::model::Role;
+use crate::model::{OperatingMode, Role};
 use crate::system::HostError;
 use crate::system::command::{self, Ended};
 use crate::system::root::Root;
@@ -27,14 +27,22 @@ pub enum LookError {
     Command(#[from] HostError),
 }
 
-/// A pass that mends, and the report on its standard output.
-pub fn run(root: &Root, role: Role, limit: Duration) -> Result<Ended, LookError> {
+/// A pass that mends, if `mode` lets it, and the report on its standard output.
+pub fn run(
+    root: &Root,
+    role: Role,
+    limit: Duration,
+    mode: OperatingMode,
+) -> Result<Ended, LookError> {
     let end = Instant::now() + limit;
     let lock = lock(root, limit)?;
     let left = end.saturating_duration_since(Instant::now());
     // It ends what it starts before it is ended itself.
     let within = left.as_millis().to_string();
-    let arguments = ["apply", "--json", "--role", role.as_str(), "--within", &within];
+    let mut arguments = vec!["apply", "--json", "--role", role.as_str(), "--within", &within];
+    if mode.only_reports() {
+        arguments.push("--change-nothing");
+    }
     Ok(command::run_ourselves(&arguments, lock, left)?)
 }
 

@@ -25,6 +25,9 @@ pub struct Finding {
     pub message: String,
     /// What an operator can do; one command or edit a line.
     pub remedy: String,
+    /// It is fatal, and the operator's configuration demotes it to a warning: in this line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted_by: Option<Origin>,
 }
 
 impl Finding {
@@ -41,6 +44,7 @@ impl Finding {
             origin: None,
             message: String::new(),
             remedy: String::new(),
+            demoted_by: None,
         }
     }
 
@@ -98,7 +102,12 @@ impl Finding {
     /// Whether control and severity are among those that its code lists.
     pub fn is_as_its_code_says(&self) -> bool {
         let Some(code) = self.code.known() else { return false };
-        code.severities().contains(&self.severity)
+        let weighed = match self.demoted_by {
+            None => self.severity,
+            Some(_) if self.severity == Severity::Warning => Severity::Fatal,
+            Some(_) => return false,
+        };
+        code.severities().contains(&weighed)
             && self.control.known().is_some_and(|control| code.controls().contains(&control))
     }
 }

@@ -6,6 +6,7 @@ mod action;
 mod code;
 mod finding;
 pub mod limits;
+mod mode;
 mod name;
 mod obstacle;
 mod report;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Depth, ModeRule, Object, Outcome, Owner, join};
-pub use code::{Code, Contest};
+pub use code::{Code, Contest, FatalClass, Rule, WhenFatal};
 pub use finding::Finding;
+pub use mode::OperatingMode;
 pub use name::{Name, Named};
 pub use obstacle::{LockState, NumberRange, Obstacle, ParameterObstacle, ReadOnly};
 pub use report::{ControlReport, Recent, Report};
@@ -158,7 +160,7 @@ pub enum Severity {
     Warning,
     /// Wrong, and we can mend it.
     Drift,
-    /// RKE2 would refuse to start, or would start unhardened, and we cannot mend it.
+    /// RKE2 would do one of the four things of [`FatalClass`], and we cannot mend it.
     #[serde(other)]
     Fatal,
 }
@@ -259,7 +261,7 @@ pub enum State {
     Ready,
     /// RKE2 may run, something wants attention.
     Degraded,
-    /// RKE2 would refuse to start, or would start unhardened.
+    /// RKE2 would refuse to start, or would do harm: see [`FatalClass`].
     #[serde(other)]
     Fatal,
 }

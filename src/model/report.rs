@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlId, Correction, Finding, Named, Role, State};
+use super::{ControlId, Correction, Finding, Named, OperatingMode, Role, State};
 
 /// One control's part of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Report {
     /// The directory the pass worked on; `/` for the running host.
     #[serde(default)]
     pub root: String,
+    /// In `report` nothing was changed, and RKE2 starts whatever the state is.
+    #[serde(default)]
+    pub mode: OperatingMode,
     pub state: State,
     pub role: Role,
     /// RKE2's `profile`; empty where none is set.
@@ -89,6 +92,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").into(),
             time: 0,
             root: "/".into(),
+            mode: OperatingMode::Enforce,
             state: State::Starting,
             role: Role::Unknown,
             profile: String::new(),

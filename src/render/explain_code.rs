@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Code, ControlId, Severity};
+use crate::model::{Code, ControlId, Rule, Severity};
 
 /// The whole answer. The format is the one in the manual; a field that changes its meaning or
 /// goes raises `schema`.
@@ -24,6 +24,8 @@ pub struct Explained {
     pub cis_ids: &'static [&'static str],
     /// The usual one first.
     pub severities: &'static [Severity],
+    /// By what it can be fatal; empty where it cannot, or where it counts others.
+    pub fatal: &'static [Rule],
     pub cause: &'static str,
     pub remedy: &'static str,
 }
@@ -38,6 +40,7 @@ impl Answer {
             controls: code.controls(),
             cis_ids: code.cis_ids(),
             severities: code.severities(),
+            fatal: code.when_fatal().rules(),
             cause: code.cause(),
             remedy: code.remedy(),
         };
@@ -57,7 +60,7 @@ pub fn text(answer: &Answer) -> String {
 }
 
 fn one(explained: &Explained) -> String {
-    let Explained { code, controls, cis_ids, severities, cause, remedy } = explained;
+    let Explained { code, controls, cis_ids, severities, fatal, cause, remedy } = explained;
     let controls: Vec<_> = controls.iter().map(|c| format!("{c} ({})", c.title())).collect();
     let severities: Vec<_> = severities.iter().map(|severity| severity.as_str()).collect();
     let mut out = format!("{code}\n");
@@ -72,7 +75,16 @@ fn one(explained: &Explained) -> String {
             out += &format!("  {label:<10}  {}\n", wrapped(value, "              "));
         }
     }
+    for rule in *fatal {
+        out += &format!("  {:<10}  {}\n", "fatal:", wrapped(&sentence(rule), "              "));
+    }
     out
+}
+
+/// A rule by which a code is fatal, for a person.
+pub fn sentence(rule: &Rule) -> String {
+    let Rule { class, rule, versions, source } = rule;
+    format!("{}. {rule} (RKE2: {versions}; {source})", class.words())
 }
 
 /// The column at which a sentence is wrapped.
@@ -103,7 +115,7 @@ mod tests {
     use super::*;
 
     fn answer() -> Answer {
-        let codes = [Code::EtcdOwner, Code::ConfigRemote, Code::Contested];
+        let codes = [Code::EtcdOwner, Code::ConfigRemote, Code::Contested, Code::EtcdLinkOutside];
         Answer { version: "0.0.0", ..Answer::new(&codes) }
     }
 

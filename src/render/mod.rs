@@ -7,7 +7,7 @@ pub mod explain_rke2;
 pub mod settings;
 mod terminal;
 
-use crate::model::{Correction, Finding, Recent, Report, Role, State};
+use crate::model::{Correction, Finding, Recent, Report, Role, Severity, State};
 
 pub use terminal::{joined, line};
 
@@ -26,6 +26,9 @@ pub fn parse(json: &str) -> Result<Report, serde_json::Error> {
 /// The report for a person at a terminal.
 pub fn text(report: &Report) -> String {
     let mut out = format!("{}\n", headline(report));
+    if report.mode.only_reports() {
+        out += &format!("{}\n", would_have(report));
+    }
     for control in &report.controls {
         let (id, title) = (line(control.id.as_str()), line(&control.title));
         let state = control.state.as_str();
@@ -72,11 +75,37 @@ pub fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// What nodeguard would have done in `mode = "enforce"`, in a sentence.
+pub fn would_have(report: &Report) -> String {
+    let mut would = Vec::new();
+    match report.findings().filter(|f| f.severity == Severity::Drift).count() {
+        0 => {}
+        1 => would.push("1 thing would have been corrected".to_owned()),
+        n => would.push(format!("{n} things would have been corrected")),
+    }
+    let worst = report.findings().find(|f| f.severity == Severity::Fatal);
+    would.push(match worst {
+        Some(worst) => {
+            format!("RKE2 would not have been started because {}", finding_line(worst))
+        }
+        None => "RKE2 would have been started".to_owned(),
+    });
+    format!("report mode: {}", would.join(", and "))
+}
+
+/// The state, and in report mode that one, since there a state has no consequences.
+fn state(report: &Report) -> String {
+    match report.mode.only_reports() {
+        true => format!("{} ({} mode)", report.state, report.mode),
+        false => report.state.to_string(),
+    }
+}
+
 /// `ready: server, profile cis, RKE2 1.34.1+rke2r1`
 pub fn headline(report: &Report) -> String {
-    let Report { state, role, profile, rke2_version, .. } = report;
+    let Report { role, profile, rke2_version, .. } = report;
     let role = if *role == Role::Unknown { "role not known yet" } else { role.as_str() };
-    let mut out = format!("{state}: {role}, ");
+    let mut out = format!("{}: {role}, ", state(report));
     out += &if profile.is_empty() { "no profile".into() } else { format!("profile {profile}") };
     if !rke2_version.is_empty() {
         out += &format!(", RKE2 {rke2_version}");
@@ -111,7 +140,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
     let worst = report.findings().max_by_key(|f| f.severity);
     match worst {
         Some(finding) if report.state != State::Ready => {
-            out = format!("{}: {}", report.state, finding_line(finding));
+            out = format!("{}: {}", state(report), finding_line(finding));
             let more = report.findings().filter(|f| f.severity == finding.severity).count() - 1;
             if more > 0 {
                 out += &format!(" (and {more} more: nodeguard status)");
@@ -127,7 +156,7 @@ pub fn status_line(report: &Report, corrections: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Code, ControlId, ControlReport, Origin, Severity, fixture};
+    use crate::model::{Code, ControlId, ControlReport, OperatingMode, Origin, fixture};
 
     fn report() -> Report {
         let finding = Finding::new(Code::ProtectKernelDefaultsConflict, "protect-kernel-defaults")
@@ -200,6 +229,31 @@ mod tests {
             status_line(&ready, 3),
             "ready: server, profile cis, RKE2 1.34.1+rke2r1; 3 corrections since start"
         );
+    }
+
+    #[test]
+    fn in_report_mode_every_line_says_so_and_what_would_have_been_done() {
+        let mut report = Report { mode: OperatingMode::Report, ..report() };
+        let headline = "fatal (report mode): server, profile cis, RKE2 1.34.1+rke2r1";
+        let because = "RKE2 would not have been started because --protect-kernel-defaults must be \
+                       true when using --profile=cis [/etc/rancher/rke2/config.yaml:3]";
+        assert_eq!(super::headline(&report), headline);
+        assert_eq!(would_have(&report), format!("report mode: {because}"));
+        assert!(text(&report).starts_with(&format!("{headline}\nreport mode: {because}\n")));
+        assert!(status_line(&report, 0).starts_with("fatal (report mode): --protect-kernel"));
+        let drift = Finding::new(Code::SysctlLive, "kernel.panic").severity(Severity::Drift);
+        report.controls[1].findings = vec![drift; 2];
+        let two = "report mode: 2 things would have been corrected, and ";
+        assert_eq!(would_have(&report), format!("{two}{because}"));
+        report.controls.remove(0);
+        assert_eq!(would_have(&report), format!("{two}RKE2 would have been started"));
+        let ready = Report { state: State::Ready, controls: vec![], ..report };
+        assert_eq!(
+            status_line(&ready, 0),
+            "ready (report mode): server, profile cis, RKE2 1.34.1+rke2r1"
+        );
+        let unknown = json(&ready).replacen(r#""mode":"report""#, r#""mode":"splendid""#, 1);
+        assert_eq!(parse(&unknown).unwrap().mode, OperatingMode::Enforce, "it opens no gate");
     }
 
     #[test]

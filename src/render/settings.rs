@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::terminal::line as escaped;
 use crate::config::{Problem, Setting, Settings, Source, duration_text};
-use crate::model::{Origin, misleads};
+use crate::model::{OperatingMode, Origin, misleads};
 
 /// Raised when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -17,12 +17,21 @@ pub fn text(sources: &[Source], settings: &Settings) -> String {
     for source in sources {
         rows.0.push((format!("# {}", source.path), None));
     }
+    rows.set("mode", &quote(settings.mode.value.as_str()), &settings.mode);
     rows.set(
         "poll-interval",
         &quote(&duration_text(settings.poll_interval.value)),
         &settings.poll_interval,
     );
     rows.set("attribution", &settings.attribution.value.to_string(), &settings.attribution);
+    if !settings.gate.warn.is_empty() {
+        rows.table("gate");
+        rows.0.push(("warn = [".into(), None));
+        for code in &settings.gate.warn {
+            rows.entry(&quote(code.value.as_str()), code);
+        }
+        rows.0.push(("]".into(), None));
+    }
     if !settings.sysctl.policy.is_empty() {
         rows.table("sysctl.policy");
         for (key, policy) in &settings.sysctl.policy {
@@ -53,6 +62,10 @@ struct Rows(Vec<(String, Option<String>)>);
 impl Rows {
     fn set<T>(&mut self, key: &str, value: &str, setting: &Setting<T>) {
         self.0.push((format!("{key} = {value}"), Some(setting.origin.to_string())));
+    }
+
+    fn entry<T>(&mut self, value: &str, setting: &Setting<T>) {
+        self.0.push((format!("  {value},"), Some(setting.origin.to_string())));
     }
 
     fn table(&mut self, name: &str) {
@@ -106,10 +119,17 @@ struct Document<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Values<'a> {
+    mode: Value<'a, OperatingMode>,
     poll_interval: Value<'a, String>,
     attribution: Value<'a, bool>,
+    gate: GateValues<'a>,
     sysctl: SysctlValues<'a>,
     etcd_account: AccountValues<'a>,
+}
+
+#[derive(Serialize)]
+struct GateValues<'a> {
+    warn: Vec<Value<'a, &'static str>>,
 }
 
 #[derive(Serialize)]
@@ -165,22 +185,29 @@ pub fn json(sources: &[Source], settings: &Settings, problems: &[Problem]) -> St
         value: &value.value,
         origin: &value.origin,
     });
+    let warn = settings
+        .gate
+        .warn
+        .iter()
+        .map(|code| Value { value: code.value.as_str(), origin: &code.origin });
     let document = Document {
         schema: SCHEMA,
         files: sources.iter().map(|source| source.path.as_str()).collect(),
         settings: Values {
+            mode: (&settings.mode).into(),
             poll_interval: Value {
                 value: duration_text(settings.poll_interval.value),
                 origin: &settings.poll_interval.origin,
             },
             attribution: (&settings.attribution).into(),
+            gate: GateValues { warn: warn.collect() },
             sysctl: SysctlValues { policy: policy.collect(), extra: extra.collect() },
             etcd_account: AccountValues {
                 uid: settings.etcd_account.uid.as_ref().map(Value::from),
                 gid: settings.etcd_account.gid.as_ref().map(Value::from),
             },
         },
-        errors: problems.iter().map(Error::from).collect(),
+        errors: problems.iter().chain(&settings.gate.left_out).map(Error::from).collect(),
     };
     // Strings, numbers and nothing that could fail.
     serde_json::to_string(&document).unwrap_or_default()

@@ -43,6 +43,7 @@ async fn the_properties_are_those_of_the_last_report() {
     let node = properties(&caller, PATH, NAME).await;
     assert_eq!(shown(&node, "State"), "\"fatal\"");
     assert_eq!(shown(&node, "Role"), "\"server\"");
+    assert_eq!(shown(&node, "Mode"), "\"enforce\"");
     assert_eq!(shown(&node, "Profile"), "\"cis\"");
     assert_eq!(shown(&node, "Rke2Version"), "\"1.34.1\"");
     assert_eq!(shown(&node, "Version"), format!("{:?}", env!("CARGO_PKG_VERSION")));

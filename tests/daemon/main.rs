@@ -9,6 +9,7 @@ mod host;
 mod journal;
 mod links;
 mod own_config;
+mod report_mode;
 mod running_etcd;
 mod ways;
 mod writers;

@@ -2,6 +2,7 @@
 //! nodeguard's own configuration, from the bytes of its files to settings or to all that is wrong
 //! with them.
 
+mod gate;
 mod manual;
 mod random;
 
@@ -199,7 +200,8 @@ fn what_a_file_says_cannot_write_to_a_terminal() {
     }
 }
 
-const WHOLE: &str = "attribution = true\n[sysctl.policy]\nkernel.panic = 'warn'\n\
+const WHOLE: &str = "mode = 'report'\nattribution = true\n\
+                     [gate]\nwarn = ['etcd-mode',\n'role-both']\n[sysctl.policy]\nkernel.panic = 'warn'\n\
                      [sysctl.extra]\nvm.max_map_count = 262144\nkernel.core_pattern = '|/x \"%p\" \\'\n\
                      [etcd-account]\nuid = 52034\ngid = 52034\n";
 
@@ -231,9 +233,12 @@ pub fn values(settings: &Settings) -> String {
     let extra: Vec<_> = settings.sysctl.extra.iter().map(|(k, v)| (k, &v.value)).collect();
     let policy: Vec<_> = settings.sysctl.policy.iter().map(|(k, v)| (k, v.value)).collect();
     let account = &settings.etcd_account;
+    let warn: Vec<_> = settings.gate.warn.iter().map(|code| code.value).collect();
     format!(
         "{:?}",
         (
+            settings.mode.value,
+            warn,
             settings.poll_interval.value,
             settings.attribution.value,
             policy,
@@ -256,6 +261,8 @@ fn the_file_in_the_package_says_what_is_built_in_and_its_examples_are_right() {
     let examples = one(&packaged.lines().map(example).collect::<String>());
     assert_eq!(examples.poll_interval.value, Settings::default().poll_interval.value);
     assert_eq!(examples.attribution.value, Settings::default().attribution.value);
+    assert_eq!(examples.mode.value, Settings::default().mode.value);
+    assert_eq!(examples.gate.warn.len(), 1);
     assert_eq!(examples.sysctl.policy["kernel.panic"].value, Policy::Enforce);
     assert_eq!(extra(&examples).len(), 2);
     assert!(examples.etcd_account.uid.is_some() && examples.etcd_account.gid.is_some());

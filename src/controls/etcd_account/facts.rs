@@ -17,6 +17,8 @@ pub struct Facts {
     pub group: Option<GroupFacts>,
     /// Why a file could not be read, with its path.
     pub unreadable: Vec<(String, String)>,
+    /// They are more than is read here, and that is all that is wrong with them.
+    pub too_large: bool,
     /// What is not in the files and known all the same.
     pub elsewhere: Elsewhere,
     pub former: Former,

@@ -24,6 +24,9 @@ use crate::system::root::Root;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
+/// The kind of the error that a file has more in it than is read.
+const TOO_MUCH: std::io::ErrorKind = std::io::ErrorKind::FileTooLarge;
+
 /// /etc/passwd, /etc/group and /etc/shadow, parsed.
 #[derive(Debug)]
 pub struct Accounts {
@@ -60,7 +63,7 @@ pub fn read(root: &Root) -> Result<Accounts, HostError> {
     // Whoever is missing from a part of it may be in the rest.
     let cut = [(PASSWD, users.truncated), (GROUP, groups.truncated)];
     if let Some((path, _)) = cut.into_iter().find(|(_, truncated)| *truncated) {
-        let more = std::io::Error::other("it has more lines or members than are read");
+        let more = std::io::Error::new(TOO_MUCH, "it has more lines or members than are read");
         return Err(HostError::io("read", path, more));
     }
     Ok(Accounts {
@@ -97,8 +100,13 @@ pub fn etcd(root: &Root, besides: &AccountContext<'_>) -> Facts {
                 | HostError::NotRegular { path, .. } => path.display().to_string(),
                 _ => format!("{PASSWD} or {GROUP}"),
             };
+            let too_large = match &e {
+                HostError::TooLarge { .. } => true,
+                HostError::Io { source, .. } => source.kind() == TOO_MUCH,
+                _ => false,
+            };
             let unreadable = vec![(path, e.to_string())];
-            return Facts { unreadable, checked, pinned, ..Facts::default() };
+            return Facts { unreadable, too_large, checked, pinned, ..Facts::default() };
         }
     };
     let user = db.user(NAME).map(|user| user_facts(root, &db, user));

@@ -7,9 +7,20 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::config::{BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, MAX_SIZE, Source, order};
+use crate::config::{
+    self, BASE, DROP_INS, MAX_DROP_INS, MAX_FILE_SIZE, MAX_SIZE, Problem, Settings, Source, order,
+};
+use crate::controls::sysctl;
 use crate::model::shown;
 use crate::system::root::Root;
+
+/// The configuration of whoever has none yet, and what is wrong with its files.
+pub fn first(sources: &[Source]) -> (Settings, Vec<Problem>) {
+    match config::resolve(sources, &sysctl::FIXED) {
+        Ok(settings) => (settings, Vec::new()),
+        Err(problems) => (config::fallback(sources), problems),
+    }
+}
 
 /// All files that count, the least important first.
 pub fn sources(root: &Root) -> Vec<Source> {

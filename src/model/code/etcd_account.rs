@@ -2,14 +2,24 @@
 //! The codes of the control `etcd-account`. RKE2 looks for the account under a profile only: without one,
 //! what is fatal with it is a warning.
 
+use super::FatalClass::Refuses;
 use super::Severity::{Drift, Fatal, Note, Warning};
-use super::{About, ControlId};
+use super::{About, ControlId, Rule, WhenFatal};
 
 const ETCD_ACCOUNT: About = About::of(&[ControlId::EtcdAccount]);
+
+const ACCOUNT_MISSING: Rule = Rule {
+    class: Refuses,
+    rule: "Under a profile a server looks the user and the group etcd up in the files, and ends \
+           where one is missing.",
+    versions: "all; the group from 1.20.14, 1.21.8 and 1.22.5 on",
+    source: "rke2 pkg/cli/cmds/profile_linux.go, validateETCDReqs; in older ones validateCISReqs",
+};
 
 pub(super) const ETCD_USER_MISSING: About = About {
     name: "etcd-user-missing",
     severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[ACCOUNT_MISSING]),
     cis_ids: &["1.1.12"],
     cause: "There is no user etcd in `/etc/passwd`; fatal, or a warning without a profile, where \
             it cannot be made.",
@@ -20,6 +30,7 @@ pub(super) const ETCD_USER_MISSING: About = About {
 pub(super) const ETCD_GROUP_MISSING: About = About {
     name: "etcd-group-missing",
     severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[ACCOUNT_MISSING]),
     cis_ids: &["1.1.12"],
     cause: "There is no group etcd in `/etc/group`; fatal, or a warning without a profile, where \
             it cannot be made.",
@@ -30,6 +41,7 @@ pub(super) const ETCD_GROUP_MISSING: About = About {
 pub(super) const ETCD_ELSEWHERE: About = About {
     name: "etcd-elsewhere",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[ACCOUNT_MISSING]),
     cis_ids: &["1.1.12"],
     cause: "The account is missing in the files, and cannot be copied from what knows it (NSS, \
             user records, `/usr/lib/passwd`), since its number is taken, root's, or not the pinned \
@@ -42,6 +54,7 @@ pub(super) const ETCD_ELSEWHERE: About = About {
 pub(super) const ETCD_PINNED_ID_TAKEN: About = About {
     name: "etcd-pinned-id-taken",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[ACCOUNT_MISSING]),
     cis_ids: &["1.1.12"],
     cause: "The account is missing, and somebody has the number that it should get.",
     remedy: "Set a free number in `[etcd-account]`, or give whoever has it another one.",
@@ -69,7 +82,7 @@ pub(super) const ETCD_PRIMARY_GROUP: About = About {
 
 pub(super) const ETCD_USER_IS_ROOT: About = About {
     name: "etcd-user-is-root",
-    severities: &[Warning, Fatal],
+    severities: &[Warning],
     cis_ids: &["1.1.12"],
     cause: "The user etcd has uid 0, and etcd would run as root.",
     remedy: "Take its line out with `vipw`; nodeguard makes the user again. `userdel` would not: \
@@ -122,6 +135,13 @@ pub(super) const ETCD_GROUP_MEMBERS: About = About {
 pub(super) const ETCD_ID_INVALID: About = About {
     name: "etcd-id-invalid",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 writes the numbers into etcd's pod as they are; the kubelet takes 0 to 2147483647, \
+               and chown(2) to -1 changes nothing, so that etcd does not start.",
+        versions: "all",
+        source: "kubernetes pkg/apis/core/validation; rke2 pkg/executor/staticpod/staticpod.go, ETCD",
+    }]),
     cis_ids: &["1.1.12"],
     cause: "A number of etcd's in `/etc/passwd` or `/etc/group` that RKE2 reads (as Go's \
             `strconv.Atoi` does: with a sign, to 64 bits) and that is none: the kernel changes no \
@@ -162,9 +182,10 @@ pub(super) const ACCOUNT_LINE_MALFORMED: About = About {
 pub(super) const ACCOUNT_DATABASE_UNREADABLE: About = About {
     name: "account-database-unreadable",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[ACCOUNT_MISSING]),
     cis_ids: &["1.1.12"],
     cause: "`/etc/passwd` or `/etc/group` cannot be read, so that the account cannot be looked \
-            for.",
+            for; a warning where it is only larger than nodeguard reads, which RKE2 does.",
     remedy: "Make it a regular file that root can read.",
     ..ETCD_ACCOUNT
 };

@@ -1,14 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `etcd-data-dir`.
 
+use super::FatalClass::{GivesAway, LosesData, Refuses};
 use super::Severity::{Drift, Fatal, Note, Warning};
-use super::{About, Contest, ControlId};
+use super::{About, Contest, ControlId, Rule, WhenFatal};
 
 const ETCD_DATA_DIR: About = About::of(&[ControlId::EtcdDataDir]);
+
+/// Where RKE2 starts etcd; before 1.34 it was the same function in pkg/podexecutor.
+const ETCD: &str = "rke2 pkg/executor/staticpod/staticpod.go, ETCD and chownr";
+
+/// RKE2 cannot give the tree away.
+const CHOWN_FAILS: Rule = Rule {
+    class: Refuses,
+    rule: "Under a profile RKE2 gives everything in etcd's directory, and etcd's six TLS files, to the \
+           user etcd at each start, and ends at the first entry where that fails.",
+    versions: "all",
+    source: ETCD,
+};
+
+/// It gives away what it should not.
+const CHOWN_FOLLOWS: Rule = Rule {
+    class: GivesAway,
+    rule: "Under a profile RKE2 gives every entry of etcd's directory away by its path, and os.Chown \
+           follows links: what a link, another name of the file or a device node stands for becomes \
+           etcd's.",
+    versions: "all",
+    source: ETCD,
+};
+
+/// Nobody looked at what it gives away.
+const CHOWN_UNSEEN: Rule = Rule {
+    class: GivesAway,
+    rule: "Under a profile RKE2 gives away, and follows, what was not looked at as well.",
+    versions: "all",
+    source: ETCD,
+};
+
+/// etcd cannot use its own files.
+const ETCD_LOCKED_OUT: Rule = Rule {
+    class: Refuses,
+    rule: "etcd runs as the user etcd without capabilities and ends where it cannot open its database, \
+           its log, its configuration or a key; RKE2 waits for it. RKE2 sets no mode but that of the \
+           directory itself.",
+    versions: "all",
+    source: "rke2 pkg/executor/staticpod/staticpod.go; etcd server/storage/backend, wal",
+};
 
 pub(super) const ETCD_OWNER: About = About {
     name: "etcd-owner",
     severities: &[Drift, Fatal],
+    fatal: WhenFatal::By(&[CHOWN_FAILS]),
     contest: Contest::WithTree,
     aspect: "owner",
     cis_ids: &["1.1.12"],
@@ -19,22 +61,24 @@ pub(super) const ETCD_OWNER: About = About {
 
 pub(super) const ETCD_MODE: About = About {
     name: "etcd-mode",
-    severities: &[Drift, Fatal],
+    severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[ETCD_LOCKED_OUT]),
     contest: Contest::WithTree,
     aspect: "mode",
     cis_ids: &["1.1.11"],
     cause: "Directories of etcd's data directory are open to others, or files can be written by \
-            others or have set-id bits; fatal where that cannot be mended.",
+            others or have set-id bits; where that cannot be mended, fatal if etcd could not work with \
+            it and else a warning.",
     remedy: "`nodeguard apply` closes them; where it cannot, the message has the reason.",
     ..ETCD_DATA_DIR
 };
 
 pub(super) const ETCD_ACL: About = About {
     name: "etcd-acl",
-    severities: &[Drift, Fatal],
+    severities: &[Drift, Warning],
     contest: Contest::WithTree,
     cis_ids: &["1.1.11"],
-    cause: "An access control list in etcd's data directory gives somebody else access; fatal \
+    cause: "An access control list in etcd's data directory gives somebody else access; a warning \
             where that cannot be mended.",
     remedy: "`nodeguard apply` takes it away; where it cannot, the message has the reason.",
     ..ETCD_DATA_DIR
@@ -43,6 +87,7 @@ pub(super) const ETCD_ACL: About = About {
 pub(super) const ETCD_TLS_OWNER: About = About {
     name: "etcd-tls-owner",
     severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[CHOWN_FAILS]),
     contest: Contest::Alone,
     aspect: "owner",
     cause: "A TLS file is not etcd's, or not root's where etcd has no business with it; where that \
@@ -54,11 +99,12 @@ pub(super) const ETCD_TLS_OWNER: About = About {
 pub(super) const ETCD_TLS_MODE: About = About {
     name: "etcd-tls-mode",
     severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[ETCD_LOCKED_OUT]),
     contest: Contest::Alone,
     aspect: "mode",
     cis_ids: &["1.1.20", "1.1.21"],
     cause: "Others can read a TLS key, or write a certificate; where that cannot be mended, fatal \
-            for a file of etcd's and a warning for one of root's.",
+            for a file that etcd then could not read and else a warning.",
     remedy: "`nodeguard apply` mends it; where it cannot, the message has the reason.",
     ..ETCD_DATA_DIR
 };
@@ -87,6 +133,7 @@ pub(super) const ETCD_LINK: About = About {
 pub(super) const ETCD_LINK_DANGLING: About = About {
     name: "etcd-link-dangling",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[CHOWN_FAILS]),
     cause: "A link of root's in etcd's data directory to nothing: RKE2's own chown fails.",
     remedy: "Make its target, or remove the link.",
     ..ETCD_DATA_DIR
@@ -95,7 +142,16 @@ pub(super) const ETCD_LINK_DANGLING: About = About {
 pub(super) const ETCD_LINK_OUTSIDE: About = About {
     name: "etcd-link-outside",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[
+        CHOWN_FOLLOWS,
+        Rule {
+            class: LosesData,
+            rule: "etcd's pod has etcd's directory and nothing beside it: etcd starts without what is \
+                   behind the link.",
+            versions: "all",
+            source: "rke2 pkg/podtemplate (before, pkg/staticpod), the volumes of Spec.Dirs",
+        },
+    ]),
     cause: "A link of root's out of etcd's data directory: etcd's pod has nothing beside that, and \
             RKE2's own chown would give what is behind the link to etcd.",
     remedy: "Stop RKE2 with `rke2-killall.sh`, and move what is behind the link to its place; for \
@@ -106,7 +162,7 @@ pub(super) const ETCD_LINK_OUTSIDE: About = About {
 pub(super) const ETCD_LINK_FOREIGN: About = About {
     name: "etcd-link-foreign",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[CHOWN_FOLLOWS]),
     cause: "A link in etcd's data directory that somebody else than root made.",
     remedy: "Find out who made it, then remove it.",
     ..ETCD_DATA_DIR
@@ -123,7 +179,7 @@ pub(super) const ETCD_HARDLINK: About = About {
 pub(super) const ETCD_HARDLINK_FOREIGN: About = About {
     name: "etcd-hardlink-foreign",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[CHOWN_FOLLOWS]),
     cause: "A file in etcd's data directory with several names that is not etcd's: its other name \
             may be anywhere. Never changed.",
     remedy: "Find its other name with `find / -xdev -samefile`, then remove one of them.",
@@ -141,7 +197,7 @@ pub(super) const ETCD_SPECIAL_FILE: About = About {
 pub(super) const ETCD_DEVICE: About = About {
     name: "etcd-device",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[CHOWN_FOLLOWS]),
     cause: "A device node in etcd's data directory, which etcd never makes.",
     remedy: "Find out who made it, then remove it.",
     ..ETCD_DATA_DIR
@@ -150,6 +206,7 @@ pub(super) const ETCD_DEVICE: About = About {
 pub(super) const ETCD_IMMUTABLE: About = About {
     name: "etcd-immutable",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[CHOWN_FAILS]),
     cause: "A file or directory of etcd's has been made immutable or append-only with `chattr`. \
             RKE2's own chown of it fails at every start, whoever it belongs to, and RKE2 ends.",
     remedy: "`chattr -i`, or `chattr -a`, with the path that the finding has. `lsattr -R` on etcd's \
@@ -169,7 +226,7 @@ pub(super) const ETCD_MOUNT: About = About {
 pub(super) const ETCD_TOO_DEEP: About = About {
     name: "etcd-too-deep",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[CHOWN_UNSEEN]),
     cause: "A directory in etcd's data directory that is deeper or wider than etcd ever makes it; \
             not entered.",
     remedy: "Find out who made it, then remove it.",
@@ -179,6 +236,7 @@ pub(super) const ETCD_TOO_DEEP: About = About {
 pub(super) const ETCD_ODD_ENTRIES: About = About {
     name: "etcd-odd-entries",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::AsCounted,
     cause: "More links, special files and mounts in etcd's data directory than are told one by \
             one.",
     remedy: "List them with the `find` command that the finding has.",
@@ -188,6 +246,13 @@ pub(super) const ETCD_ODD_ENTRIES: About = About {
 pub(super) const ETCD_DIR_LINK: About = About {
     name: "etcd-dir-link",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "filepath.Walk enters no link, so that RKE2 gives away the directory behind it and \
+               nothing in it; etcd cannot read the configuration that RKE2 has just written, and ends.",
+        versions: "all",
+        source: ETCD,
+    }]),
     cause: "etcd's data directory itself is a link: RKE2's own chown does not go through it.",
     remedy: "Stop RKE2 with `rke2-killall.sh`, and mount the disk at the directory instead; or \
              move all of RKE2's data to that disk and set `data-dir`.",
@@ -197,7 +262,7 @@ pub(super) const ETCD_DIR_LINK: About = About {
 pub(super) const ETCD_DIR_UNREADABLE: About = About {
     name: "etcd-dir-unreadable",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[CHOWN_FAILS, CHOWN_UNSEEN]),
     cause: "A directory of etcd's, or an entry in it, cannot be looked at.",
     remedy: "Check it and the file system that it is on.",
     ..ETCD_DATA_DIR
@@ -206,7 +271,13 @@ pub(super) const ETCD_DIR_UNREADABLE: About = About {
 pub(super) const ETCD_PATH_UNSAFE: About = About {
     name: "etcd-path-unsafe",
     severities: &[Fatal],
-    leads_out: true,
+    fatal: WhenFatal::By(&[Rule {
+        class: GivesAway,
+        rule: "Under a profile RKE2 gives etcd's directory away by its path: whoever can change a \
+               directory on the way decides what is at its end.",
+        versions: "all",
+        source: ETCD,
+    }]),
     cause: "Somebody else than root can change a directory on the way to etcd's data directory, \
             and so what is at its end.",
     remedy: "Give the directory back to root and close it: `chown root:root` and `chmod go-w`.",

@@ -5,6 +5,7 @@
 
 mod etcd_account;
 mod etcd_data_dir;
+mod fatal;
 mod nodeguard_config;
 mod rke2_config;
 mod sysctl;
@@ -12,6 +13,8 @@ mod sysctl;
 use std::fmt;
 
 use super::{ControlId, Name, Severity};
+
+pub use fatal::{FatalClass, Rule, WhenFatal};
 
 /// Whether somebody can keep undoing what we correct, and as what the count of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +35,9 @@ struct About {
     controls: &'static [ControlId],
     /// Those that its finding can have, the usual one first.
     severities: &'static [Severity],
+    /// By which rules it is fatal, for a code that can be.
+    fatal: WhenFatal,
     contest: Contest,
-    leads_out: bool,
     aspect: &'static str,
     cis_ids: &'static [&'static str],
     cause: &'static str,
@@ -47,8 +51,8 @@ impl About {
             name: "",
             controls,
             severities: &[],
+            fatal: WhenFatal::Never,
             contest: Contest::Never,
-            leads_out: false,
             aspect: "",
             cis_ids: &[],
             cause: "",
@@ -58,7 +62,8 @@ impl About {
 }
 
 /// Makes the enum, [`Code::ALL`] and the way from a code to what is known of it from one list, so
-/// that none of them can lack a code.
+/// that none of them can lack a code. One that can be fatal without a rule, or has a rule and cannot,
+/// does not compile.
 macro_rules! codes {
     ($($code:ident = $about:path,)+) => {
         /// What a finding is about. Its name is stable: scripts match on it.
@@ -77,6 +82,11 @@ macro_rules! codes {
                 }
             }
         }
+
+        $(const _: () = assert!(
+            $about.fatal.fits($about.severities),
+            concat!(stringify!($code), ": what can be fatal has whole rules, and nothing else has")
+        );)+
     };
 }
 
@@ -162,6 +172,7 @@ codes! {
     EtcdPathUnsafe = etcd_data_dir::ETCD_PATH_UNSAFE,
     OwnConfig = nodeguard_config::OWN_CONFIG,
     OwnConfigUnused = nodeguard_config::OWN_CONFIG_UNUSED,
+    ReportMode = nodeguard_config::REPORT_MODE,
     FindingsLeftOut = nodeguard_config::FINDINGS_LEFT_OUT,
 }
 
@@ -191,9 +202,23 @@ impl Code {
         self.about().contest
     }
 
+    /// By which rules of RKE2's, kubelet's or the kernel's it is fatal.
+    pub fn when_fatal(self) -> WhenFatal {
+        self.about().fatal
+    }
+
     /// Whether RKE2's own chown can leave etcd's data directory through what it is about.
     pub fn leads_out(self) -> bool {
-        self.about().leads_out
+        let gives_away = |rule: &Rule| rule.class == FatalClass::GivesAway;
+        // A kernel parameter is on no way.
+        self.controls().contains(&ControlId::EtcdDataDir)
+            && self.when_fatal().rules().iter().any(gives_away)
+    }
+
+    /// Whether the configuration can demote it to a warning. What only counts others cannot be named
+    /// instead of them.
+    pub fn can_be_demoted(self) -> bool {
+        matches!(self.when_fatal(), WhenFatal::By(_))
     }
 
     /// What of its subject it is about, where the subject has more than one thing that can be
@@ -283,6 +308,32 @@ mod tests {
                 _ => assert_eq!(beyond, Vec::<&&str>::new(), "{code}"),
             }
         }
+    }
+
+    #[test]
+    fn a_code_that_can_be_fatal_has_rules_that_can_be_looked_up_and_one_that_cannot_has_none() {
+        let mut classes = BTreeSet::new();
+        for code in Code::ALL {
+            let fatal = code.severities().contains(&Severity::Fatal);
+            assert_eq!(code.when_fatal() != WhenFatal::Never, fatal, "{code}");
+            for Rule { class, rule, versions, source } in code.when_fatal().rules() {
+                classes.insert(*class);
+                assert!(rule.ends_with('.') && !rule.contains("  "), "{code}: {rule:?}");
+                assert!(
+                    !versions.ends_with('.') && versions.contains(char::is_alphabetic),
+                    "{code}"
+                );
+                // A path of a source, or a page of a manual or a specification.
+                let named = |mark: &str| source.contains(mark);
+                assert!(["/", "(2)", "(5)", "rst"].into_iter().any(named), "{code}: {source}");
+                let told = [rule, versions, source];
+                assert!(told.iter().all(|text| text.trim() == **text), "{code}: {told:?}");
+            }
+        }
+        assert_eq!(classes.len(), FatalClass::ALL.len(), "each class has a code");
+        let counted = |code: &&Code| code.when_fatal() == WhenFatal::AsCounted;
+        let counted: Vec<_> = Code::ALL.iter().filter(counted).collect();
+        assert_eq!(counted, [&Code::EtcdOddEntries, &Code::FindingsLeftOut]);
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //! The codes of the control `nodeguard-config`, and the one that any control has.
 
 use super::Severity::{Drift, Fatal, Note, Warning};
-use super::{About, ControlId};
+use super::{About, ControlId, WhenFatal};
 
 const NODEGUARD_CONFIG: About = About::of(&[ControlId::NodeguardConfig]);
 
 pub(super) const OWN_CONFIG: About = About {
     name: "own-config",
     severities: &[Warning],
-    cause: "An error in nodeguard's own configuration; the last whole one stays in force.",
+    cause: "An error in nodeguard's own configuration; the last whole one stays in force. A code in \
+            `[gate] warn` that is none, or is never fatal, is left out, and all else is in force.",
     remedy: "Correct the line that the finding names; `nodeguard config` shows what is in force.",
     ..NODEGUARD_CONFIG
 };
@@ -22,10 +23,21 @@ pub(super) const OWN_CONFIG_UNUSED: About = About {
     ..NODEGUARD_CONFIG
 };
 
+pub(super) const REPORT_MODE: About = About {
+    name: "report-mode",
+    severities: &[Note],
+    cause: "`mode = \"report\"`: the node is judged and told of, nothing on it is changed, and RKE2 \
+            starts whatever is found.",
+    remedy: "When what is told is what you want done, set `mode = \"enforce\"` in the line that the \
+             finding names.",
+    ..NODEGUARD_CONFIG
+};
+
 pub(super) const FINDINGS_LEFT_OUT: About = About {
     name: "findings-left-out",
     controls: &ControlId::ALL,
     severities: &[Note, Warning, Drift, Fatal],
+    fatal: WhenFatal::AsCounted,
     cause: "A report has 64 KiB at most, and there were more findings than fit; the severest are \
             listed. This one counts the others of its control and weighs as much as the worst of \
             them.",

@@ -1,14 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `rke2-config`.
 
+use super::FatalClass::{LosesData, Refuses, Unhardened};
 use super::Severity::{Fatal, Note, Warning};
-use super::{About, ControlId};
+use super::{About, ControlId, Rule, WhenFatal};
 
 const RKE2_CONFIG: About = About::of(&[ControlId::Rke2Config]);
+
+const EMPTY_ETCD: Rule = Rule {
+    class: LosesData,
+    rule: "RKE2 makes its directories where they are missing, and takes an etcd without data for a new \
+           one: it starts with what it finds, and the data on the mount is hidden from it.",
+    versions: "all",
+    source: "k3s pkg/etcd/etcd.go; rke2 pkg/executor/staticpod/staticpod.go",
+};
 
 pub(super) const CONFIG_INVALID: About = About {
     name: "config-invalid",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[
+        Rule {
+            class: Refuses,
+            rule: "A configuration file that cannot be read or is no YAML ends RKE2, and so \
+                   does a value that its command line parser does not take.",
+            versions: "all",
+            source: "k3s pkg/configfilearg/parser.go; urfave/cli flags",
+        },
+        Rule {
+            class: Refuses,
+            rule: "A command line that, with its environment, is longer than the kernel takes \
+                   is not executed.",
+            versions: "all",
+            source: "execve(2), E2BIG",
+        },
+    ]),
     cause: "A configuration file of RKE2's cannot be read, is no YAML, or has a value that RKE2 \
             does not take; or the command line of its unit, with its variables and environment, is \
             longer than the kernel takes. RKE2 does not start.",
@@ -19,6 +44,12 @@ pub(super) const CONFIG_INVALID: About = About {
 pub(super) const FLAG_CONFLICT: About = About {
     name: "flag-conflict",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2, and then k3s, check what the flags say together, and end where it does not fit.",
+        versions: "each rule for the releases that have it",
+        source: "rke2 pkg/cli/cmds and pkg/rke2; k3s pkg/cli/server/server.go",
+    }]),
     cause: "RKE2 reads every flag, and then refuses a value, or some that do not go together: \
             `cni`, the flags of the cloud provider, of the network, of a reset, of an external \
             database. RKE2 does not start. The rules are those of `pkg/cli/cmds` and `pkg/rke2` of \
@@ -41,6 +72,12 @@ pub(super) const FLAG_UNLISTED: About = About {
 pub(super) const AGENT_CANNOT_JOIN: About = About {
     name: "agent-cannot-join",
     severities: &[Fatal, Note],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "An agent without a server, or with neither a token nor a certificate, ends.",
+        versions: "all",
+        source: "k3s pkg/cli/agent/agent.go",
+    }]),
     cause: "An agent has no `server`, or neither a token nor a certificate of the cluster. RKE2 does \
             not start: `--server is required`, `--token is required` (`pkg/cli/agent` of k3s, every \
             release). A note in an image, which may get them at its first boot.",
@@ -52,6 +89,13 @@ pub(super) const AGENT_CANNOT_JOIN: About = About {
 pub(super) const CONFIG_IGNORED: About = About {
     name: "config-ignored",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Unhardened,
+        rule: "RKE2 takes a configuration file that does not exist, also behind a link, \
+                   for one that nobody wrote, and starts with its defaults.",
+        versions: "all",
+        source: "k3s pkg/configfilearg/parser.go, readConfigFile",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "RKE2 takes its configuration for absent and starts without any of it.",
     remedy: "Correct the line that the finding names, or remove the link that leads to nothing.",
@@ -109,6 +153,13 @@ pub(super) const CONFIG_NOT_READ: About = About {
 pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
     name: "environment-file-missing",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "systemd starts no unit whose EnvironmentFile= is not there, unless its \
+                   path begins with a dash.",
+        versions: "all",
+        source: "systemd.exec(5), EnvironmentFile=",
+    }]),
     cause: "The unit of RKE2 asks for an environment file that is not there. RKE2 does not start.",
     remedy: "Make the file, or take its line out of the unit.",
     ..RKE2_CONFIG
@@ -117,6 +168,21 @@ pub(super) const ENVIRONMENT_FILE_MISSING: About = About {
 pub(super) const ROLE_BOTH: About = About {
     name: "role-both",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[
+        Rule {
+            class: Refuses,
+            rule: "One of the two units is kept from starting while the other one runs; which \
+                   one that is, is chance at boot.",
+            versions: "Conflicts= until 1.35, ExecCondition= from 1.36",
+            source: "rke2 bundle/lib/systemd/system/rke2-server.service",
+        },
+        Rule {
+            class: LosesData,
+            rule: "RKE2 as an agent takes away etcd's static pod of a server.",
+            versions: "all",
+            source: "rke2 pkg/rke2/rke2_linux.go, disabledItems",
+        },
+    ]),
     cause: "The units of server and agent are both enabled or active, and each keeps the other \
             from starting.",
     remedy: "Keep the one that this node is: on a server `systemctl disable --now \
@@ -146,6 +212,13 @@ pub(super) const PROFILE_MISSING: About = About {
 pub(super) const PROFILE_IGNORED: About = About {
     name: "profile-ignored",
     severities: &[Fatal, Warning],
+    fatal: WhenFatal::By(&[Rule {
+        class: Unhardened,
+        rule: "RKE2 reads the keys of the first document's top level and skips those that it does not \
+               know; without a profile it only warns, and starts.",
+        versions: "all",
+        source: "k3s pkg/configfilearg/parser.go; rke2 pkg/cli/cmds/profile_linux.go, validateProfile",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "A file plainly means a profile, and RKE2 does not take it and starts unhardened: it is \
             below another key or in a list, the first document of the file is empty, or the key \
@@ -159,6 +232,12 @@ pub(super) const PROFILE_IGNORED: About = About {
 pub(super) const PROFILE_INVALID: About = About {
     name: "profile-invalid",
     severities: &[Fatal, Warning],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 ends at a profile that is none of its own.",
+        versions: "all; which version knows which profile is in nodeguard as a table, read from the tags",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, validateProfile; in older ones root.go",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "This RKE2 does not know the profile, and does not start. A warning where RKE2 is newer \
             than the lists here or does not say which it is: it may know the profile.",
@@ -177,6 +256,13 @@ pub(super) const PROFILE_DEPRECATED: About = About {
 pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
     name: "protect-kernel-defaults-conflict",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "Under a CIS profile RKE2 ends where protect-kernel-defaults is set to \
+                   false.",
+        versions: "all",
+        source: "rke2 pkg/cli/cmds/profile_linux.go, setCISFlags; in older ones root.go",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "`protect-kernel-defaults` is false, which a CIS profile forbids. RKE2 does not start.",
     remedy: "Remove the key: the profile sets it.",
@@ -186,6 +272,13 @@ pub(super) const PROTECT_KERNEL_DEFAULTS_CONFLICT: About = About {
 pub(super) const KUBELET_CONFIG_INVALID: About = About {
     name: "kubelet-config-invalid",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "The kubelet ends at an argument that its parser does not take and at a configuration \
+               file that it cannot read or decode.",
+        versions: "all; drop-in directories from 1.28 on",
+        source: "kubernetes cmd/kubelet/app/server.go, loadConfigFile and mergeKubeletConfigurations",
+    }]),
     cis_ids: &["4.2.6"],
     cause: "The kubelet does not start with what RKE2 hands to it: `kubelet-arg` has a value of \
             `protect-kernel-defaults` that is no truth, or names a file or directory that is not \
@@ -198,6 +291,12 @@ pub(super) const KUBELET_CONFIG_INVALID: About = About {
 pub(super) const DATA_DIR_INVALID: About = About {
     name: "data-dir-invalid",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 makes its data directory, and ends where it has no name.",
+        versions: "all",
+        source: "k3s pkg/datadir; mkdir(2), ENOENT",
+    }]),
     cause: "`data-dir` is empty, and RKE2 does not start.",
     remedy: "Set `data-dir` to an absolute path, or remove the key.",
     ..RKE2_CONFIG
@@ -206,6 +305,14 @@ pub(super) const DATA_DIR_INVALID: About = About {
 pub(super) const DATA_DIR_RELATIVE: About = About {
     name: "data-dir-relative",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 writes the path as it is into the manifests of its static pods; the \
+                   container runtime mounts absolute paths only, so that etcd and the API \
+                   server do not start.",
+        versions: "all",
+        source: "rke2 pkg/podtemplate; OCI runtime specification, Mounts",
+    }]),
     cause: "`data-dir` is a relative path, which what RKE2 starts in containers does not find; \
             fatal on a server.",
     remedy: "Set `data-dir` to an absolute path.",
@@ -215,6 +322,13 @@ pub(super) const DATA_DIR_RELATIVE: About = About {
 pub(super) const DATA_DIR_READ_ONLY: About = About {
     name: "data-dir-read-only",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 makes directories and files below its data directory at each start, \
+                   and ends where it cannot.",
+        versions: "all",
+        source: "rke2 pkg/bootstrap/bootstrap.go; mkdir(2), EROFS",
+    }]),
     cause: "The file system of the data directory is read-only.",
     remedy: "Mount it for writing. If it turned read-only by itself, its disk has errors: see \
              `journalctl -k`.",
@@ -224,6 +338,14 @@ pub(super) const DATA_DIR_READ_ONLY: About = About {
 pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
     name: "data-dir-file-system",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2's containerd unpacks images below the data directory, with owners and \
+                   links, and its overlayfs needs both; on a file system without them it does \
+                   not start.",
+        versions: "all",
+        source: "k3s pkg/agent/containerd; chown(2) and link(2), EPERM",
+    }]),
     cause: "The file system of the data directory has no owners and links (fatal), or it depends \
             on how it is served or mounted whether it has.",
     remedy: "Set `data-dir` to a directory on ext4 or xfs before RKE2's first start.",
@@ -233,6 +355,13 @@ pub(super) const DATA_DIR_FILE_SYSTEM: About = About {
 pub(super) const DATA_DIR_NOEXEC: About = About {
     name: "data-dir-noexec",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "RKE2 unpacks containerd, the kubelet and runc below its data directory and starts them; \
+               the kernel executes nothing on a mount with noexec.",
+        versions: "all",
+        source: "rke2 pkg/bootstrap/bootstrap.go; execve(2), EACCES",
+    }]),
     cause: "The mount that the directory `data` below the data directory is on has the option \
             `noexec`. RKE2 unpacks containerd, the kubelet and runc there and starts them, which \
             the kernel refuses: RKE2 does not start.",
@@ -244,6 +373,7 @@ pub(super) const DATA_DIR_NOEXEC: About = About {
 pub(super) const DATA_DIR_NOT_MOUNTED: About = About {
     name: "data-dir-not-mounted",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[EMPTY_ETCD]),
     cause: "`/etc/fstab` or a unit of systemd's promises a mount on the way to RKE2's data or below \
             it, and it is not there. Fatal where etcd's data is to be on it: RKE2 would start with \
             a new and empty etcd on the file system that is in its place.",
@@ -256,6 +386,7 @@ pub(super) const DATA_DIR_NOT_MOUNTED: About = About {
 pub(super) const DATA_DIR_OTHER_MOUNT: About = About {
     name: "data-dir-other-mount",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[EMPTY_ETCD]),
     cause: "Something else is mounted on the way to RKE2's data or below it than `/etc/fstab` or a \
             unit of systemd's promises. Fatal where etcd's data is to be on it: RKE2 would start \
             with the etcd that it finds there, or with a new and empty one.",
@@ -267,6 +398,14 @@ pub(super) const DATA_DIR_OTHER_MOUNT: About = About {
 pub(super) const DATA_DIR_UNLABELLED: About = About {
     name: "data-dir-unlabelled",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "With selinux: true etcd runs as rke2_service_db_t, which may use what has \
+                   the labels of /var/lib/rancher/rke2 and nothing else; it ends, and RKE2 \
+                   waits for it.",
+        versions: "all with SELinux",
+        source: "rke2 pkg/executor/staticpod/staticpod.go; rke2-selinux policy, rke2.fc",
+    }]),
     cause: "SELinux enforces, and the data directory has not the labels of the default one, so \
             that etcd may not read it.",
     remedy: "Run the two lines that the finding has, `semanage fcontext` and `restorecon`.",
@@ -276,6 +415,14 @@ pub(super) const DATA_DIR_UNLABELLED: About = About {
 pub(super) const ETCD_ARG_UNSUPPORTED: About = About {
     name: "etcd-arg-unsupported",
     severities: &[Warning, Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: LosesData,
+        rule: "RKE2 hands etcd-arg on and mounts its own directory alone into etcd's pod: \
+                   with another one etcd writes into its container, which is gone with it, \
+                   and neither snapshots nor the user etcd get it.",
+        versions: "those that have etcd-arg, from 1.20.13 on",
+        source: "k3s pkg/daemons/executor, ETCDConfig.ToConfigFile; rke2 pkg/executor/staticpod/staticpod.go",
+    }]),
     cause: "`etcd-arg` gives etcd another directory, which RKE2 neither backs up nor gives to the \
             user etcd; fatal under a profile.",
     remedy: "Remove the argument. To move etcd's data, set `data-dir` of RKE2 before its first \
@@ -286,6 +433,13 @@ pub(super) const ETCD_ARG_UNSUPPORTED: About = About {
 pub(super) const DISABLE_ETCD_WITHOUT_SERVER: About = About {
     name: "disable-etcd-without-server",
     severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: Refuses,
+        rule: "k3s ends at disable-etcd where server is empty; without the key only \
+                   before it had a database of its own.",
+        versions: "all",
+        source: "k3s pkg/cli/server/server.go",
+    }]),
     cause: "`disable-etcd` is set without `server`. RKE2 does not start.",
     remedy: "Set `server` to the address of a server with an etcd, or remove both keys.",
     ..RKE2_CONFIG

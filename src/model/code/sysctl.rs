@@ -1,14 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The codes of the control `sysctl`, and of what the daemon tells there besides.
 
+use super::FatalClass::{GivesAway, Refuses};
 use super::Severity::{Drift, Fatal, Note, Warning};
-use super::{About, Contest, ControlId};
+use super::{About, Contest, ControlId, Rule, WhenFatal};
 
 const SYSCTL: About = About::of(&[ControlId::Sysctl]);
 
 pub(super) const SYSCTL_LIVE: About = About {
     name: "sysctl-live",
     severities: &[Drift, Warning, Fatal],
+    fatal: WhenFatal::By(&[
+        Rule {
+            class: Refuses,
+            rule: "Under a CIS profile RKE2 compares four kernel parameters with the values that it \
+                   wants, and ends where one differs.",
+            versions: "all",
+            source: "rke2 pkg/cli/cmds/profile_linux.go; in older ones root.go",
+        },
+        Rule {
+            class: Refuses,
+            rule: "With protect-kernel-defaults, which a CIS profile sets, the kubelet compares those \
+                   four and kernel.keys.root_maxkeys and root_maxbytes, and ends where one differs.",
+            versions: "all",
+            source: "kubernetes pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables",
+        },
+        Rule {
+            class: GivesAway,
+            rule: "While fs.protected_hardlinks is not 1, whoever can write in etcd's directory can put \
+                   another name of any file of that file system there, and RKE2 gives it to etcd.",
+            versions: "all",
+            source: "linux Documentation/admin-guide/sysctl/fs.rst",
+        },
+    ]),
     contest: Contest::Alone,
     cis_ids: &["4.2.6"],
     cause: "A kernel parameter has another value than it should have, is missing, or cannot be \

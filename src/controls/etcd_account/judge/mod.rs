@@ -84,8 +84,10 @@ pub(crate) fn unmended(facts: &Facts) -> Severity {
 }
 
 fn unreadable(facts: &Facts, (path, reason): &(String, String)) -> Planned {
+    // RKE2 reads a file of any size, and may find the account in it.
+    let severity = if facts.too_large { Severity::Warning } else { unmended(facts) };
     let finding = Finding::new(Code::AccountDatabaseUnreadable, path.as_str())
-        .severity(unmended(facts))
+        .severity(severity)
         .expected("readable")
         .actual(reason)
         .origin(Origin::file(path.as_str()))
@@ -358,5 +360,19 @@ mod tests {
         assert_eq!(planned.len(), 1);
         assert_eq!(planned[0].finding.code, Code::AccountDatabaseUnreadable);
         assert!(planned[0].actions.is_empty());
+        assert_eq!(planned[0].finding.severity, Severity::Fatal, "RKE2 cannot read it either");
+    }
+
+    #[test]
+    fn a_database_that_is_only_too_large_for_us_is_no_reason_to_shut_the_gate() {
+        let facts = Facts {
+            unreadable: vec![("/etc/group".into(), "it has more than 4 MiB".into())],
+            too_large: true,
+            checked: true,
+            ..Facts::default()
+        };
+        let planned = judge(&facts);
+        assert_eq!(planned[0].finding.code, Code::AccountDatabaseUnreadable);
+        assert_eq!(planned[0].finding.severity, Severity::Warning);
     }
 }

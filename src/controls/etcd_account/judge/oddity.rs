@@ -2,7 +2,7 @@
 //! What is odd about an account `etcd` that is there: RKE2 starts with all of it, and none of it is
 //! ours to change.
 
-use super::{Broken, Facts, GroupFacts, UserFacts, unmended};
+use super::{Broken, Facts, GroupFacts, UserFacts};
 use crate::controls::etcd_account::facts::Password;
 use crate::model::{Code, Finding, Origin, Planned, Severity};
 
@@ -16,7 +16,7 @@ const GROUP: &str = "/etc/group";
 pub(crate) fn judge(facts: &Facts) -> Vec<Planned> {
     let mut out = Vec::new();
     if let Some(user) = &facts.user {
-        out.extend(privileged(facts, user));
+        out.extend(privileged(user));
         out.extend(login(user));
         out.extend(home(user));
         out.extend(again(PASSWD, "user etcd", user.line, &user.again));
@@ -36,10 +36,9 @@ fn at(file: &str, line: u32, finding: Finding) -> Planned {
     Planned::only(finding.origin(Origin::at(file, line)))
 }
 
-/// RKE2 would start, and etcd would run as root: unhardened.
-fn privileged(facts: &Facts, user: &UserFacts) -> Option<Planned> {
+/// RKE2 starts with its profile, and etcd runs as root.
+fn privileged(user: &UserFacts) -> Option<Planned> {
     let finding = Finding::new(Code::EtcdUserIsRoot, "user etcd")
-        .severity(unmended(facts))
         .expected("an unprivileged uid")
         .actual("0")
         .message("user etcd has uid 0: etcd would run as root")

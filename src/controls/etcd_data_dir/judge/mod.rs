@@ -90,8 +90,9 @@ fn linked(dir: &Path, target: &Path, leads: bool) -> Planned {
 /// What a walk (of the whole tree, or of one entry) found; `own` is the action that mends it.
 pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
     let mut out = Vec::new();
-    let mut drift = |code, word, tally: &Tally| {
-        let Some(Wrong { below, actual, expected, why, .. }) = &tally.told else { return };
+    let mut drift = |code, word, tally: &Tally, unmended: fn(&Wrong) -> Severity| {
+        let Some(wrong) = &tally.told else { return };
+        let Wrong { below, actual, expected, why, .. } = wrong;
         let path = join(dir, below);
         let (subject, more) = match tally.count {
             1 => (shown(&path), String::new()),
@@ -109,12 +110,17 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
                 ))
                 .remedy("nodeguard apply mends it"),
             actions: vec![own.clone()],
-            unmended: Severity::Fatal,
+            unmended: unmended(wrong),
         });
     };
-    drift(Code::EtcdOwner, "owner", &tree.wrong_owner);
-    drift(Code::EtcdMode, "mode", &tree.wrong_mode);
-    drift(Code::EtcdAcl, "an access control list,", &tree.acls);
+    // RKE2 gives everything away at each start, and ends where that fails, as it did for us.
+    drift(Code::EtcdOwner, "owner", &tree.wrong_owner, |_| Severity::Fatal);
+    // Of modes RKE2 sets one; with the others it starts, and etcd as far as it can.
+    drift(Code::EtcdMode, "mode", &tree.wrong_mode, |wrong| match wrong.locks_out {
+        true => Severity::Fatal,
+        false => Severity::Warning,
+    });
+    drift(Code::EtcdAcl, "an access control list,", &tree.acls, |_| Severity::Warning);
     for (below, oddity) in &tree.odd {
         out.push(oddity::judge(&join(dir, below), oddity));
     }
@@ -200,6 +206,30 @@ mod tests {
             "{message}"
         );
         assert!(message.ends_with("etcd is locked out"), "{message}");
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_fatal_only_where_rke2_or_etcd_does_not_come_up_with_it() {
+        let with = |of: fn(&mut TreeFacts) -> &mut Tally, locks_out| {
+            let mut tree = TreeFacts::default();
+            let found = Wrong { locks_out, ..wrong("member/snap/db", "why") };
+            of(&mut tree).add(locks_out, || found);
+            judge(&facts(tree))[0].unmended
+        };
+        for (of, locks_out, unmended) in [
+            // RKE2's own chown fails as ours did, whatever it is.
+            (
+                (|tree| &mut tree.wrong_owner) as fn(&mut TreeFacts) -> &mut Tally,
+                true,
+                Severity::Fatal,
+            ),
+            (|tree| &mut tree.wrong_owner, false, Severity::Fatal),
+            (|tree| &mut tree.wrong_mode, true, Severity::Fatal),
+            (|tree| &mut tree.wrong_mode, false, Severity::Warning),
+            (|tree| &mut tree.acls, false, Severity::Warning),
+        ] {
+            assert_eq!(with(of, locks_out), unmended);
+        }
     }
 
     #[test]

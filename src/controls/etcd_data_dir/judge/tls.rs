@@ -70,7 +70,10 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
     } else {
         return None;
     };
+    // RKE2 gives etcd's files to etcd at each start and sets no mode of them.
     let etcds = wanted.owner.uid != 0;
+    let readable = access::can_read(entry.owner, entry.mode, wanted.owner);
+    let fatal = etcds && (code == Code::EtcdTlsOwner || !readable);
     let why = meaning(wanted, entry, mode);
     let message = format!("{} has {word} {actual}, expected {expected}: {why}", shown(&path));
     Some(Planned {
@@ -87,7 +90,7 @@ pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<P
             rule: wanted.rule,
             depth: Depth::Entry,
         }],
-        unmended: if etcds { Severity::Fatal } else { Severity::Warning },
+        unmended: if fatal { Severity::Fatal } else { Severity::Warning },
     })
 }
 
@@ -140,6 +143,25 @@ mod tests {
                 (Some(Code::EtcdTlsMode), "0644".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_mode_that_cannot_be_mended_is_fatal_only_where_etcd_cannot_read_the_file() {
+        for (name, uid, mode, unmended) in [
+            ("server-client.key", 0, 0o600, Severity::Fatal),
+            ("server-client.key", 997, 0o644, Severity::Warning),
+            ("server-client.key", 997, 0o200, Severity::Fatal),
+            ("peer-ca.crt", 997, 0o666, Severity::Warning),
+            ("client.key", 0, 0o644, Severity::Warning),
+            ("client.key", 997, 0o600, Severity::Warning),
+        ] {
+            let version = Version::new(1, 34, 1);
+            let files = tls_files(Some(&version), ETCD);
+            let file = files.into_iter().find(|file| file.name == name).unwrap();
+            let entry = EntryFacts { owner: Owner { uid, gid: uid }, mode, oddity: None };
+            let planned = judge(Path::new("/tls"), file, &entry).unwrap();
+            assert_eq!(planned.unmended, unmended, "{name} {uid} {mode:o}");
+        }
     }
 
     #[test]
