@@ -284,7 +284,6 @@ mod tests {
             ("selinux: true\n---\nprofile: cis\n", Form::LaterDocument, "profile", 3),
             ("profile\u{200b}: cis\n", Form::Key, "profileU+200B", 1),
             ("pro\u{ad}file: cis\n", Form::Key, "proU+00ADfile", 1),
-            ("--- # x\n--profile: cis\n", Form::Key, "--profile", 2),
             ("{--  \"profile\": \"cis\"}\n", Form::Key, "--  \"profile\"", 1),
             ("{\u{a0} \"profile\": \"cis\"}\n", Form::Key, "U+00A0 \"profile\"", 1),
             ("\u{2060}profile: cis\n", Form::Key, "U+2060profile", 1),
