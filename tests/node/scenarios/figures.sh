@@ -19,16 +19,16 @@ server_with_agent
 deb=$(agent_deb)
 deb_bytes=$(stat -c %s "$deb")
 binary_bytes=$(node stat -c %s /usr/bin/nodeguard)
-# 4 MiB since 0.2.0, which was 3.5 before: what keeps an image's builder, the bus and the gate's
-# socket within bounds is some 280 KB of code.
-figure "binary" "$(kib "$binary_bytes") KiB" "4096 KiB"
+# 5 MiB, of which RKE2's whole command line and its YAML, release by release, are some 200 KB, and what
+# keeps an image's builder, the bus and the gate's socket within bounds some 280 KB.
+figure "binary" "$(kib "$binary_bytes") KiB" "5120 KiB"
 figure "package" "$(kib "$deb_bytes") KiB" "1536 KiB"
-check_at_most "the binary is small" 4194304 "$binary_bytes"
+check_at_most "the binary is small" 5242880 "$binary_bytes"
 check_at_most "the package is small" 1572864 "$deb_bytes"
 
 pid=$(node systemctl show -P MainPID nodeguard)
 rss=$(node awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")
-figure "memory (RSS), guarding a server" "$rss KiB" "4096 KiB"
+figure "memory (RSS), guarding a server" "$rss KiB" "4608 KiB"
 check_at_most "the daemon's memory is small" 10240 "$rss"
 
 # From fork to READY=1, as systemd saw it; 21 times, without its limit on starts.
