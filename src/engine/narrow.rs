@@ -220,6 +220,18 @@ mod tests {
     use crate::model::{Object, Owner};
     use crate::system::root::Root;
 
+    /// Of nobody's: whatever an entry is, it is wrong.
+    fn guard() -> Guard {
+        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
+        Guard {
+            dir: "/etcd".into(),
+            tls_dir: "/tls".into(),
+            owner,
+            account: owner,
+            manifest: "/etcd.yaml".into(),
+        }
+    }
+
     #[test]
     fn in_report_mode_a_wrong_entry_is_only_told_and_no_action_is_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -229,14 +241,7 @@ mod tests {
         std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
         let file = dir.path().join("etc/nodeguard/nodeguard.toml");
         std::fs::write(&file, "mode = 'report'\n").unwrap();
-        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
-        let guard = Guard {
-            dir: "/etcd".into(),
-            tls_dir: "/tls".into(),
-            owner,
-            account: owner,
-            manifest: "/etcd.yaml".into(),
-        };
+        let guard = guard();
         let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
         assert_eq!(engine.configure(), []);
         let mend = |engine: &mut Engine, below: &str| {
@@ -262,15 +267,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("etcd")).unwrap();
         std::fs::write(dir.path().join("etcd/db"), "x").unwrap();
-        // Nobody's: whatever it is, it is wrong.
-        let owner = Owner { uid: 4_000_000_001, gid: 4_000_000_001 };
-        let guard = Guard {
-            dir: "/etcd".into(),
-            tls_dir: "/tls".into(),
-            owner,
-            account: owner,
-            manifest: "/etcd.yaml".into(),
-        };
+        let guard = guard();
         let mut engine = Engine::new(Root::image(dir.path()).unwrap(), None);
         engine.suspend([Object::File("/etcd/db".into())].into());
         let mut mend =

@@ -141,16 +141,7 @@ pub(super) fn directive(reader: &mut Reader<'_>) -> Result<TokenKind, YamlError>
         b"TAG" => tag_directive(reader)?,
         _ => return Err(reader.unscannable("found unknown directive name")),
     };
-    reader.need(1)?;
-    reader.skip_blanks()?;
-    reader.skip_comment()?;
-    if !reader.is_break_or_end(0) {
-        return Err(reader.unscannable("did not find expected comment or line break"));
-    }
-    if reader.is_break(0) {
-        reader.need(2)?;
-        reader.skip_break();
-    }
+    reader.skip_rest_of_line()?;
     Ok(kind)
 }
 

@@ -275,6 +275,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Behind a directive or the head of a block scalar: blanks, a comment, and the line's end.
+    pub(super) fn skip_rest_of_line(&mut self) -> Result<(), YamlError> {
+        self.need(1)?;
+        self.skip_blanks()?;
+        self.skip_comment()?;
+        if !self.is_break_or_end(0) {
+            return Err(self.unscannable("did not find expected comment or line break"));
+        }
+        if self.is_break(0) {
+            self.need(2)?;
+            self.skip_break();
+        }
+        Ok(())
+    }
+
     fn pass(&mut self, characters: usize, bytes: usize) {
         work::count(bytes);
         self.next += bytes;

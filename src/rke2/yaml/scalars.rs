@@ -280,16 +280,7 @@ fn block_header(reader: &mut Reader<'_>) -> Result<(Chomping, Option<usize>), Ya
         reader.need(1)?;
         chomp = chomp.or_else(|| chomping(reader));
     }
-    reader.need(1)?;
-    reader.skip_blanks()?;
-    reader.skip_comment()?;
-    if !reader.is_break_or_end(0) {
-        return Err(reader.unscannable("did not find expected comment or line break"));
-    }
-    if reader.is_break(0) {
-        reader.need(2)?;
-        reader.skip_break();
-    }
+    reader.skip_rest_of_line()?;
     Ok((chomp.unwrap_or(Chomping::Clip), increment))
 }
 
