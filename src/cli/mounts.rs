@@ -3,10 +3,10 @@
 //! RKE2, and us. The generator (systemd/nodeguard-generator) puts it in its place; why it is a
 //! generator is in docs/decisions/0074.
 //!
-//! Wanted and never required: a mount that fails does not keep RKE2 down by itself, nor is RKE2 ended
+//! Wanted, where RKE2 does not start without it, and never required: a mount that fails does not keep RKE2 down by itself, nor is RKE2 ended
 //! when it goes away. The gate judges.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{CliError, Exit, MountsArgs, OrderedUnit, out};
 use crate::controls::own_config::observe::{first, sources};
@@ -29,14 +29,16 @@ pub(super) fn run(args: &MountsArgs) -> Result<Exit, CliError> {
         OrderedUnit::Rke2Agent => &[Role::Agent],
         OrderedUnit::Nodeguard => &[Role::Server, Role::Agent],
     };
-    let described = roles.iter().flat_map(|role| mounts(&root, *role));
-    let units = described.filter(|it| it.promised).map(|it| it.unit).collect();
+    let mut units = BTreeMap::new();
+    for first in roles.iter().flat_map(|role| mounts(&root, *role)) {
+        *units.entry(first.unit).or_default() |= first.wanted;
+    }
     out(&drop_in(args.unit, &units));
     Ok(Exit::Ok)
 }
 
-/// Empty where there is nothing to say.
-fn drop_in(unit: OrderedUnit, mounts: &BTreeSet<String>) -> String {
+/// Empty where there is nothing to say. `mounts`: their units, and whether RKE2 wants them.
+fn drop_in(unit: OrderedUnit, mounts: &BTreeMap<String, bool>) -> String {
     if mounts.is_empty() {
         return String::new();
     }
@@ -44,9 +46,9 @@ fn drop_in(unit: OrderedUnit, mounts: &BTreeSet<String>) -> String {
         "# Written by nodeguard's generator, from /etc/fstab and the units of mounts. A file of this\n\
          # name in /etc takes it away.\n[Unit]\n",
     );
-    for mount in mounts {
+    for (mount, wanted) in mounts {
         // RKE2's unit wants it; that we come after it is enough.
-        if unit != OrderedUnit::Nodeguard {
+        if *wanted && unit != OrderedUnit::Nodeguard {
             out.push_str(&format!("Wants={mount}\n"));
         }
         out.push_str(&format!("After={mount}\n"));
@@ -60,7 +62,9 @@ mod tests {
 
     #[test]
     fn rke2_wants_its_mounts_and_follows_them_and_never_requires_one() {
-        let mounts: BTreeSet<String> = ["a.mount", "b\\x2dc.automount"].map(str::to_owned).into();
+        let mounts = [("a.mount", true), ("b\\x2dc.automount", true), ("c.mount", false)];
+        let mounts: BTreeMap<String, bool> =
+            mounts.map(|(it, wanted)| (it.to_owned(), wanted)).into();
         let lines = |unit| {
             let text = drop_in(unit, &mounts);
             text.lines()
@@ -74,11 +78,12 @@ mod tests {
             "After=a.mount",
             "Wants=b\\x2dc.automount",
             "After=b\\x2dc.automount",
+            "After=c.mount",
         ];
         assert_eq!(lines(OrderedUnit::Rke2Server), rke2);
         assert_eq!(lines(OrderedUnit::Rke2Agent), rke2);
-        let ours = ["[Unit]", "After=a.mount", "After=b\\x2dc.automount"];
+        let ours = ["[Unit]", "After=a.mount", "After=b\\x2dc.automount", "After=c.mount"];
         assert_eq!(lines(OrderedUnit::Nodeguard), ours);
-        assert_eq!(drop_in(OrderedUnit::Rke2Server, &BTreeSet::new()), "");
+        assert_eq!(drop_in(OrderedUnit::Rke2Server, &BTreeMap::new()), "");
     }
 }

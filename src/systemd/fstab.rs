@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::order;
+
 /// Where it is.
 pub(crate) const PATH: &str = "/etc/fstab";
 
@@ -42,18 +44,26 @@ impl Line {
         AUTOMOUNT.iter().any(|option| self.has(option))
     }
 
-    /// systemd makes it by itself: at boot, with some other unit, or when somebody looks into it, for
-    /// which `noauto` counts nothing. Of `auto` and `noauto` the last one counts.
-    pub(crate) fn is_promised(&self) -> bool {
+    /// It is not to be mounted at boot. Of `auto` and `noauto` the last one counts.
+    pub(crate) fn is_noauto(&self) -> bool {
         let auto = self.options.iter().rev().find_map(|option| match option.as_str() {
             "noauto" => Some(false),
             "auto" => Some(true),
             _ => None,
         });
+        auto == Some(false)
+    }
+
+    /// systemd makes it by itself: at boot, or when somebody looks into it, for which `noauto` counts
+    /// nothing. A line that names units which pull it in is left to these, whatever else it says.
+    pub(crate) fn is_promised(&self) -> bool {
         let pulled = ["x-systemd.wanted-by", "x-systemd.required-by"];
+        let mut by = pulled.iter().flat_map(|name| self.values(name)).peekable();
         self.is_automount()
-            || auto.unwrap_or(true)
-            || pulled.iter().any(|name| self.values(name).next().is_some())
+            || match by.peek() {
+                Some(_) => by.any(order::pulls_in),
+                None => !self.is_noauto(),
+            }
     }
 
     /// It shows a directory of another file system once more.
@@ -61,9 +71,12 @@ impl Line {
         is_bind(self.options.iter().map(String::as_str))
     }
 
-    /// The units that it is mounted after.
+    /// The units that it is mounted after, and paths whose mounts these are.
     pub(crate) fn after(&self) -> impl Iterator<Item = &str> {
-        self.values("x-systemd.after").chain(self.values("x-systemd.requires"))
+        ["after", "requires", "requires-mounts-for", "wants-mounts-for"].iter().flat_map(|name| {
+            let options = self.options.iter().filter_map(|it| it.strip_prefix("x-systemd."));
+            options.filter_map(move |it| it.strip_prefix(name)?.strip_prefix('='))
+        })
     }
 }
 
@@ -208,6 +221,13 @@ mod tests {
             ("noauto,comment=systemd.automount", true),
             ("noauto,x-systemd.wanted-by=multi-user.target", true),
             ("noauto,x-systemd.required-by=rke2-server.service", true),
+            ("x-systemd.wanted-by=backup.service", false),
+            ("noauto,x-systemd.wanted-by=backup.service", false),
+            (
+                "noauto,x-systemd.required-by=backup.service,x-systemd.wanted-by=local-fs.target",
+                true,
+            ),
+            ("noauto,x-systemd.wanted-by=late.target", false),
             ("context=\"a,noauto\"", true),
         ] {
             let line = one(&format!("/dev/x /x ext4 {options}")).unwrap();

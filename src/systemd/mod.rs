@@ -4,6 +4,8 @@
 pub mod environment;
 pub(crate) mod fstab;
 pub(crate) mod mounts;
+pub(crate) mod near;
+mod order;
 pub mod promised;
 pub mod pulls;
 pub mod search_path;

@@ -78,8 +78,8 @@ pub struct NoExec {
 pub struct PromisedMount {
     /// Without links.
     pub place: PathBuf,
-    /// Whether it is on the way to what RKE2 keeps of a cluster (`server` below the data directory, and
-    /// etcd's data in it), or below that.
+    /// Whether it is on the way to what RKE2 keeps of a cluster (`server` below the data directory,
+    /// `server/db` and etcd's directory), or in etcd's directory.
     pub holds_cluster: bool,
     /// systemd's unit for it.
     pub unit: String,

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use semver::Version;
 
 use super::facts::Place;
+use super::judge::mounts::keeps_cluster;
 use super::judge::overrides;
 use super::version::VersionCache;
 use super::{Units, observe_beside, observe_kubelet, observe_place};
@@ -21,9 +22,9 @@ use crate::rke2::{
 };
 use crate::system::listing::{exists, sorted_names};
 use crate::system::root::Root;
-use crate::system::{HostError, runtime};
+use crate::system::{HostError, mountinfo, runtime};
 use crate::systemd::fstab;
-use crate::systemd::promised::{self, Described};
+use crate::systemd::promised;
 use crate::systemd::search_path;
 use crate::systemd::units::{self, Unit};
 
@@ -100,17 +101,35 @@ fn has_certificate(root: &Root, data_dir: &Path) -> bool {
     data_dir.is_absolute() && files.iter().all(|file| exists(root, &data_dir.join(file)))
 }
 
+/// A mount that systemd is to make before RKE2.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct First {
+    pub(crate) unit: String,
+    /// RKE2's unit pulls it in: without it the gate keeps RKE2 down anyway, and a wish for any other
+    /// mount would have each start of RKE2 wait for it once more.
+    pub(crate) wanted: bool,
+}
+
 /// The mounts near RKE2's data that systemd makes by itself, for a role: by files alone. No program is
 /// started and systemd is not asked, since it answers nobody while its generators run.
-pub(crate) fn mounts(root: &Root, role: Role) -> Vec<Described> {
+pub(crate) fn mounts(root: &Root, role: Role) -> Vec<First> {
     let unit = units::read(root, unit_name(role));
     let (environment, _) = units::environment(root, &unit);
     let (inputs, ..) = inputs(root, role, &unit.service, environment);
-    let data_dir = rke2::resolve(&inputs).data_dir.value;
-    match data_dir.is_absolute() {
-        true => promised::near_data(root, &data_dir, &unit.pulls),
-        false => Vec::new(),
+    let config = rke2::resolve(&inputs);
+    let data_dir = &config.data_dir.value;
+    if !data_dir.is_absolute() {
+        return Vec::new();
     }
+    let text = root.read(Path::new(mountinfo::PATH), mountinfo::LIMIT).ok().flatten();
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    let (near, described) = promised::near_data(root, data_dir, &unit.pulls, &text);
+    let keeps = keeps_cluster(&config, None);
+    let first = described.into_iter().filter(|it| it.promised && !it.late).map(|it| {
+        let wanted = keeps && !it.noauto && near.holds_cluster(&it.place);
+        First { unit: it.unit, wanted }
+    });
+    first.collect()
 }
 
 fn unit_name(role: Role) -> &'static str {

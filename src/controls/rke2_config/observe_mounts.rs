@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Mounts, NoExec, PromisedMount, There};
 use super::judge::hidden::is_hidden;
-use crate::rke2;
 use crate::system::obstacle::in_our_service;
 use crate::system::root::Root;
 use crate::systemd::mounts::{self, Mount};
-use crate::systemd::promised::{self, Described, What, leads_to};
+use crate::systemd::near::Near;
+use crate::systemd::promised::{self, Described, What};
 use crate::systemd::pulls::Pulls;
 
 /// Bytes of what udev and the kernel keep of one device.
@@ -20,29 +20,14 @@ const PROGRAMS: &str = "data";
 
 /// `text`: mountinfo.
 pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -> Mounts {
-    let etcd = leads_to(root, &rke2::etcd_dir(data_dir));
-    let server = leads_to(root, &data_dir.join("server"));
-    let programs = leads_to(root, &data_dir.join(PROGRAMS));
+    let (near, described) = promised::near_data(root, data_dir, pulls, text);
+    let programs = near.own(&data_dir.join(PROGRAMS));
     root.recording().starts_from(&programs);
-    let described = promised::near_data(root, data_dir, pulls);
-    let sources = |it: &Described| {
-        let binds = it.whats().filter(|what| what.bind);
-        binds.map(|what| leads_to(root, Path::new(&what.name))).collect::<Vec<_>>()
-    };
     let mut places: Vec<PathBuf> = described.iter().map(|it| it.place.clone()).collect();
-    places.extend(described.iter().flat_map(sources));
-    places.push(programs.clone());
     // What a bind mount shows is where its source is.
-    let mut shown: Vec<PathBuf> = Vec::new();
-    let holds_cluster = |place: &Path, shown: &[PathBuf]| {
-        let dirs = [&etcd, &server];
-        dirs.iter().any(|dir| dir.starts_with(place) || place.starts_with(dir))
-            || shown.iter().any(|source| source.starts_with(place))
-    };
-    for _ in 0..promised::BINDS {
-        let held = described.iter().filter(|it| holds_cluster(&it.place, &shown));
-        shown = held.flat_map(sources).collect();
-    }
+    let binds = described.iter().flat_map(Described::binds);
+    places.extend(binds.map(|(place, source)| near.source(place, source).path));
+    places.push(programs.clone());
     let mounted = mounts::Mounts::read(text, &places);
 
     let no_exec = mounted.reached(&programs).filter(|mount| mount.has("noexec")).map(|mount| {
@@ -56,10 +41,10 @@ pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -
         // The gate, which is in no sandbox, looks at those.
         .filter(|it| it.promised && !(in_service && is_hidden(&it.place)))
         .map(|it| {
-            let holds_cluster = holds_cluster(&it.place, &shown);
+            let holds_cluster = near.holds_cluster(&it.place);
             let there = match mounted.at(&it.place) {
                 None => There::Nothing,
-                Some(mount) if is_another(root, &it, mount, &mounted, in_service) => {
+                Some(mount) if is_another(root, &near, &it, mount, &mounted, in_service) => {
                     There::Another(format!("{} ({})", mount.source, mount.kind))
                 }
                 Some(_) => There::Mount,
@@ -74,6 +59,7 @@ pub(crate) fn observe(root: &Root, data_dir: &Path, pulls: &Pulls, text: &str) -
 /// Whether what is mounted is surely none of what is promised there.
 fn is_another(
     root: &Root,
+    near: &Near<'_>,
     described: &Described,
     mount: &Mount,
     mounted: &mounts::Mounts,
@@ -81,7 +67,7 @@ fn is_another(
 ) -> bool {
     described.whats().all(|what| {
         let same = match what.bind {
-            true => shows(root, what, mount, mounted, in_service),
+            true => shows(near, what, mount, mounted, in_service),
             false => is_on(root, what, mount),
         };
         same == Some(false)
@@ -90,14 +76,15 @@ fn is_another(
 
 /// Whether a mount shows the directory that it is to show. `None`: it cannot be told.
 fn shows(
-    root: &Root,
+    near: &Near<'_>,
     what: &What,
     mount: &Mount,
     mounted: &mounts::Mounts,
     in_service: bool,
 ) -> Option<bool> {
-    let source = leads_to(root, Path::new(&what.name));
-    if mount.kind == "autofs" || (in_service && is_hidden(&source)) {
+    let led = near.source(&mount.point, Path::new(&what.name));
+    let source = led.path;
+    if !led.whole || mount.kind == "autofs" || (in_service && is_hidden(&source)) {
         return None;
     }
     let on = mounted.reached(&source).filter(|on| on.kind != "autofs")?;
@@ -311,6 +298,30 @@ mod tests {
                 ("/var/lib/rancher/rke2/server/db", true, false),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_beside_etcd_does_not_hold_the_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let data_dir = Path::new("/var/lib/rancher/rke2");
+        let fstab = "nfs:/x /var/lib/rancher/rke2/server/db/snapshots nfs nofail\n\
+                     /data/logs /var/lib/rancher/rke2/server/logs none bind,nofail\n\
+                     LABEL=big /data ext4 nofail\n\
+                     LABEL=wal /var/lib/rancher/rke2/server/db/etcd/member/wal ext4 nofail\n\
+                     LABEL=server /var/lib/rancher/rke2/server ext4 nofail\n";
+        std::fs::write(dir.path().join("etc/fstab"), fstab).unwrap();
+        let root = Root::image(dir.path()).unwrap();
+        let found = observe(&root, data_dir, &Pulls::default(), "").promised;
+        let holds: Vec<_> = found.iter().map(|it| (it.what.as_str(), it.holds_cluster)).collect();
+        let expected = [
+            ("LABEL=big", false),
+            ("LABEL=server", true),
+            ("LABEL=wal", true),
+            ("nfs:/x", false),
+            ("/data/logs", false),
+        ];
+        assert_eq!(holds, expected);
     }
 
     #[test]

@@ -36,6 +36,8 @@ for name in rke2-server rke2-agent nodeguard; do
         "$(node cat $generated/$name.service.d/50-nodeguard-mounts.conf)"
 done
 check_has "RKE2 wants it" "(^| )$unit( |$)" "$(node systemctl show -P Wants rke2-server)"
+check_lacks "an agent, which keeps no etcd, only follows it" '^Wants=' \
+    "$(node cat $generated/rke2-agent.service.d/50-nodeguard-mounts.conf)"
 check_lacks "and does not require it" "$unit" "$(node systemctl show -P Requires -P BindsTo rke2-server)"
 
 node_say "RKE2's killall unmounts it"

@@ -8,7 +8,7 @@ mod beside;
 pub mod hidden;
 mod kubelet;
 mod meant;
-mod mounts;
+pub(super) mod mounts;
 pub mod overrides;
 pub mod place;
 

@@ -21,7 +21,7 @@ pub(crate) fn judge(config: &Config, version: Option<&Version>, mounts: &Mounts)
 
 /// Whether the data of a cluster is on this node: in an etcd, or in the database that RKE2 makes where
 /// it has neither an etcd nor another server.
-fn keeps_cluster(config: &Config, version: Option<&Version>) -> bool {
+pub(crate) fn keeps_cluster(config: &Config, version: Option<&Version>) -> bool {
     let set = |setting: &Option<crate::rke2::Setting<String>>| {
         setting.as_ref().is_some_and(|setting| !setting.value.is_empty())
     };
