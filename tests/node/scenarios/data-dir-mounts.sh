@@ -54,7 +54,7 @@ node rke2-killall.sh >/dev/null 2>&1
 node_sh 'umount /data; mv /disk /disk.gone; touch /disk; ls -A /data' # no directory to bind
 check_status "RKE2 does not start" 1 node timeout 60 systemctl start rke2-server
 check_soon "its status names the place, the line and the unit" 10 \
-    rke2_status_has "$db is not mounted, and /etc/fstab:.* \\($unit\\)"
+    rke2_status_has "/data is not mounted, and /etc/fstab:.* \\(data.mount\\)"
 check "with what to type" rke2_journal_has "systemctl start $unit"
 check "nothing was made in the directory below it" nothing_below
 node_sh 'rm /disk; mv /disk.gone /disk'
