@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control `nodeguard-config`: nodeguard's own configuration. Wrong, it is never fatal and stops
-//! nothing: the last whole one, or the built-in one, stays in force. Its mode is told as a note.
+//! Control `nodeguard-config`: nodeguard's own configuration. Wrong, it is never fatal by
+//! itself: the last whole one, or the built-in one, stays in force. Its mode is told as a note.
 
 use super::facts::Facts;
 use crate::config::{Problem, nearest};
