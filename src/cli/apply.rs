@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{ApplyArgs, CliError, Exit, need_root, print, root, say};
+use crate::config::Settings;
 use crate::engine::{Engine, Mode, bounds};
 use crate::model::Role;
 use crate::render;
@@ -18,9 +19,13 @@ pub(super) fn run(args: &ApplyArgs) -> Result<Exit, CliError> {
     let mode = if args.change_nothing { Mode::Check } else { Mode::Apply };
     let pass = engine.pass(mode, &mut |_, _| {});
     // Not to the gate, which says it itself.
-    if pass.report.mode.only_reports() && args.within.is_none() {
-        let origin = &engine.settings().mode.origin;
-        say(&format!("report mode ({origin}): nothing was changed"));
+    if args.within.is_none() {
+        let Settings { mode, unclear, .. } = engine.settings();
+        if let Some(origin) = unclear {
+            say(&format!("{origin} leaves the mode open: nothing was changed"));
+        } else if mode.value.only_reports() {
+            say(&format!("report mode ({}): nothing was changed", mode.origin));
+        }
     }
     print(&render::json(&bounds::corrections(pass.report)), args.pass.json)
 }

@@ -25,6 +25,12 @@ pub(super) fn run(args: &ConfigArgs) -> Result<Exit, CliError> {
         say("what is named here is left out, and all else is in force");
         return Ok(Exit::Fatal);
     }
+    if let Some(origin) = &effective.unclear {
+        say(&format!(
+            "until that is corrected a first start changes nothing on the host, and its gate judges as \
+             ever: {origin} may say mode = \"report\""
+        ));
+    }
     say("until that is corrected a running service keeps its last whole configuration, \
          and everything else uses the built-in one, shown here");
     Ok(Exit::Fatal)

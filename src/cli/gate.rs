@@ -49,9 +49,10 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
     let open = Arc::new(AtomicBool::new(false));
     let _backstop = backstop(limit, open.clone());
     let root = Root::host()?;
+    let (settings, problems) = first(&sources(&root));
+    let mut modes = Modes { ours: settings.mode.value, whole: problems.is_empty(), daemons: None };
     // Before everything that may hang: in report mode that shuts nobody's gate either.
-    let ours = first(&sources(&root)).0.mode.value;
-    open.store(ours.only_reports(), Ordering::Relaxed);
+    open.store(modes.hanging_opens(), Ordering::Relaxed);
     // The daemon learns the role from this, and keeps guarding by it after the gate is gone.
     if gate_role(&root) != Some(role)
         && let Err(e) = write_gate_role(&root, role)
@@ -59,13 +60,13 @@ pub(super) fn run(args: &GateArgs) -> Result<Exit, CliError> {
         say(&e.to_string());
     }
     let token = claim(&root, role);
-    let asked = ask(&root, role, asking);
-    // The daemon may be in a mode that its files do not say any more, since they are broken.
-    let mode = match &asked {
-        Ok(Report { mode, .. }) | Err(Unanswered { mode: Some(mode), .. }) => *mode,
-        Err(Unanswered { mode: None, .. }) => ours,
-    };
-    let report = asked.or_else(|Unanswered { reason, .. }| {
+    let asked = ask(asking).and_then(|answer| {
+        modes.daemons = Some(answer.report.mode);
+        counting(&root, role, modes.counts(), answer)
+    });
+    open.store(modes.hanging_opens(), Ordering::Relaxed);
+    let mode = modes.counts();
+    let report = asked.or_else(|reason| {
         say(&format!("{reason}; the gate looks by itself"));
         look(&root, role, end, mode)
     });
@@ -129,25 +130,52 @@ fn claim(root: &Root, role: Role) -> Option<Token> {
     }
 }
 
-/// Why there is no report of the daemon's that counts, and the mode that it is in, if it said that.
-struct Unanswered {
-    reason: String,
-    mode: Option<OperatingMode>,
+/// What is known of the mode.
+struct Modes {
+    /// What the files say here.
+    ours: OperatingMode,
+    /// Whether nothing is wrong with them.
+    whole: bool,
+    /// What the daemon is in, once it has answered.
+    daemons: Option<OperatingMode>,
 }
 
-/// A fresh pass of the daemon's, or why it does not count.
-fn ask(root: &Root, role: Role, limit: Duration) -> Result<Report, Unanswered> {
-    let silent = |reason| Unanswered { reason, mode: None };
-    let runtime = runtime().map_err(|e| silent(e.to_string()))?;
+impl Modes {
+    /// Files that are whole count: a daemon in another mode has not read them yet. Where they are
+    /// broken, it may be in a mode that they do not say any more.
+    fn counts(&self) -> OperatingMode {
+        self.known().unwrap_or(self.ours)
+    }
+
+    fn known(&self) -> Option<OperatingMode> {
+        if self.whole { Some(self.ours) } else { self.daemons }
+    }
+
+    /// Whether a gate that hangs is open: of what broken files say, nobody is sure.
+    fn hanging_opens(&self) -> bool {
+        self.known().is_some_and(OperatingMode::only_reports)
+    }
+}
+
+/// A fresh pass of the daemon's, or why there is none.
+fn ask(limit: Duration) -> Result<gate::Answer, String> {
+    let runtime = runtime().map_err(|e| e.to_string())?;
     let asking = gate::ask(Path::new(SOCKET), limit);
-    let answer = runtime.block_on(asking).map_err(|e| silent(e.to_string()))?;
-    let mode = Some(answer.report.mode);
-    counting(root, role, answer).map_err(|reason| Unanswered { reason, mode })
+    runtime.block_on(asking).map_err(|e| e.to_string())
 }
 
 /// The daemon's report, if it is about this node as RKE2 will meet it and finds it fit.
-fn counting(root: &Root, role: Role, answer: gate::Answer) -> Result<Report, String> {
+fn counting(
+    root: &Root,
+    role: Role,
+    mode: OperatingMode,
+    answer: gate::Answer,
+) -> Result<Report, String> {
     let gate::Answer { report, observed } = answer;
+    if report.mode != mode {
+        // It has corrected what is not to be, or not what is.
+        return Err(format!("the daemon is in {} mode, and the files say {mode}", report.mode));
+    }
     if report.role != role {
         return Err(format!("the daemon takes this node for {}, not {role}", report.role));
     }
@@ -411,6 +439,26 @@ mod tests {
             assert!(looking >= limit / 2 && looking < limit, "{seconds}: {looking:?}");
             assert!(seconds < 3 || limit - looking == GRACE, "{seconds}: {looking:?}");
             assert!(asking <= looking / 2 && asking <= ASKING, "{seconds}: {asking:?}");
+        }
+    }
+
+    #[test]
+    fn whole_files_count_for_more_than_the_daemon_and_a_gate_that_hangs_opens_on_what_is_sure() {
+        use OperatingMode::{Enforce, Report};
+        for (ours, whole, daemons, counts, opens) in [
+            (Enforce, true, None, Enforce, false),
+            (Enforce, true, Some(Report), Enforce, false),
+            (Report, true, None, Report, true),
+            (Report, true, Some(Enforce), Report, true),
+            (Enforce, false, None, Enforce, false),
+            (Enforce, false, Some(Report), Report, true),
+            (Report, false, None, Report, false),
+            (Report, false, Some(Report), Report, true),
+            (Report, false, Some(Enforce), Enforce, false),
+        ] {
+            let modes = Modes { ours, whole, daemons };
+            let row = format!("{ours}, {whole}, {daemons:?}");
+            assert_eq!((modes.counts(), modes.hanging_opens()), (counts, opens), "{row}");
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn run(args: &MountsArgs) -> Result<Exit, CliError> {
         None => Root::host_files()?,
     };
     root.check_supported()?;
-    if first(&sources(&root)).0.mode.value.only_reports() {
+    if first(&sources(&root)).0.changes_nothing() {
         // Then RKE2 starts as it would without us.
         return Ok(Exit::Ok);
     }

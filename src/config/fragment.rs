@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::gate::{self, MAX_CODES};
 use super::nearest::nearest;
@@ -87,15 +87,54 @@ pub(super) fn read(
     reader.fragment
 }
 
-/// The mode that a file names, whatever else is wrong with it. A word that is none is taken for the
-/// mode that is not the default: nobody writes a key to have it do nothing.
-pub(super) fn mode(path: &str, bytes: &[u8]) -> Option<Setting<OperatingMode>> {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_FILE_SIZE)?;
-    let (document, _) = DeTable::parse_recoverable(text);
-    let (_, value) = document.get_ref().iter().find(|(key, _)| key.get_ref() == "mode")?;
-    let said = value.get_ref().as_str().and_then(|text| values::mode(text).ok());
-    let origin = Reader::of(path, text, &[]).at(value.span().start);
-    Some(Setting { value: said.unwrap_or(OperatingMode::Report), origin })
+/// What a file says about the mode, whatever else is wrong with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    Mode(Setting<OperatingMode>),
+    /// It names the key, and a value that means neither mode; or nobody can tell what it says.
+    Unclear(Origin),
+}
+
+/// A word that was plainly meant for one of the modes is taken for that one.
+pub(super) fn mode(path: &str, bytes: &[u8]) -> Said {
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_FILE_SIZE)
+    else {
+        return Said::Unclear(Origin::file(path));
+    };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let reader = Reader::of(path, text, &[]);
+    if let Some((key, value)) = meant_for_the_mode(document.get_ref()) {
+        let origin = reader.at(key.span().start);
+        return match value.get_ref().as_str().and_then(values::meant_mode) {
+            Some(value) => Said::Mode(Setting { value, origin }),
+            None => Said::Unclear(origin),
+        };
+    }
+    // What is no TOML may be lost to the parser.
+    let lost = |line: &str| {
+        let word = line.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next();
+        word.is_some_and(is_the_mode)
+    };
+    let line = (1..).zip(text.lines()).find(|(_, line)| !errors.is_empty() && lost(line));
+    line.map_or(Said::Nothing, |(number, _)| Said::Unclear(Origin::at(path, number)))
+}
+
+fn is_the_mode(key: &str) -> bool {
+    nearest(&key.to_ascii_lowercase(), ["mode"]).is_some()
+}
+
+/// The key itself, else one that is written alike or stands in a table, as it does where it is put at
+/// the end of a file.
+fn meant_for_the_mode<'t, 'i>(
+    table: &'t DeTable<'i>,
+) -> Option<(&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>)> {
+    let inside = |(_, value): (_, &'t Spanned<DeValue<'i>>)| {
+        value.get_ref().as_table().and_then(meant_for_the_mode)
+    };
+    let exact = table.iter().find(|(key, _)| key.get_ref() == "mode");
+    let alike = || table.iter().find(|(key, _)| is_the_mode(key.get_ref()));
+    exact.or_else(alike).or_else(|| table.iter().find_map(inside))
 }
 
 struct Reader<'a> {

@@ -23,12 +23,12 @@ use serde::Serialize;
 
 use crate::model::{OperatingMode, Origin, escaped};
 
-use fragment::Fragment;
+use fragment::{Fragment, Said};
 
 pub use fragment::KEYS;
 pub use gate::Gate;
 pub use nearest::nearest;
-pub use order::order;
+pub use order::{is_drop_in, order};
 pub use values::duration_text;
 
 /// The base files; of a key that both set the later one's value counts.
@@ -48,8 +48,11 @@ pub const MAX_FILE_SIZE: usize = 64 * 1024;
 /// Bytes of all files together.
 pub const MAX_SIZE: usize = 512 * 1024;
 
-/// Entries of one drop-in directory.
+/// Drop-ins of one directory.
 pub const MAX_DROP_INS: usize = 128;
+
+/// Entries of such a directory, whatever their names are.
+pub const MAX_ENTRIES: usize = 4096;
 
 /// Keys in each of the tables `policy` and `extra`.
 const MAX_KEYS: usize = 256;
@@ -109,6 +112,9 @@ impl Policy {
 pub struct Settings {
     /// Whether anything is done about what is found.
     pub mode: Setting<OperatingMode>,
+    /// What leaves open whether anything is to be done: until that is mended nothing on the host is
+    /// changed, and the gate judges by `mode`.
+    pub unclear: Option<Origin>,
     /// How often the kernel parameters are read although no event came.
     pub poll_interval: Setting<Duration>,
     /// Whether it is found out who changed a kernel parameter.
@@ -137,12 +143,20 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Setting::built_in(OperatingMode::Enforce),
+            unclear: None,
             poll_interval: Setting::built_in(Duration::from_secs(5)),
             attribution: Setting::built_in(false),
             gate: Gate::default(),
             sysctl: Sysctl::default(),
             etcd_account: EtcdAccount::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether nothing on the host is changed, whoever asks for it.
+    pub fn changes_nothing(&self) -> bool {
+        self.mode.value.only_reports() || self.unclear.is_some()
     }
 }
 
@@ -232,16 +246,31 @@ fn count(problems: &mut [Problem], more: usize) {
 }
 
 /// What is in force where the files are wrong and none was read whole before: what is built in, but in
-/// the mode that they name. Whoever wrote that nothing is to be changed meant it, whatever else is wrong;
-/// so a mode that is neither of the two is the one that changes nothing.
+/// the mode that they name. Whoever wrote that nothing is to be changed meant it, whatever else is wrong.
+///
+/// A file that cannot be used may say so as well, and so may a mode that is neither of the two: then
+/// nothing is changed, and the gate is as in the mode that is built in. Only a file that is read and
+/// counts for more opens it.
 pub fn fallback(sources: &[Source]) -> Settings {
-    let said = |source: &Source| {
-        let bytes = source.content.as_ref().ok()?;
-        fragment::mode(&source.path, bytes)
+    let said = |source: &Source| match &source.content {
+        Ok(bytes) => fragment::mode(&source.path, bytes),
+        Err(_) => Said::Unclear(Origin::file(&source.path)),
     };
-    let mode = sources.iter().rev().find_map(said);
-    let built_in = Settings::default();
-    Settings { mode: mode.unwrap_or(built_in.mode), ..built_in }
+    let mut settings = Settings::default();
+    for said in sources.iter().map(said) {
+        match said {
+            Said::Nothing => {}
+            Said::Mode(mode) => settings.mode = mode,
+            Said::Unclear(origin) => {
+                settings.mode = Settings::default().mode;
+                settings.unclear = Some(origin);
+            }
+        }
+    }
+    if settings.mode.value.only_reports() {
+        settings.unclear = None;
+    }
+    settings
 }
 
 fn merge(settings: &mut Settings, fragment: Fragment) {

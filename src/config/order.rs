@@ -18,7 +18,8 @@ pub fn order(directories: &[(&str, Vec<OsString>)]) -> Vec<PathBuf> {
     chosen.into_values().collect()
 }
 
-fn is_drop_in(name: &OsStr) -> bool {
+/// Whether a file of this name in such a directory is read.
+pub fn is_drop_in(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.ends_with(b".toml") && !name.starts_with(b".")
 }

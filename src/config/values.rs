@@ -52,11 +52,24 @@ pub(super) fn policy(text: &str) -> Result<Policy, String> {
 }
 
 pub(super) fn mode(text: &str) -> Result<OperatingMode, String> {
-    let names = OperatingMode::ALL.map(OperatingMode::as_str);
     OperatingMode::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
-        let meant = nearest(text, names).map(|name| format!("; did you mean \"{name}\"?"));
+        let meant = meant_mode(text).map(|mode| format!("; did you mean \"{mode}\"?"));
         format!("\"enforce\" or \"report\"{}", meant.unwrap_or_default())
     })
+}
+
+/// The mode that a word says, or was meant for; `None`: neither.
+pub(super) fn meant_mode(text: &str) -> Option<OperatingMode> {
+    let word = text.trim().to_ascii_lowercase();
+    let of = |name: &str| OperatingMode::ALL.into_iter().find(|mode| mode.as_str() == name);
+    // With an ending: "enforcing" is another program's word for it.
+    if word.starts_with("enforc") {
+        Some(OperatingMode::Enforce)
+    } else if word.starts_with("report") {
+        Some(OperatingMode::Report)
+    } else {
+        nearest(&word, OperatingMode::ALL.map(OperatingMode::as_str)).and_then(of)
+    }
 }
 
 /// A number of a user or a group.

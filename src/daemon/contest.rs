@@ -136,13 +136,13 @@ impl Daemon {
 
     /// Whether nobody writes it: the operator's policy or mode leaves it alone.
     fn is_left_alone(&self, object: &Object) -> bool {
-        let Object::Parameter(key) = object else { return self.engine.only_reports() };
+        let Object::Parameter(key) = object else { return self.engine.changes_nothing() };
         self.watch.sysctls.iter().any(|want| want.key == *key && !self.writes(want))
     }
 
     /// Whether a kernel parameter is set back when it is wrong.
     pub(super) fn writes(&self, want: &Wanted) -> bool {
-        want.is_held() && !self.engine.only_reports()
+        want.is_held() && !self.engine.changes_nothing()
     }
 
     pub(super) fn is_followed(&self, object: &Object) -> bool {

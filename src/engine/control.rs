@@ -113,7 +113,7 @@ impl Engine {
                 };
             }
         }
-        if self.only_reports() {
+        if self.changes_nothing() {
             planned.iter_mut().filter(|p| !p.actions.is_empty()).for_each(|p| self.only_told(p));
         }
         planned.retain(|p| !self.is_suspended(p));
@@ -145,14 +145,27 @@ impl Engine {
         self.blame(&mut left.finding, kept);
     }
 
-    /// What would be mended, and is not in report mode. Its remedy is not the command that changes
-    /// nothing now.
+    /// What would be mended, and is not in report mode, or where it is unclear whether it is to be. Its
+    /// remedy is not the command that changes nothing now.
     fn only_told(&self, planned: &mut Planned) {
+        let unmended = planned.unmended;
         let finding = &mut planned.finding;
-        finding.message.push_str(" (report mode: it would be corrected)");
+        let (why, remedy) = match &self.settings.unclear {
+            Some(origin) => {
+                // The gate is shut on what nobody mends.
+                finding.severity = unmended;
+                let why = format!(" (not corrected because of {origin}, see own-config)");
+                (why, format!("correct {origin}: nodeguard mends it then"))
+            }
+            None => {
+                let origin = &self.settings.mode.origin;
+                let remedy = format!("write mode = \"enforce\" in {origin}: nodeguard mends it");
+                (" (report mode: it would be corrected)".to_owned(), remedy)
+            }
+        };
+        finding.message.push_str(&why);
         if finding.remedy.starts_with("nodeguard apply") {
-            let origin = &self.settings.mode.origin;
-            finding.remedy = format!("write mode = \"enforce\" in {origin}: nodeguard mends it");
+            finding.remedy = remedy;
         }
     }
 
@@ -196,9 +209,12 @@ impl Engine {
         limit: u64,
         on_directory: OnDirectory<'_>,
     ) -> Executed {
-        if self.only_reports() {
-            // Nobody plans to come here in report mode; and whoever does changes nothing.
-            let reason = format!("{} says mode = \"report\"", self.settings.mode.origin);
+        if self.changes_nothing() {
+            // Nobody plans to come here then; and whoever does changes nothing.
+            let reason = match &self.settings.unclear {
+                Some(origin) => format!("{origin} leaves the mode open"),
+                None => format!("{} says mode = \"report\"", self.settings.mode.origin),
+            };
             let outcome = Outcome::Refused { reason, obstacle: Obstacle::Unclear };
             return Executed { outcome, trees: None };
         }

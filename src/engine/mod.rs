@@ -131,14 +131,14 @@ impl Engine {
     }
 
     /// Whether nothing on the host is changed, whoever asks for it: the operator's configuration says
-    /// so.
-    pub fn only_reports(&self) -> bool {
-        self.settings.mode.value.only_reports()
+    /// so, or leaves it open.
+    pub fn changes_nothing(&self) -> bool {
+        self.settings.changes_nothing()
     }
 
     /// What a pass may do of what is asked for.
     fn allowed(&self, mode: Mode) -> Mode {
-        if self.only_reports() { Mode::Check } else { mode }
+        if self.changes_nothing() { Mode::Check } else { mode }
     }
 
     /// Neither judges nor touches these from now on: what is said about them is their contest.

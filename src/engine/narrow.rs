@@ -57,7 +57,7 @@ impl Engine {
             true => None,
             false => self.proc_sys.altered(&want.key, &want.value).map(str::to_owned),
         };
-        let left_alone = !want.is_held() || self.only_reports();
+        let left_alone = !want.is_held() || self.changes_nothing();
         if !left_alone && shown.is_none() {
             return None;
         }
@@ -83,7 +83,7 @@ impl Engine {
         let depth = if subtree { Depth::Subtree } else { Depth::Entry };
         let own = Action::Own { base, below: below.to_path_buf(), owner, rule, depth };
         let narrow = match depth {
-            _ if self.only_reports() => self.tell_subtree(guard, below, &own, on_directory),
+            _ if self.changes_nothing() => self.tell_subtree(guard, below, &own, on_directory),
             Depth::Subtree => self.mend_subtree(guard, below, &own, on_directory),
             Depth::Entry => self.mend_single(guard, &own, on_directory),
         };

@@ -263,7 +263,8 @@ fn document(bytes: &[u8], is_drop_in: bool) -> Result<Vec<(String, Field, u32)>,
     for entry in &entries {
         // Decoding is strict, and lenient once more for the one file of `--config`.
         if !seen.insert(&entry.key) && is_drop_in {
-            let words = format!("strict decoding error: key {:?} already set in map", entry.key);
+            let key = shown::key(&entry.key);
+            let words = format!("strict decoding error: key {key:?} already set in map");
             return refused(Some(entry.line), words);
         }
         let is_field =
@@ -466,6 +467,7 @@ mod tests {
             ("protectKernelDefaults: 1", "cannot unmarshal number into Go struct field"),
             ("protectKernelDefaults: [true]", "cannot unmarshal array into Go struct field"),
             ("maxPods: 1\nmaxPods: 2", "key \"maxPods\" already set in map"),
+            ("s3cret/w+rd: 1\ns3cret/w+rd: 2", "key \"(not shown)\" already set in map"),
             ("a: b: c", "mapping values are not allowed in this context"),
         ] {
             let got = merged(&[lines]).unwrap_err();

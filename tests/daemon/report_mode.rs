@@ -277,6 +277,57 @@ fn a_first_start_with_an_error_elsewhere_keeps_to_the_mode_that_the_files_name()
 }
 
 #[test]
+fn where_a_file_cannot_be_used_nothing_is_changed_and_the_gate_is_shut_on_what_nobody_mends() {
+    for mode in [0o664, 0o644] {
+        let mut host = configured("mode = \"report\"\n");
+        match mode {
+            0o664 => host.chown(FILE, (0, 1000)),
+            _ => host.write(FILE, "mode = \"audit\"\n"),
+        }
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(host.at(FILE), fs::Permissions::from_mode(mode)).unwrap();
+        let before = listing(&host);
+        for with_daemon in [false, true] {
+            if with_daemon {
+                host.start();
+            }
+            let gate = host.run(&GATE);
+            let words = said(&gate);
+            assert_eq!(gate.status.code(), Some(78), "{words}");
+            assert!(words.contains("unknown user etcd (not corrected because of "), "{words}");
+            assert!(words.contains("nothing on this host is corrected until then"), "{words}");
+            assert_unchanged(&host, &before);
+        }
+        let report = host.read("run/nodeguard/report.json");
+        assert!(report.contains("\"mode\":\"enforce\""), "{report}");
+        let apply = host.run(&["apply", "--role", "server"]);
+        assert!(said(&apply).contains("leaves the mode open: nothing was changed"), "{apply:?}");
+        assert_unchanged(&host, &before);
+        // Once it is whole it is in force.
+        fs::remove_file(host.at(FILE)).unwrap();
+        host.write(FILE, "mode = \"enforce\"\n");
+        host.signal("HUP");
+        host.until("it is mended", |host| host.etcd().is_some());
+        // A file that others can write turns nothing off on a node where it was in force.
+        fs::set_permissions(host.at(FILE), fs::Permissions::from_mode(0o666)).unwrap();
+        host.signal("HUP");
+        host.until("it is seen", |host| host.log().contains("the last whole configuration stays"));
+        host.set_sysctl("kernel/panic", "0");
+        host.until("it is mended", |host| host.sysctl("kernel/panic") == "10");
+        assert_eq!(host.run(&GATE).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_first_start_with_a_mode_that_was_plainly_meant_for_enforce_enforces() {
+    let mut host = configured("mode = \"Enforced\"\n");
+    host.start();
+    assert!(host.etcd().is_some());
+    host.write(RKE2, "profile: cis-1.99\n");
+    assert_eq!(host.run(&GATE).status.code(), Some(78));
+}
+
+#[test]
 fn a_daemon_that_knows_the_mode_from_before_its_files_were_broken_tells_the_gate() {
     let mut host = reporting();
     host.write(RKE2, "profile: cis-1.99\n");

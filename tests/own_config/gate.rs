@@ -31,6 +31,9 @@ fn the_mode_is_one_of_two_words() {
     for (text, words) in [
         ("\"repot\"", "did you mean \"report\"?"),
         ("\"Enforce\"", "did you mean \"enforce\"?"),
+        ("\"ENFORCED\"", "did you mean \"enforce\"?"),
+        ("\"enforcing\"", "did you mean \"enforce\"?"),
+        ("\"Reporting\"", "did you mean \"report\"?"),
         ("\"\"", "expected \"enforce\" or \"report\""),
         ("\"dry-run\"", "expected \"enforce\" or \"report\""),
         ("true", "mode is true, expected"),
@@ -117,10 +120,11 @@ fn there_is_a_limit_to_the_codes_that_are_named_and_to_those_that_are_told() {
 }
 
 #[test]
-fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts_and_a_wrong_one_is_report() {
+fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts() {
     let of = |sources: &[Source]| {
         assert!(resolve(sources).is_err());
         let settings = config::fallback(sources);
+        assert_eq!(settings.unclear, None);
         assert_eq!(Settings { mode: settings.mode.clone(), ..Settings::default() }, settings);
         (settings.mode.value, settings.mode.origin.to_string())
     };
@@ -130,17 +134,8 @@ fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts_and_a_wrong_
     assert_eq!(of(std::slice::from_ref(&wrong)), enforce);
     assert_eq!(of(&[file("f", "mode = 'report'\n"), wrong.clone()]), (report, "f:1".into()));
     assert_eq!(of(&[file("f", "x = 1\nmode = 'report'\n[sysctl\n")]), (report, "f:2".into()));
-    for value in ["'repot'", "true", "'off'", "{}"] {
-        assert_eq!(
-            of(&[file("f", &format!("mode = {value}\n"))]),
-            (report, "f:1".into()),
-            "{value}"
-        );
-    }
     let later = [file("f", "mode = 'report'\n"), wrong.clone(), file("g", "mode = 'enforce'\n")];
     assert_eq!(of(&later), (OperatingMode::Enforce, "g:1".into()));
-    let unread = Source { path: "u".into(), content: Err("it is owned by uid 1000".into()) };
-    assert_eq!(of(&[unread]), enforce, "what root did not write says nothing");
     let facts = |kept, settings: &Settings| {
         let problems = resolve(std::slice::from_ref(&wrong)).unwrap_err();
         let facts = own_config::Facts { problems: &problems, kept, settings, wanted: Vec::new() };
@@ -154,6 +149,83 @@ fn where_nothing_was_ever_whole_the_mode_that_the_files_name_counts_and_a_wrong_
         )
     );
     assert!(facts(true, &settings).ends_with("; the last whole configuration stays in force"));
+}
+
+#[test]
+fn a_mode_that_was_plainly_meant_is_that_one_and_of_any_other_nothing_is_changed_and_the_gate_judges()
+ {
+    let of = |text: &str| {
+        let source = file("f", text);
+        assert!(resolve(std::slice::from_ref(&source)).is_err(), "{text}");
+        let Settings { mode, unclear, .. } = config::fallback(&[source]);
+        (mode.value, unclear.map(|origin| origin.to_string()))
+    };
+    use OperatingMode::{Enforce, Report};
+    for value in ["Enforce", "ENFORCE", "enforcing", "ENFORCED", "enforced", "enfroce", " enforce "]
+    {
+        assert_eq!(of(&format!("mode = '{value}'\n")), (Enforce, None), "{value}");
+    }
+    for value in ["Report", "REPORT", "reports", "reporting", "report-only", "repot", "rport"] {
+        assert_eq!(of(&format!("mode = '{value}'\n")), (Report, None), "{value}");
+    }
+    for value in
+        ["true", "false", "1", "1.5", "{}", "[]", "['report']", "''", "'audit'", "'off'", "'warn'"]
+    {
+        let line = Some("f:2".to_owned());
+        assert_eq!(of(&format!("\nmode = {value}\n")), (Enforce, line), "{value}");
+    }
+    // The key itself may be mistyped, or stand in a table as what is put at the end of a file does;
+    // and the quotes may be forgotten.
+    for text in [
+        "Mode = 'report'\n",
+        "mod = 'report'\n",
+        "[sysctl.extra]\nmode = 'report'\n",
+        "[gate]\nwarn = []\nmode = 'report'\n",
+    ] {
+        assert_eq!(of(text), (Report, None), "{text}");
+    }
+    for text in [
+        "mode = report\n",
+        "mode report\n",
+        "mode: report\n",
+        "mode =\n",
+        "mode\n",
+        "[mode]\nreport = true\n",
+    ] {
+        let settings = config::fallback(&[file("f", text)]);
+        assert!(settings.changes_nothing(), "{text}: {settings:?}");
+    }
+    for text in ["mode = enforce\n", "mode: enforce\n"] {
+        assert_eq!(of(text).0, Enforce, "{text}");
+    }
+    let binary = Source { path: "f".into(), content: Ok(b"mode = 'report' # \xff\n".to_vec()) };
+    assert_eq!(config::fallback(&[binary]).unclear, Some(Origin::file("f")));
+}
+
+#[test]
+fn what_cannot_be_used_may_say_report_and_what_counts_for_more_says_more() {
+    let unread = Source { path: "u".into(), content: Err("it is owned by uid 1000".into()) };
+    let of = |sources: &[Source]| {
+        let Settings { mode, unclear, .. } = config::fallback(sources);
+        (mode.value, unclear.map(|origin| origin.to_string()))
+    };
+    use OperatingMode::{Enforce, Report};
+    let [report, enforce] =
+        ["report", "enforce"].map(|mode| file(mode, &format!("mode = '{mode}'\n")));
+    let open = Some("u".to_owned());
+    assert_eq!(of(std::slice::from_ref(&unread)), (Enforce, open.clone()));
+    assert_eq!(of(&[unread.clone(), report.clone()]), (Report, None));
+    assert_eq!(of(&[report, unread.clone()]), (Enforce, open.clone()), "it may say enforce");
+    assert_eq!(of(&[enforce.clone(), unread.clone()]), (Enforce, open.clone()));
+    assert_eq!(of(&[unread.clone(), enforce]), (Enforce, open));
+    let settings = config::fallback(std::slice::from_ref(&unread));
+    let problems = resolve(&[unread]).unwrap_err();
+    let facts =
+        own_config::Facts { problems: &problems, kept: false, settings: &settings, wanted: vec![] };
+    let planned = own_config::judge(&facts);
+    assert_eq!(planned.len(), 1, "no note of report mode: {planned:?}");
+    let message = &planned[0].finding.message;
+    assert!(message.contains("nothing on this host is corrected until then"), "{message}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::{file, values};
 fn holds(bytes: Vec<u8>) {
     let lines = String::from_utf8_lossy(&bytes).lines().count().max(1);
     let source = Source { path: "f".into(), content: Ok(bytes) };
+    let first = config::fallback(std::slice::from_ref(&source));
+    assert!(!first.mode.value.only_reports() || first.unclear.is_none(), "{first:?}");
     match config::resolve(&[source], &FIXED) {
         Ok(settings) => {
             let printed = settings::text(&[], &settings);

@@ -22,6 +22,9 @@ const FILE_LIMIT: usize = 64 * 1024;
 /// Lines that are kept. A distribution with everything installed has some hundred.
 const MOST: usize = 4096;
 
+/// -1 in 16 bits and in 32.
+const NONE: [u32; 2] = [u16::MAX as u32, u32::MAX];
+
 /// A line that makes a user or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -41,6 +44,15 @@ enum Id {
 }
 
 impl Line {
+    /// Whether its number is one of the two that mean "none".
+    fn names_none(&self) -> bool {
+        let number = match self.id {
+            Some(Id::Number(id)) => Some(id),
+            _ => None,
+        };
+        [number, self.group].into_iter().flatten().any(|id| NONE.contains(&id))
+    }
+
     /// Whether it names a number for a user, or for a group.
     pub(super) fn names(&self, kind: Kind, id: u32) -> bool {
         let own = self.kind == kind && self.id == Some(Id::Number(id));
@@ -49,7 +61,8 @@ impl Line {
 }
 
 /// All lines, in the order in which systemd-sysusers reads them. Of two for one name the first counts,
-/// and the later ones are left out.
+/// and the later ones are left out; one that systemd-sysusers refuses for its number counts where there
+/// is no other.
 pub(super) fn read(root: &Root) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for path in search_path::drop_in_files(root, &DIRECTORIES.map(PathBuf::from)) {
@@ -58,9 +71,11 @@ pub(super) fn read(root: &Root) -> Vec<Line> {
         for (number, line) in (1..).zip(text.lines()) {
             let origin = Origin::at(path.display().to_string(), number);
             let Some(line) = parse(line, origin) else { continue };
-            let known = lines.iter().any(|it| it.kind == line.kind && it.name == line.name);
-            if !known && lines.len() < MOST {
-                lines.push(line);
+            let known = lines.iter().position(|it| it.kind == line.kind && it.name == line.name);
+            match known {
+                Some(at) if lines[at].names_none() && !line.names_none() => lines[at] = line,
+                None if lines.len() < MOST => lines.push(line),
+                _ => {}
             }
         }
     }
@@ -92,13 +107,12 @@ fn parse(line: &str, origin: Origin) -> Option<Line> {
     Some(Line { kind, name, id, group, origin })
 }
 
-/// As systemd reads an id: digits without a sign and without a 0 before them, and none of the two
-/// numbers that stand for "none".
+/// As systemd reads an id: digits without a sign and without a 0 before them. It refuses the two numbers
+/// that stand for "none" as well; here they are kept, since whoever wrote one for etcd is to be told.
 fn number(digits: &str) -> Option<u32> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with("00");
     let plain = plain && (digits == "0" || !digits.starts_with('0'));
-    let id: u32 = digits.parse().ok().filter(|_| plain)?;
-    (id != 65535 && id != u32::MAX).then_some(id)
+    digits.parse().ok().filter(|_| plain)
 }
 
 /// The numbers that the lines name for `etcd`.
@@ -188,7 +202,14 @@ mod tests {
             // The first valid line of a name wins.
             ("u etcd 1000\nu etcd 2000", "1000 - - 1000"),
             ("u etcd 01000\nu etcd 2000", "2000 - - 2000"),
-            ("u etcd +5\nu etcd -5\nu etcd 65535\nu etcd 4294967295\nu etcd 4294967296", "- - - -"),
+            ("u etcd +5\nu etcd -5\nu etcd 4294967296", "- - - -"),
+            // Refused as well, and told where no other line has a number.
+            ("u etcd 65535", "65535 - - 65535"),
+            ("u etcd 4294967295", "4294967295 - - 4294967295"),
+            ("u etcd 52034:65535", "52034 65535 - 52034"),
+            ("g etcd 65535", "- 65535 - -"),
+            ("u etcd 65535\nu etcd 4294967295\nu etcd 2000\nu etcd 3000", "2000 - - 2000"),
+            ("u etcd 2000\nu etcd 65535", "2000 - - 2000"),
             ("u+ etcd 7\nx etcd 7\nu etcd %U", "- - - -"),
         ] {
             assert_eq!(of(&[("usr/lib/sysusers.d/etcd.conf", lines)]), expected, "{lines:?}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control `nodeguard-config`: nodeguard's own configuration. Wrong, it is never fatal and stops
-//! nothing: the last whole one, or the built-in one, stays in force. Its mode is told as a note.
+//! Control `nodeguard-config`: nodeguard's own configuration. Wrong, it is never fatal by
+//! itself: the last whole one, or the built-in one, stays in force. Its mode is told as a note.
 
 use super::facts::Facts;
 use crate::config::{Problem, nearest};
@@ -12,6 +12,10 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Planned> {
     let mut out: Vec<_> = report_mode(facts).into_iter().collect();
     let stays = match (facts.kept, facts.settings.mode.value) {
         (true, _) => "the last whole configuration stays in force",
+        (false, OperatingMode::Enforce) if facts.settings.unclear.is_some() => {
+            "the built-in configuration stays in force, and since the files may say mode = \"report\" \
+             nothing on this host is corrected until then"
+        }
         (false, OperatingMode::Enforce) => "the built-in configuration stays in force",
         (false, OperatingMode::Report) => {
             "the built-in configuration stays in force, in the mode that the files name"

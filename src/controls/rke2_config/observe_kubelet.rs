@@ -20,6 +20,9 @@ use crate::system::root::Root;
 /// Entries of one directory.
 const ENTRIES: usize = 1024;
 
+/// Entries of all directories together.
+const ALL_ENTRIES: usize = 4096;
+
 /// Directories within one another that are looked into.
 const DEPTH: usize = 8;
 
@@ -28,7 +31,12 @@ const DEPTH: usize = 8;
 pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version>) -> Vec<PathBuf> {
     let drop_ins = kubelet::has_drop_ins(version);
     let given = kubelet::arguments(&config.kubelet_args, drop_ins);
-    let mut looking = Looking { root, left: kubelet::MAX_TOTAL, problems: given.problems.clone() };
+    let mut looking = Looking {
+        root,
+        left: kubelet::MAX_TOTAL,
+        entries: Some(ALL_ENTRIES),
+        problems: given.problems.clone(),
+    };
     let own = Path::new("/").join(&config.data_dir.value).join(DROP_IN_DIR);
     let mut watched = Vec::new();
     // By their place in the directory, in whose order the kubelet goes through it.
@@ -83,6 +91,8 @@ struct Looking<'r> {
     root: &'r Root,
     /// Bytes that may still be read.
     left: usize,
+    /// Entries that may still be listed; `None`: there were more, which was told.
+    entries: Option<usize>,
     problems: Vec<Problem>,
 }
 
@@ -108,8 +118,16 @@ impl Looking<'_> {
             let origin = Origin::file(shown(dir));
             return self.problems.push(Problem::beyond_limits(origin, words, expected));
         }
-        let names = match self.root.list(dir, ENTRIES) {
+        let Some(left) = self.entries else { return };
+        let names = match self.root.list(dir, ENTRIES.min(left)) {
             Ok(names) => names.unwrap_or_default(),
+            Err(HostError::TooMany { .. }) if left < ENTRIES => {
+                self.entries = None;
+                let words = format!("more than {ALL_ENTRIES} entries in all its directories");
+                let expected = format!("at most {ALL_ENTRIES}");
+                let origin = Origin::file(shown(dir));
+                return self.problems.push(Problem::beyond_limits(origin, words, expected));
+            }
             Err(HostError::TooMany { limit, .. }) => {
                 let words = format!("more than {limit} entries");
                 let expected = format!("at most {limit}");
@@ -118,6 +136,7 @@ impl Looking<'_> {
             }
             Err(e) => return self.refused(dir, format!("open {}: {e}", shown(dir)), None),
         };
+        self.entries = Some(left.saturating_sub(names.len()));
         for name in names {
             let path = dir.join(&name);
             let place: Vec<OsString> = place.iter().cloned().chain([name]).collect();
@@ -334,6 +353,18 @@ mod tests {
         assert_eq!(beyond(&Image::new(&files)), 1);
         let deep = format!("{OWN}/{}a.conf", "d/".repeat(DEPTH + 1));
         assert_eq!(beyond(&Image::new(&[(&deep, "true")])), 1);
+        // The directories are entries as well.
+        let names: Vec<String> =
+            (0..ALL_ENTRIES - 8).map(|n| format!("{OWN}/{}/{n}", n % 8)).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let image = Image::new(&files);
+        assert_eq!(beyond(&image), 0);
+        for more in ["0/more", "7/more", "8/more", "9/more"] {
+            let path = image.0.path().join(OWN).join(more);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+            assert_eq!(beyond(&image), 1, "told once");
+        }
         let names: Vec<String> = (0..=ENTRIES).map(|n| format!("{OWN}/{n}")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
         assert_eq!(beyond(&Image::new(&files)), 1);

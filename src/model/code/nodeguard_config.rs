@@ -9,8 +9,9 @@ const NODEGUARD_CONFIG: About = About::of(&[ControlId::NodeguardConfig]);
 pub(super) const OWN_CONFIG: About = About {
     name: "own-config",
     severities: &[Warning],
-    cause: "An error in nodeguard's own configuration; the last whole one stays in force. A code in \
-            `[gate] warn` that is none, or is never fatal, is left out, and all else is in force.",
+    cause: "An error in nodeguard's own configuration; the last whole one stays in force. At a first start \
+            nothing is corrected where the mode cannot be told. A code in `[gate] warn` that is none, \
+            or is never fatal, is left out, and all else is in force.",
     remedy: "Correct the line that the finding names; `nodeguard config` shows what is in force.",
     ..NODEGUARD_CONFIG
 };

@@ -81,6 +81,27 @@ fn a_declared_number_that_somebody_has_is_told_and_no_other_is_taken() {
     let root =
         Facts { declared: Declared { uid: id(0), ..Declared::default() }, ..Facts::default() };
     assert!(judge(&root)[0].finding.message.contains("names uid 0 for it, which is root's"));
+    for number in [65534, 65535, u32::MAX] {
+        for (kind, declared) in [
+            ("uid", Declared { uid: id(number), ..Declared::default() }),
+            ("gid", Declared { gid: id(number), ..Declared::default() }),
+        ] {
+            let planned = judge(&Facts { declared, ..Facts::default() });
+            assert!(planned.iter().all(|planned| planned.actions.is_empty()), "{planned:?}");
+            let finding = &planned[0].finding;
+            assert_eq!(finding.code.known(), Some(Code::EtcdElsewhere));
+            let words = format!("names {kind} {number} for it, which is no");
+            assert!(finding.message.contains(&words), "{}", finding.message);
+        }
+        let declared = Declared {
+            uid_if_free: Some(number),
+            gid_if_free: Some(number),
+            ..Declared::default()
+        };
+        let former = Former { uid: Some(number), gid: Some(number) };
+        let facts = Facts { declared, former, ..Facts::default() };
+        assert!(!remedy(&facts).contains(&number.to_string()), "{}", remedy(&facts));
+    }
     // A number of a file's owner is one that would do.
     let declared = Declared { uid_if_free: Some(812), ..Declared::default() };
     let holders = vec![holder(Kind::User, 812)];

@@ -9,6 +9,15 @@ use super::{DeclaredId, Facts, GroupFacts, Holder, Kind};
 use crate::config::Setting;
 use crate::model::{Code, Finding, Origin, Planned};
 
+/// What the kernel shows for a number that it cannot show, as of another user namespace.
+const NOBODY: u32 = 65534;
+
+/// Whether a number may be an account's of its own: not root's, not nobody's, and none of the two that
+/// mean "none".
+fn is_an_accounts(id: u32) -> bool {
+    ![0, NOBODY, 65535, u32::MAX].contains(&id)
+}
+
 /// Why the user or the group is not made.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -29,7 +38,9 @@ pub(crate) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
         return Ok(wanted);
     }
     let declared = declared(facts, Kind::User, facts.declared.uid.as_ref())?;
-    Ok(declared.or(if_free(facts, Kind::User, facts.declared.uid_if_free)).or(facts.former.uid))
+    Ok(declared
+        .or(if_free(facts, Kind::User, facts.declared.uid_if_free))
+        .or(former(facts.former.uid)))
 }
 
 /// The number for the group, which is missing; `None`: whatever is free.
@@ -46,7 +57,9 @@ pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
         return Ok(Some(gid));
     }
     let declared = declared(facts, Kind::Group, facts.declared.gid.as_ref())?;
-    Ok(declared.or(if_free(facts, Kind::Group, facts.declared.gid_if_free)).or(facts.former.gid))
+    Ok(declared
+        .or(if_free(facts, Kind::Group, facts.declared.gid_if_free))
+        .or(former(facts.former.gid)))
 }
 
 /// What a line of sysusers.d says. systemd-sysusers would choose another number where it is taken; here
@@ -59,12 +72,14 @@ fn declared(
     let Some(DeclaredId { id, origin }) = line else { return Ok(None) };
     let word = word(kind);
     let held = holder(facts, kind, *id);
-    if *id != 0 && held.is_none() {
+    if is_an_accounts(*id) && held.is_none() {
         return Ok(Some(*id));
     }
-    let (actual, whose) = match held {
-        Some(holder) => (format!("{word} {id} of {}", holder.name), whose(holder)),
-        None => (format!("{word} 0"), "root's".to_owned()),
+    let (actual, whose) = match (held, id) {
+        (Some(holder), _) => (format!("{word} {id} of {}", holder.name), whose(holder)),
+        (None, 0) => (format!("{word} 0"), "root's".to_owned()),
+        (None, &NOBODY) => (format!("{word} {id}"), "nobody's, whoever is named so here".into()),
+        (None, _) => (format!("{word} {id}"), "no number to the kernel: it means none".into()),
     };
     Err(Box::new(Refusal {
         code: Code::EtcdElsewhere,
@@ -79,8 +94,13 @@ fn declared(
     }))
 }
 
+/// What it had before, if that was ever an account's.
+fn former(id: Option<u32>) -> Option<u32> {
+    id.filter(|&id| is_an_accounts(id))
+}
+
 fn if_free(facts: &Facts, kind: Kind, id: Option<u32>) -> Option<u32> {
-    id.filter(|&id| id != 0 && holder(facts, kind, id).is_none())
+    id.filter(|&id| is_an_accounts(id) && holder(facts, kind, id).is_none())
 }
 
 /// A user that is made is put into the group that is there, unless that is root's: whatever is
