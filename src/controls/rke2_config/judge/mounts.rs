@@ -15,7 +15,12 @@ const FSTAB: &str = "/etc/fstab";
 pub(crate) fn judge(config: &Config, version: Option<&Version>, mounts: &Mounts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = mounts.no_exec.iter().map(no_exec).collect();
     let keeps = keeps_cluster(config, version);
-    findings.extend(mounts.promised.iter().filter_map(|mount| promised(mount, keeps)));
+    let etcd = config.etcd_data_dir();
+    // RKE2's own database, where it has no etcd, is beside etcd's directory.
+    let keeps_there = |mount: &PromisedMount| {
+        keeps && (config.runs_local_etcd() || !mount.place.starts_with(&etcd))
+    };
+    findings.extend(mounts.promised.iter().filter_map(|mount| promised(mount, keeps_there(mount))));
     findings
 }
 
@@ -205,6 +210,21 @@ mod tests {
             let found = one(config, mount("/var/lib/rancher", holds, there));
             let found = found.map(|it| (it.code.known().unwrap(), it.severity));
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mount_for_etcd_alone_is_not_missed_where_rke2_keeps_its_own_database_beside_it() {
+        let own_database = Config { disable_etcd: setting(true), ..config(Role::Server) };
+        let server = config(Role::Server);
+        for (place, config, severity) in [
+            ("/var/lib/rancher/rke2/server/db/etcd", &own_database, Severity::Warning),
+            ("/var/lib/rancher/rke2/server/db/etcd/member", &own_database, Severity::Warning),
+            ("/var/lib/rancher/rke2/server/db", &own_database, Severity::Fatal),
+            ("/var/lib/rancher/rke2/server/db/etcd", &server, Severity::Fatal),
+        ] {
+            let found = one(config, mount(place, true, There::Nothing)).unwrap();
+            assert_eq!(found.severity, severity, "{place}");
         }
     }
 
