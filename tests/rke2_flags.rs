@@ -166,6 +166,40 @@ fn variables_are_read_before_files() {
 }
 
 #[test]
+fn white_space_around_the_value_of_a_variable_is_no_part_of_it() {
+    let (v2, v1) = (V36, "v1.30.14+rke2r1");
+    let probes = "RKE2_CONTROL_PLANE_PROBE_CONFIGURATION";
+    let requests = "RKE2_CONTROL_PLANE_RESOURCE_REQUESTS";
+    for (version, name, value, words) in [
+        (v2, "RKE2_CNI", "canal ", ""),
+        (v2, "RKE2_CNI", " multus,canal", ""),
+        (v2, "RKE2_CNI", "\tnone\n", ""),
+        (v2, probes, " etcd-liveness-timeout-seconds=10 ", ""),
+        (v2, requests, " etcd-cpu=1 ", ""),
+        (v1, "RKE2_CNI", "canal ", ""),
+        (v1, "RKE2_CNI", " multus,canal", ""),
+        (v1, probes, " etcd-liveness-timeout-seconds=10 ", ""),
+        // The first version of the library looks at each part, the second one at the whole.
+        (v1, "RKE2_CNI", "multus, canal", ""),
+        (v2, "RKE2_CNI", "multus, canal", "Invalid value (not shown) for --cni flag"),
+        (
+            v2,
+            probes,
+            "etcd-startup-timeout-seconds=1 ,etcd-liveness-timeout-seconds=1",
+            "invalid control plane probe config value specified",
+        ),
+        (v1, probes, "etcd-startup-timeout-seconds=1 ,etcd-liveness-timeout-seconds=1", ""),
+        (v1, "RKE2_CNI", "multus, flanel", "Invalid value flanel for --cni flag"),
+        (v2, "RKE2_CNI", " ", "Invalid value  for --cni flag"),
+        // A value that is one and no list is taken as it is.
+        (v2, "RKE2_CIS_PROFILE", "cis ", "invalid value provided for --profile flag"),
+    ] {
+        let node = Node::new(Role::Server).file("token: x\n").variable(name, value);
+        check_node(Role::Server, version, node, words);
+    }
+}
+
+#[test]
 fn the_network_plugin_is_one_of_those_that_the_release_has() {
     for (version, file, words) in [
         (V36, "cni: canal", ""),
