@@ -224,7 +224,8 @@ pub(super) const PROFILE_IGNORED: About = About {
             below another key or in a list, the first document of the file is empty, or the key \
             has a slip or a character that cannot be seen, which the finding spells `U+200B`; or it \
             is a variable that RKE2 does not know. A warning where it is in a later document of a \
-            file whose first one has settings.",
+            file whose first one has settings, or below a key that RKE2 does not know and that is \
+            none of those that people wrap a configuration in (`rke2`, `server`, `spec`).",
     remedy: "Write `profile` at the beginning of a line in the first document of the file.",
     ..RKE2_CONFIG
 };
