@@ -291,6 +291,43 @@ fn what_rke2_and_k3s_check_afterwards_is_told() {
             "invalid tls-min-version: unknown tls version",
         ),
         (Role::Server, "kube-apiserver-arg: tls-min-version=VersionTLS12", ""),
+        (Role::Server, "kube-apiserver-arg: tls-min-version=", ""),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-min-version]",
+            "panic: runtime error: index out of range [1] with length 1",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-cipher-suites]",
+            "panic: runtime error: index out",
+        ),
+        // The first one counts, and one with dashes is another name to k3s.
+        (Role::Server, "kube-apiserver-arg: [tls-min-version=VersionTLS13, tls-min-version]", ""),
+        (Role::Server, "kube-apiserver-arg: [--tls-min-version]", ""),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-cipher-suites=TLS_FOO]",
+            "invalid tls-cipher-suites: Cipher suite TLS_FOO not supported or doesn't exist",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=ECDHE-RSA-AES128-GCM-SHA256']",
+            "invalid tls-cipher-suites: Cipher suite (not shown) not supported or doesn't exist",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=TLS_AES_128_GCM_SHA256,']",
+            "invalid tls-cipher-suites: Cipher suite  not supported",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=TLS_AES_128_GCM_SHA256, \
+             TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_RSA_WITH_RC4_128_SHA']",
+            "",
+        ),
+        (Role::Server, "kube-apiserver-arg: tls-cipher-suites=", ""),
+        (Role::Agent, "kube-apiserver-arg: [tls-cipher-suites=FOO]\nserver: https://h:9345", ""),
         (
             Role::Server,
             "control-plane-resource-requests: kube-apiserver-cpu",
@@ -369,6 +406,8 @@ fn what_rests_on_a_list_stops_no_rke2_that_the_list_does_not_know() {
         ("cni: [multus, antrea]\n", "server"),
         ("egress-selector-mode: mesh\n", "server"),
         ("kube-apiserver-arg: tls-min-version=VersionTLS14\n", "server"),
+        ("kube-apiserver-arg: tls-min-version\n", "server"),
+        ("kube-apiserver-arg: tls-cipher-suites=TLS_NEW\n", "server"),
         ("", "server --a-new-flag=1"),
         ("", "server --another-new-flag"),
     ] {
