@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::model::Role;
-    use crate::rke2::{DEFAULT_DATA_DIR, Inputs, resolve};
+    use crate::rke2::{DEFAULT_DATA_DIR, Inputs, Release, resolve};
 
     const OWN: &str = "var/lib/rancher/rke2/agent/etc/kubelet.conf.d";
 
@@ -248,6 +248,7 @@ mod tests {
             let mut config = resolve(&inputs);
             assert_eq!(config.data_dir.value, Path::new(DEFAULT_DATA_DIR));
             let version = Version::parse(version).unwrap();
+            config.release = Release::of(&version);
             let root = Root::image(self.0.path()).unwrap();
             let watched = observe(&root, &mut config, Some(&version), &[]);
             (config, watched)
@@ -325,6 +326,23 @@ mod tests {
             assert!(problem.words.contains(words), "{argument}: {problem:?}");
             assert_eq!(problem.kind, ProblemKind::InvalidValue);
             assert!(watched.contains(&path.into()), "{argument}: {watched:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_version_that_is_not_known_stops_no_rke2_that_is_not_known() {
+        let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: KubeletConfiguration\n";
+        let image = Image::new(&[("/etc/k", text)]);
+        for (version, kind) in [
+            ("1.36.4", ProblemKind::InvalidValue),
+            ("1.30.1", ProblemKind::InvalidValue),
+            ("1.37.1", ProblemKind::Unlisted),
+            ("1.99.0", ProblemKind::Unlisted),
+            ("2.1.0", ProblemKind::Unlisted),
+        ] {
+            let (config, _) = image.observe(&["config=/etc/k"], version);
+            let kinds: Vec<_> = config.kubelet_problems.iter().map(|p| p.kind).collect();
+            assert_eq!(kinds, [kind], "{version}");
         }
     }
 
