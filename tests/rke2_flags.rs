@@ -166,6 +166,40 @@ fn variables_are_read_before_files() {
 }
 
 #[test]
+fn white_space_around_the_value_of_a_variable_is_no_part_of_it() {
+    let (v2, v1) = (V36, "v1.30.14+rke2r1");
+    let probes = "RKE2_CONTROL_PLANE_PROBE_CONFIGURATION";
+    let requests = "RKE2_CONTROL_PLANE_RESOURCE_REQUESTS";
+    for (version, name, value, words) in [
+        (v2, "RKE2_CNI", "canal ", ""),
+        (v2, "RKE2_CNI", " multus,canal", ""),
+        (v2, "RKE2_CNI", "\tnone\n", ""),
+        (v2, probes, " etcd-liveness-timeout-seconds=10 ", ""),
+        (v2, requests, " etcd-cpu=1 ", ""),
+        (v1, "RKE2_CNI", "canal ", ""),
+        (v1, "RKE2_CNI", " multus,canal", ""),
+        (v1, probes, " etcd-liveness-timeout-seconds=10 ", ""),
+        // The first version of the library looks at each part, the second one at the whole.
+        (v1, "RKE2_CNI", "multus, canal", ""),
+        (v2, "RKE2_CNI", "multus, canal", "Invalid value (not shown) for --cni flag"),
+        (
+            v2,
+            probes,
+            "etcd-startup-timeout-seconds=1 ,etcd-liveness-timeout-seconds=1",
+            "invalid control plane probe config value specified",
+        ),
+        (v1, probes, "etcd-startup-timeout-seconds=1 ,etcd-liveness-timeout-seconds=1", ""),
+        (v1, "RKE2_CNI", "multus, flanel", "Invalid value flanel for --cni flag"),
+        (v2, "RKE2_CNI", " ", "Invalid value  for --cni flag"),
+        // A value that is one and no list is taken as it is.
+        (v2, "RKE2_CIS_PROFILE", "cis ", "invalid value provided for --profile flag"),
+    ] {
+        let node = Node::new(Role::Server).file("token: x\n").variable(name, value);
+        check_node(Role::Server, version, node, words);
+    }
+}
+
+#[test]
 fn the_network_plugin_is_one_of_those_that_the_release_has() {
     for (version, file, words) in [
         (V36, "cni: canal", ""),
@@ -257,6 +291,43 @@ fn what_rke2_and_k3s_check_afterwards_is_told() {
             "invalid tls-min-version: unknown tls version",
         ),
         (Role::Server, "kube-apiserver-arg: tls-min-version=VersionTLS12", ""),
+        (Role::Server, "kube-apiserver-arg: tls-min-version=", ""),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-min-version]",
+            "panic: runtime error: index out of range [1] with length 1",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-cipher-suites]",
+            "panic: runtime error: index out",
+        ),
+        // The first one counts, and one with dashes is another name to k3s.
+        (Role::Server, "kube-apiserver-arg: [tls-min-version=VersionTLS13, tls-min-version]", ""),
+        (Role::Server, "kube-apiserver-arg: [--tls-min-version]", ""),
+        (
+            Role::Server,
+            "kube-apiserver-arg: [tls-cipher-suites=TLS_FOO]",
+            "invalid tls-cipher-suites: Cipher suite TLS_FOO not supported or doesn't exist",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=ECDHE-RSA-AES128-GCM-SHA256']",
+            "invalid tls-cipher-suites: Cipher suite (not shown) not supported or doesn't exist",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=TLS_AES_128_GCM_SHA256,']",
+            "invalid tls-cipher-suites: Cipher suite  not supported",
+        ),
+        (
+            Role::Server,
+            "kube-apiserver-arg: ['tls-cipher-suites=TLS_AES_128_GCM_SHA256, \
+             TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_RSA_WITH_RC4_128_SHA']",
+            "",
+        ),
+        (Role::Server, "kube-apiserver-arg: tls-cipher-suites=", ""),
+        (Role::Agent, "kube-apiserver-arg: [tls-cipher-suites=FOO]\nserver: https://h:9345", ""),
         (
             Role::Server,
             "control-plane-resource-requests: kube-apiserver-cpu",
@@ -335,6 +406,8 @@ fn what_rests_on_a_list_stops_no_rke2_that_the_list_does_not_know() {
         ("cni: [multus, antrea]\n", "server"),
         ("egress-selector-mode: mesh\n", "server"),
         ("kube-apiserver-arg: tls-min-version=VersionTLS14\n", "server"),
+        ("kube-apiserver-arg: tls-min-version\n", "server"),
+        ("kube-apiserver-arg: tls-cipher-suites=TLS_NEW\n", "server"),
         ("", "server --a-new-flag=1"),
         ("", "server --another-new-flag"),
     ] {

@@ -32,6 +32,38 @@ const EGRESS: [&str; 4] = ["agent", "cluster", "pod", "disabled"];
 /// Versions of TLS that Kubernetes has names for.
 const TLS: [&str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
 
+/// Cipher suites by their names in Go's package crypto/tls, and the two shorter ones that Kubernetes
+/// takes as well. Older releases have fewer.
+const CIPHERS: [&str; 27] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_RSA_WITH_RC4_128_SHA",
+];
+
 /// Everything of it that is wrong; of each flag the first value that is.
 pub(super) fn check(words: &Words<'_>, inputs: &Inputs, problems: &mut Vec<Problem>) {
     let checks = Checks { words, inputs };
@@ -256,19 +288,58 @@ impl Checks<'_> {
         Some(self.problem(setting, false, words, expected))
     }
 
-    /// k3s itself looks at an argument for the apiserver; at the first one.
-    fn tls(&self) -> Option<Problem> {
+    /// k3s itself looks at two arguments for the apiserver; at the first of each name.
+    fn tls(&self) -> Vec<Problem> {
         let arguments = self.words.list("kube-apiserver-arg");
-        let (setting, version) = arguments.iter().find_map(|setting| {
-            let (name, version) = setting.value.split_once('=')?;
-            (name == "tls-min-version").then_some((setting, version))
-        })?;
-        if version.is_empty() || TLS.contains(&version) {
-            return None;
+        let first = |name: &str| {
+            arguments.iter().find_map(|setting| match setting.value.split_once('=') {
+                Some((flag, value)) => (flag == name).then_some((setting, Some(value))),
+                None => (setting.value == name).then_some((setting, None)),
+            })
+        };
+        let mut found = Vec::new();
+        for name in ["tls-min-version", "tls-cipher-suites"] {
+            let Some((setting, value)) = first(name) else { continue };
+            let Some(value) = value else {
+                // It takes what stands behind the sign without looking for one. A newer k3s may.
+                let words = "panic: runtime error: index out of range [1] with length 1".to_owned();
+                found.push(self.problem(setting, true, words, format!("{name}=VALUE")));
+                continue;
+            };
+            let (words, expected) = match name {
+                "tls-min-version" if !value.is_empty() && !TLS.contains(&value) => {
+                    let words = "invalid tls-min-version: unknown tls version".to_owned();
+                    (words, format!("one of {}", TLS.join(", ")))
+                }
+                "tls-cipher-suites" => {
+                    let Some(cipher) = unknown_cipher(value) else { continue };
+                    let words = format!(
+                        "invalid tls-cipher-suites: Cipher suite {cipher} not supported or doesn't \
+                         exist"
+                    );
+                    (words, "names of Go's, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into())
+                }
+                _ => continue,
+            };
+            found.push(self.problem(setting, true, words, expected));
         }
-        let words = "invalid tls-min-version: unknown tls version".to_owned();
-        Some(self.problem(setting, true, words, format!("one of {}", TLS.join(", "))))
+        found
     }
+}
+
+/// The first cipher suite of a list that is none, where it looks like the name of one. A list whose
+/// first one is empty is none.
+fn unknown_cipher(list: &str) -> Option<&str> {
+    let mut ciphers = list.split(',').map(str::trim).peekable();
+    if ciphers.peek().is_some_and(|first| first.is_empty()) {
+        return None;
+    }
+    let unknown = ciphers.find(|cipher| !CIPHERS.contains(cipher))?;
+    let letter = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let fits = CIPHERS.iter().any(|cipher| cipher.len() >= unknown.len());
+    let is_name = fits && unknown.bytes().all(letter);
+    let shown = is_name && (unknown.is_empty() || unknown.starts_with("TLS_"));
+    Some(if shown { unknown } else { shown::HIDDEN })
 }
 
 fn origin(setting: &Setting<String>) -> Origin {

@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::yaml::{self, Value, YamlError};
-use super::{FileContent, Problem, ProblemKind, Setting, SourceFile, scalar, shown};
+use super::{
+    FileContent, Problem, ProblemKind, Release, Setting, SourceFile, Variable, scalar, shown,
+};
 use crate::model::Origin;
 
 /// RKE2's own directory of drop-ins, below its data directory.
@@ -30,6 +32,13 @@ pub const SUFFIX: &str = ".conf";
 
 /// The first minor version of RKE2 with a directory of drop-ins.
 const FIRST_WITH_DROP_INS: u64 = 32;
+
+/// The first one whose kubelet has the flag `config-dir`.
+const FIRST_WITH_DIR: u64 = 28;
+
+/// The first one whose kubelet takes it without asking for the variable.
+const FIRST_WITHOUT_VARIABLE: u64 = 30;
+const DIR_VARIABLE: &str = "KUBELET_CONFIG_DROPIN_DIR_ALPHA";
 
 /// Files of the kubelet's that are read.
 pub const MAX_FILES: usize = 256;
@@ -68,7 +77,35 @@ type Given<'a> = (Option<&'a str>, &'a Setting<String>);
 
 /// Whether this RKE2 has a directory of drop-ins for the kubelet.
 pub fn has_drop_ins(version: Option<&semver::Version>) -> bool {
-    version.is_none_or(|version| version.minor >= FIRST_WITH_DROP_INS)
+    version.is_none_or(|version| version.major > 1 || version.minor >= FIRST_WITH_DROP_INS)
+}
+
+/// Why the kubelet of an old RKE2 does not start with this `config-dir`. It has the environment of
+/// RKE2, which is `None` where it is not known.
+pub fn refused_dir(
+    dir: &Setting<String>,
+    version: &semver::Version,
+    environment: Option<&[Variable]>,
+) -> Option<Problem> {
+    let is_set = |environment: &[Variable]| environment.iter().any(|v| v.name == DIR_VARIABLE);
+    match version.minor {
+        _ if version.major > 1 => None,
+        ..FIRST_WITH_DIR => {
+            let words = "failed to parse kubelet flag: unknown flag: --config-dir".to_owned();
+            Some(refused(dir, words, "no config-dir, which the kubelet has from v1.28 on"))
+        }
+        // An empty one is none.
+        ..FIRST_WITHOUT_VARIABLE
+            if !dir.value.is_empty() && environment.is_some_and(|all| !is_set(all)) =>
+        {
+            let words = format!(
+                "flag config-dir specified but environment variable {DIR_VARIABLE} not set, cannot \
+                 start kubelet"
+            );
+            Some(refused(dir, words, "no config-dir, or the variable in RKE2's environment"))
+        }
+        _ => None,
+    }
 }
 
 /// Reads `kubelet-arg` in its order, as RKE2 makes a command line of it: `name+=value` goes behind
@@ -155,8 +192,8 @@ pub struct Outcome {
 }
 
 /// `file`: the one of `--config`. `drop_ins`: those of the directory in the kubelet's order, each
-/// merged into what came before.
-pub fn read(file: Option<&SourceFile>, drop_ins: &[SourceFile]) -> Outcome {
+/// merged into what came before. `release`: the one that is there.
+pub fn read(file: Option<&SourceFile>, drop_ins: &[SourceFile], release: Release) -> Outcome {
     let mut outcome = Outcome::default();
     // By the spelling of the field, since of drop-ins it is found whatever the case of its letters.
     let mut fields: BTreeMap<String, (Field, Origin)> = BTreeMap::new();
@@ -167,7 +204,16 @@ pub fn read(file: Option<&SourceFile>, drop_ins: &[SourceFile]) -> Outcome {
             continue;
         };
         match document(bytes, is_drop_in) {
-            Ok(found) => {
+            Ok(Document { found, foreign }) => {
+                if let Some((line, words)) = foreign {
+                    let origin = Origin { file: file.path.clone(), line };
+                    let words = failed(file, is_drop_in, &words);
+                    let kind = ProblemKind::refused(release, true);
+                    outcome.problems.push(Problem { kind, ..invalid(origin, words) });
+                    if kind != ProblemKind::Unlisted {
+                        continue;
+                    }
+                }
                 for (name, field, line) in found {
                     match field {
                         Field::Null => drop(fields.remove(&name)),
@@ -250,8 +296,16 @@ enum Field {
     Other(&'static str),
 }
 
-/// The field in one file, by each of its spellings.
-fn document(bytes: &[u8], is_drop_in: bool) -> Result<Vec<(String, Field, u32)>, YamlError> {
+/// What a file has.
+#[derive(Debug)]
+struct Document {
+    /// The field, by each of its spellings, with its line.
+    found: Vec<(String, Field, u32)>,
+    /// What a kubelet says that does not know this kind of file, and the line.
+    foreign: Option<(Option<u32>, String)>,
+}
+
+fn document(bytes: &[u8], is_drop_in: bool) -> Result<Document, YamlError> {
     let refused = |line, words| Err(YamlError::Invalid { line, words });
     if bytes.is_empty() {
         return refused(None, "kubelet config file was empty".into());
@@ -281,15 +335,15 @@ fn document(bytes: &[u8], is_drop_in: bool) -> Result<Vec<(String, Field, u32)>,
     if kind.is_empty() {
         return refused(None, "Object 'Kind' is missing".into());
     }
-    if (kind, version) != (KIND, API_VERSION) {
+    let foreign = ((kind, version) != (KIND, API_VERSION)).then(|| {
         let (kind, version) = (name(kind), name(version));
         let group = if version.contains('/') { "" } else { "/" };
         let words = format!("unknown apiVersion/kind: {group}{version}, Kind={kind}");
         let line =
             entries.iter().find(|entry| ["kind", "apiVersion"].contains(&entry.key.as_str()));
-        return refused(line.map(|entry| entry.line), words);
-    }
-    Ok(found)
+        (line.map(|entry| entry.line), words)
+    });
+    Ok(Document { found, foreign })
 }
 
 /// A kind or a version; a file that is none of the kubelet's may have a secret there.
@@ -422,7 +476,7 @@ mod tests {
             .zip(lines)
             .map(|(n, lines)| file(&format!("{n}.conf"), &format!("{HEAD}{lines}\n")))
             .collect();
-        let outcome = read(None, &files);
+        let outcome = read(None, &files, Release::newest());
         match outcome.problems.first() {
             Some(problem) => Err(format!("{} @ {}", problem.words, problem.origin)),
             None => Ok(outcome.protect.map(|set| (set.value, set.origin.unwrap().to_string()))),
@@ -454,7 +508,7 @@ mod tests {
         let json = format!(
             "{{\"kind\": \"{KIND}\", \"apiVersion\": \"{API_VERSION}\",\n\"{FIELD}\": true}}"
         );
-        let outcome = read(None, &[file("x.conf", &json)]);
+        let outcome = read(None, &[file("x.conf", &json)], Release::newest());
         assert_eq!(outcome.protect.unwrap().origin, Some(Origin::at("x.conf", 2)));
     }
 
@@ -488,7 +542,7 @@ mod tests {
             ),
             ("kind: Kubelet\napiVersion: v1\n", "unknown apiVersion/kind: /v1, Kind=Kubelet"),
         ] {
-            let problems = read(None, &[file("x.conf", text)]).problems;
+            let problems = read(None, &[file("x.conf", text)], Release::newest()).problems;
             assert!(problems[0].words.contains(words), "{text:?}: {problems:?}");
         }
     }
@@ -501,8 +555,56 @@ mod tests {
             (FileContent::TooLarge, ProblemKind::BeyondLimits),
         ] {
             let file = SourceFile { path: "/x".into(), content };
-            assert_eq!(read(Some(&file), &[]).problems[0].kind, kind);
-            assert_eq!(read(None, &[file]).problems[0].kind, kind);
+            let newest = Release::newest();
+            assert_eq!(read(Some(&file), &[], newest).problems[0].kind, kind);
+            assert_eq!(read(None, &[file], newest).problems[0].kind, kind);
         }
+    }
+
+    #[test]
+    fn a_kind_of_file_that_no_known_kubelet_takes_is_refused_by_those_alone() {
+        let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: KubeletConfiguration\n\
+                    protectKernelDefaults: true\n";
+        let (files, newer) = ([file("x.conf", text)], Release::unknown());
+        for outcome in [read(None, &files, newer), read(Some(&files[0]), &[], newer)] {
+            let kinds: Vec<_> = outcome.problems.iter().map(|problem| problem.kind).collect();
+            assert_eq!(kinds, [ProblemKind::Unlisted]);
+            assert!(outcome.protect.is_some_and(|setting| setting.value), "it may well take it");
+        }
+        let outcome = read(None, &files, Release::newest());
+        assert_eq!(outcome.problems[0].kind, ProblemKind::InvalidValue);
+        assert_eq!(outcome.protect, None);
+        // What has no kind is none of any kubelet's.
+        let outcome = read(None, &[file("x.conf", "a: b\n")], newer);
+        assert_eq!(outcome.problems[0].kind, ProblemKind::InvalidValue);
+    }
+
+    #[test]
+    fn an_old_kubelet_has_no_directory_or_asks_for_a_variable() {
+        let origin = Origin::at("/etc/default/rke2-server", 1);
+        let variable = Variable { name: DIR_VARIABLE.into(), value: String::new(), origin };
+        let (set, unset) = (&[variable][..], &[][..]);
+        let (unknown, needs) = (Some("unknown flag"), Some("environment variable"));
+        for (version, value, environment, words) in [
+            ("v1.27.16+rke2r1", "/x", Some(set), unknown),
+            ("v1.27.16+rke2r1", "", None, unknown),
+            ("v1.28.0+rke2r1", "/x", Some(unset), needs),
+            ("v1.28.0+rke2r1", "/x", Some(set), None),
+            ("v1.28.0+rke2r1", "/x", None, None),
+            ("v1.28.0+rke2r1", "", Some(unset), None),
+            ("v1.29.15+rke2r1", "/x", Some(unset), needs),
+            ("v1.30.0+rke2r1", "/x", Some(unset), None),
+            ("v2.1.0+rke2r1", "/x", Some(unset), None),
+        ] {
+            let version = crate::rke2::parse_version(version).unwrap();
+            let dir = &given(&[value])[0];
+            let problem = refused_dir(dir, &version, environment);
+            assert_eq!(problem.is_some(), words.is_some(), "{version} {value:?}");
+            let told = problem.is_none_or(|problem| problem.words.contains(words.unwrap()));
+            assert!(told, "{version} {value:?}");
+        }
+        let version = |text| crate::rke2::parse_version(text).ok();
+        assert!(has_drop_ins(version("v2.1.0+rke2r1").as_ref()));
+        assert!(!has_drop_ins(version("v1.31.9+rke2r1").as_ref()));
     }
 }

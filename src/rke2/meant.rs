@@ -5,17 +5,37 @@
 //!
 //! This looks at lines and not at YAML: what is looked for is what a person reads there.
 
-use super::{FileContent, Inputs, SourceFile, shown, yaml};
-use crate::model::Origin;
+use super::{FileContent, Inputs, SourceFile, flags, shown, yaml};
+use crate::model::{Origin, Role};
 
 /// The longest key or value that is compared.
 const LONGEST: usize = 64;
 
+/// Keys under which somebody writes what RKE2 takes at the top of the file alone; their letters and
+/// digits. RKE2 has flags of the names of some, and none that takes a mapping.
+const WRAPPERS: [&str; 13] = [
+    "agent",
+    "agentconfig",
+    "config",
+    "machineglobalconfig",
+    "machineselectorconfig",
+    "rke2",
+    "rke2agent",
+    "rke2config",
+    "rke2server",
+    "rkeconfig",
+    "server",
+    "serverconfig",
+    "spec",
+];
+
 /// Why RKE2 does not take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// It is below another key, or in a list.
+    /// It is below a key that is only there to hold others, or in a list.
     Nested,
+    /// It is below a key that RKE2 does not know and that may mean something by itself.
+    Below,
     /// The key is another one: a slip, or a character that cannot be seen.
     Key,
     /// The first document of the file is empty, and RKE2 reads no other.
@@ -43,7 +63,7 @@ pub(super) fn meant(inputs: &Inputs) -> Option<Meant> {
     let found = std::iter::once(&inputs.base).chain(files).filter_map(in_file);
     // One that would have made RKE2 start hardened comes first.
     let mut found: Vec<Meant> = found.collect();
-    found.sort_by_key(|meant| meant.form == Form::LaterDocument);
+    found.sort_by_key(|meant| matches!(meant.form, Form::LaterDocument | Form::Below));
     found.into_iter().next().or_else(|| in_environment(inputs))
 }
 
@@ -51,15 +71,16 @@ pub(super) fn meant(inputs: &Inputs) -> Option<Meant> {
 /// read at all.
 pub fn profile_in(content: &[u8]) -> Option<(String, u32)> {
     let text = String::from_utf8_lossy(content);
-    scan(&text).into_iter().next().map(|hit| (hit.value, hit.line))
+    scan(&text).into_iter().find(|hit| !hit.doubtful).map(|hit| (hit.value, hit.line))
 }
 
 fn in_file(file: &SourceFile) -> Option<Meant> {
     let FileContent::Bytes(bytes) = &file.content else { return None };
     let text = std::str::from_utf8(bytes).ok()?;
     let hits = scan(text);
-    let hit = hits.iter().find(|hit| hit.document == 0).or(hits.first())?;
+    let hit = hits.iter().min_by_key(|hit| (hit.doubtful, hit.document > 0))?;
     let form = match hit.document {
+        _ if hit.doubtful => Form::Below,
         0 if hit.key.trim() == "profile" => Form::Nested,
         0 => Form::Key,
         _ if yaml::parse(bytes).is_ok_and(|entries| entries.is_empty()) => Form::EmptyFirstDocument,
@@ -93,6 +114,35 @@ struct Hit {
     line: u32,
     /// Counted from 0.
     document: u32,
+    /// A key above it may mean something by itself.
+    doubtful: bool,
+}
+
+/// A key that has others below it.
+#[derive(Debug)]
+struct Level {
+    /// How far it is indented; `None` for what a bracket opens.
+    column: Option<usize>,
+    /// Empty for a bracket that has none before it.
+    key: String,
+}
+
+/// Whether something below these keys may mean what they do not say; `None` where it surely does: the
+/// value of a flag is that flag's.
+fn doubtful(above: &[Level]) -> Option<bool> {
+    let mut doubtful = false;
+    for level in above.iter().filter(|level| !level.key.is_empty()) {
+        let plain = level.key.trim_matches(['-', '+', ' ']);
+        let letters: String = plain.chars().filter(char::is_ascii_alphanumeric).collect();
+        if WRAPPERS.contains(&letters.to_ascii_lowercase().as_str()) {
+            continue;
+        }
+        if [Role::Server, Role::Agent].iter().any(|role| flags::is_known(*role, plain)) {
+            return None;
+        }
+        doubtful = true;
+    }
+    Some(doubtful)
 }
 
 fn scan(text: &str) -> Vec<Hit> {
@@ -100,14 +150,16 @@ fn scan(text: &str) -> Vec<Hit> {
     let (mut document, mut explicit, mut content) = (0, false, false);
     // The indentation of what has a block of text below it.
     let mut block: Option<usize> = None;
-    // A key whose value may follow on the next line.
-    let mut pending: Option<(String, u32)> = None;
+    // A key whose value may follow on the next line, and whether it is doubtful.
+    let mut pending: Option<(String, u32, bool)> = None;
+    let mut above: Vec<Level> = Vec::new();
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let mut line = line;
         if let Some((mark, rest)) = marker(line) {
             document += u32::from(explicit || content);
             (explicit, content) = (mark == "---", false);
             (block, pending) = (None, None);
+            above.clear();
             line = rest;
         }
         let bare = line.trim();
@@ -119,31 +171,79 @@ fn scan(text: &str) -> Vec<Hit> {
             continue;
         }
         block = None;
-        for piece in pieces(line) {
+        let mut column = column(line, indentation, &mut above);
+        for (piece, mark) in pieces(line) {
             content = true;
             let piece = without_indicators(piece);
-            match pair(piece) {
+            let pair = pair(piece);
+            let doubt = doubtful(&above);
+            match &pair {
                 Some((key, value)) => {
                     pending = None;
                     if value.starts_with(['|', '>']) {
                         block = Some(indentation);
-                    } else if is_key(&key) && value.is_empty() {
-                        pending = Some((key, number));
-                    } else if is_key(&key) && is_profile(&value) {
-                        hits.push(Hit { key, value, line: number, document });
+                    } else if let (true, Some(doubtful)) = (is_key(key), doubt) {
+                        if value.is_empty() {
+                            pending = Some((key.clone(), number, doubtful));
+                        } else if is_profile(value) {
+                            let (key, value) = (key.clone(), value.clone());
+                            hits.push(Hit { key, value, line: number, document, doubtful });
+                        }
                     }
                 }
                 None if piece.trim().is_empty() => {}
                 None => {
                     let value = unquoted(piece);
-                    if let Some((key, line)) = pending.take().filter(|_| is_profile(&value)) {
-                        hits.push(Hit { key, value, line, document });
+                    if let Some((key, line, doubtful)) =
+                        pending.take().filter(|_| is_profile(&value))
+                    {
+                        hits.push(Hit { key, value, line, document, doubtful });
                     }
                 }
             }
+            enter(&mut above, pair, column.take(), piece.trim().is_empty(), mark);
         }
     }
     hits
+}
+
+/// Leaves the keys that what stands on a line is not below, and gives the column of the line's own
+/// key; `None` within brackets.
+fn column(line: &str, indentation: usize, above: &mut Vec<Level>) -> Option<usize> {
+    if above.last().is_some_and(|level| level.column.is_none()) {
+        return None;
+    }
+    let text = line.trim_start_matches(' ');
+    let own = without_indicators(text);
+    // A list may begin in the column of its key.
+    let is_item = text.starts_with("- ") || text.trim_end() == "-";
+    above.retain(|level| {
+        level.column.is_some_and(|at| at < indentation || is_item && at == indentation)
+    });
+    Some(indentation + text.trim_end_matches([' ', '\t']).len() - own.len())
+}
+
+/// Goes below a key, or below what a bracket opens behind a piece, or out of it.
+fn enter(
+    above: &mut Vec<Level>,
+    pair: Option<(String, String)>,
+    column: Option<usize>,
+    is_empty: bool,
+    mark: Option<char>,
+) {
+    let within = above.last().is_some_and(|level| level.column.is_none());
+    // Behind other text a bracket is text as well.
+    let opens = is_empty || pair.as_ref().is_some_and(|(_, value)| value.is_empty());
+    let key = pair.map(|(key, _)| key).unwrap_or_default();
+    match mark {
+        Some('{' | '[') if opens => above.push(Level { column: None, key: key.clone() }),
+        Some('}' | ']') if within => drop(above.pop()),
+        _ => {}
+    }
+    if let (Some(_), false) = (column, key.is_empty()) {
+        let place = above.len() - usize::from(matches!(mark, Some('{' | '[')) && opens);
+        above.insert(place, Level { column, key });
+    }
 }
 
 /// A document marker at the beginning of a line, and what follows it.
@@ -153,8 +253,8 @@ fn marker(line: &str) -> Option<(&str, &str)> {
     (["---", "..."].contains(&mark) && whole).then_some((mark, rest))
 }
 
-/// What stands between brackets, braces and commas, without a comment.
-fn pieces(line: &str) -> Vec<&str> {
+/// What stands between brackets, braces and commas, without a comment, each with the one behind it.
+fn pieces(line: &str) -> Vec<(&str, Option<char>)> {
     let mut out = Vec::new();
     let (mut start, mut quote, mut before) = (0, None, ' ');
     for (at, c) in line.char_indices() {
@@ -164,18 +264,18 @@ fn pieces(line: &str) -> Vec<&str> {
             // A quotation mark begins something; within a word it is one like any other.
             (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(c),
             (None, '#') if before.is_whitespace() => {
-                out.push(&line[start..at]);
+                out.push((&line[start..at], None));
                 return out;
             }
             (None, '{' | '}' | '[' | ']' | ',') => {
-                out.push(&line[start..at]);
+                out.push((&line[start..at], Some(c)));
                 start = at + 1;
             }
             _ => {}
         }
         before = c;
     }
-    out.push(&line[start..]);
+    out.push((&line[start..], None));
     out
 }
 
@@ -274,7 +374,19 @@ mod tests {
             ("rke2:\n  selinux: true\n  profile: \"cis\"\n", Form::Nested, "profile", 3),
             ("{\"rke2\": {\n \"profile\":\"cis\",\n \"a\": 1}}\n", Form::Nested, "profile", 2),
             ("spec:\n  server:\n  - profile: cis # x\n", Form::Nested, "profile", 3),
-            ("x: &d\n  profile: cis\n<<: *d\n", Form::Nested, "profile", 2),
+            ("x: &d\n  profile: cis\n<<: *d\n", Form::Below, "profile", 2),
+            ("x-notes: {profile: cis}\n", Form::Below, "profile", 1),
+            ("x-notes:\n  rke2:\n    profile: cis\n", Form::Below, "profile", 3),
+            ("rke2: {x: {profil: cis}}\n", Form::Below, "profil", 1),
+            ("x-notes:\n- profile: cis\n", Form::Below, "profile", 2),
+            ("x-notes:\n  profile:\n    cis\n", Form::Below, "profile", 2),
+            ("x: {a: b}\nspec: {config: {profile: cis}}\n", Form::Nested, "profile", 2),
+            ("x:\n  a: b\nagent:\n  profile: cis\n", Form::Nested, "profile", 4),
+            ("x: {profile: cis}\nrke2:\n  profile: cis\n", Form::Nested, "profile", 3),
+            ("node-label: a{b\nserver:\n  profile: cis\n", Form::Nested, "profile", 3),
+            ("node-label: [a,\n  b]\nserver:\n  profile: cis\n", Form::Nested, "profile", 4),
+            ("spec:\n  rkeConfig:\n    profile: cis\n", Form::Nested, "profile", 3),
+            ("---\n---\nx: {profile: cis}\n", Form::Below, "profile", 3),
             ("rke2:\n  profile:\n    cis\n", Form::Nested, "profile", 2),
             ("rke2:\n  profile: [cis]\n", Form::Nested, "profile", 2),
             ("---\n---\nprofile: cis\n", Form::EmptyFirstDocument, "profile", 3),
@@ -319,6 +431,17 @@ mod tests {
             "selinux: true # and no profile: cis\n",
             "rke2:\n  # profile: cis\n  selinux: true\n",
             "node-label: |\n  profile: cis\nselinux: true\n",
+            "node-label: {profile: cis}\n",
+            "node-label:\n  profile: cis\n",
+            "node-label:\n- profile: cis\n",
+            "node-label:\n  - profile: cis\n",
+            "node-label: [{profile: cis}]\n",
+            "node-label: [\n{profile: cis}\n]\n",
+            "node-label+: [profile: cis]\n",
+            "kubelet-arg: {profile: cis}\n",
+            "{\"node-label\": {\"profile\": \"cis\"}}\n",
+            "x-notes: {node-label: {profile: cis}}\n",
+            "node-label:\n  profile:\n    cis\n",
             "node-label:\n- \"profile: cis\"\n",
             "rke2:\n  profile: restricted\n",
             "profiling: true\n",
@@ -356,5 +479,6 @@ mod tests {
             Some(Form::Key)
         );
         assert_eq!(profile_in(b"a: b\n---\nprofile: cis\n"), Some(("cis".into(), 3)));
+        assert_eq!(profile_in(b"x: {profile: cis}\n"), None);
     }
 }

@@ -150,10 +150,18 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// Every value of a flag that takes several; a variable is one of them all.
+    /// Every value of a flag that takes several. The first version of the library takes a variable
+    /// apart at its commas; RKE2 tells the second one not to. Both leave out the white space around
+    /// a value.
     pub(super) fn list(&self, flag: &str) -> Vec<Setting<String>> {
         let given: Vec<_> = self.all(flag).map(|word| setting(word, word.value.trim())).collect();
-        if given.is_empty() { self.variable(flag).into_iter().collect() } else { given }
+        let Some(variable) = self.variable(flag).filter(|_| given.is_empty()) else { return given };
+        let part = |value: &str| Setting { value: value.trim().to_owned(), ..variable.clone() };
+        if self.inputs.release.has_second_cli() {
+            vec![part(&variable.value)]
+        } else {
+            variable.value.split(',').map(part).collect()
+        }
     }
 
     /// The value of a flag whose last word for it, or else its variable, is a boolean.

@@ -308,7 +308,7 @@ fn rke2_config(input: &[u8]) -> u64 {
             kinds.push(shape((&value.flag, value.origin.is_some(), value.value.is_some())));
         }
         // The same file as one of the kubelet's, and what is handed to it.
-        let kubelet = kubelet::read(None, std::slice::from_ref(&inputs.base));
+        let kubelet = kubelet::read(None, std::slice::from_ref(&inputs.base), inputs.release);
         for problem in &kubelet.problems {
             within(&problem.origin, DEFAULT_CONFIG, &base);
         }

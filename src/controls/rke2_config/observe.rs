@@ -88,7 +88,8 @@ pub fn observe(
     }
     config.problems.extend(problems);
     let joined = has_certificate(root, &config.data_dir.value);
-    watched.extend(observe_kubelet::observe(root, &mut config, version.as_ref()));
+    let environment = &inputs.environment;
+    watched.extend(observe_kubelet::observe(root, &mut config, version.as_ref(), environment));
     config.beside = observe_beside::observe(root, &inputs, &config);
     let place = observe_place::observe(root, &config, &unit.pulls);
     let overrides = super::overrides::observe(root, role);

@@ -12,7 +12,7 @@ use semver::Version;
 use crate::model::{Origin, shown};
 use crate::rke2::kubelet::{self, COPIED_DIR, COPIED_FILE, DEFAULTS, DROP_IN_DIR};
 use crate::rke2::shown::source;
-use crate::rke2::{Config, FileContent, Problem, ProblemKind, Setting, SourceFile};
+use crate::rke2::{Config, FileContent, Problem, ProblemKind, Setting, SourceFile, Variable};
 use crate::system::HostError;
 use crate::system::listing::exists;
 use crate::system::root::Root;
@@ -28,7 +28,12 @@ const DEPTH: usize = 8;
 
 /// Completes `config` by what the kubelet's files say, and gives the paths whose change may change
 /// that.
-pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version>) -> Vec<PathBuf> {
+pub(super) fn observe(
+    root: &Root,
+    config: &mut Config,
+    version: Option<&Version>,
+    environment: &[Variable],
+) -> Vec<PathBuf> {
     let drop_ins = kubelet::has_drop_ins(version);
     let given = kubelet::arguments(&config.kubelet_args, drop_ins);
     let mut looking = Looking {
@@ -42,7 +47,17 @@ pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version
     // By their place in the directory, in whose order the kubelet goes through it.
     let mut files = BTreeMap::new();
     let dir = given.dir.as_ref().map(|dir| absolute(&dir.value));
+    let unknown = |problem: &Problem| problem.kind == ProblemKind::EnvironmentUnknown;
+    let environment = (!config.problems.iter().any(unknown)).then_some(environment);
+    let refused = given
+        .dir
+        .as_ref()
+        .zip(version)
+        .and_then(|(dir, version)| kubelet::refused_dir(dir, version, environment));
+    let is_empty = given.dir.as_ref().is_some_and(|dir| dir.value.is_empty());
     match &dir {
+        // The kubelet reads none of it.
+        Some(_) if refused.is_some() || is_empty => {}
         Some(dir) => looking.walk(dir, &[], &mut files),
         None if drop_ins => {
             looking.walk(&own, &[], &mut files);
@@ -53,7 +68,8 @@ pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version
         }
         None => {}
     }
-    watched.extend(dir);
+    looking.problems.extend(refused);
+    watched.extend(dir.filter(|_| !is_empty));
     let main = given.file.as_ref().map(|file| absolute(&file.value));
     let main = main.map(|path| {
         watched.push(path.clone());
@@ -67,7 +83,7 @@ pub(super) fn observe(root: &Root, config: &mut Config, version: Option<&Version
     }
     let files: Vec<_> =
         files.values().take(kubelet::MAX_FILES).map(|path| looking.file(path)).collect();
-    let read = kubelet::read(main.as_ref(), &files);
+    let read = kubelet::read(main.as_ref(), &files, config.release);
     config.kubelet_protect_kernel_defaults = given.protect;
     config.kubelet_file_protect_kernel_defaults = read.protect;
     config.kubelet_problems = looking.problems;
@@ -218,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::model::Role;
-    use crate::rke2::{DEFAULT_DATA_DIR, Inputs, resolve};
+    use crate::rke2::{DEFAULT_DATA_DIR, Inputs, Release, resolve};
 
     const OWN: &str = "var/lib/rancher/rke2/agent/etc/kubelet.conf.d";
 
@@ -251,8 +267,9 @@ mod tests {
             let mut config = resolve(&inputs);
             assert_eq!(config.data_dir.value, Path::new(DEFAULT_DATA_DIR));
             let version = Version::parse(version).unwrap();
+            config.release = Release::of(&version);
             let root = Root::image(self.0.path()).unwrap();
-            let watched = observe(&root, &mut config, Some(&version));
+            let watched = observe(&root, &mut config, Some(&version), &[]);
             (config, watched)
         }
     }
@@ -328,6 +345,42 @@ mod tests {
             assert!(problem.words.contains(words), "{argument}: {problem:?}");
             assert_eq!(problem.kind, ProblemKind::InvalidValue);
             assert!(watched.contains(&path.into()), "{argument}: {watched:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_version_that_is_not_known_stops_no_rke2_that_is_not_known() {
+        let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: KubeletConfiguration\n";
+        let image = Image::new(&[("/etc/k", text)]);
+        for (version, kind) in [
+            ("1.36.4", ProblemKind::InvalidValue),
+            ("1.30.1", ProblemKind::InvalidValue),
+            ("1.37.1", ProblemKind::Unlisted),
+            ("1.99.0", ProblemKind::Unlisted),
+            ("2.1.0", ProblemKind::Unlisted),
+        ] {
+            let (config, _) = image.observe(&["config=/etc/k"], version);
+            let kinds: Vec<_> = config.kubelet_problems.iter().map(|p| p.kind).collect();
+            assert_eq!(kinds, [kind], "{version}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_an_old_kubelet_does_not_take_is_refused_and_not_read() {
+        let image = Image::new(&[("/d/a.conf", "true")]);
+        for (argument, version, words) in [
+            ("config-dir=/d", "1.27.16", "unknown flag: --config-dir"),
+            ("config-dir=/d", "1.28.15", "KUBELET_CONFIG_DROPIN_DIR_ALPHA not set"),
+            ("config-dir=/d", "1.29.3", "KUBELET_CONFIG_DROPIN_DIR_ALPHA not set"),
+            ("config-dir=/d", "1.30.0", ""),
+            ("config-dir=", "1.30.0", ""),
+        ] {
+            let (config, _) = image.observe(&[argument], version);
+            let told: Vec<_> = config.kubelet_problems.iter().map(|p| p.words.as_str()).collect();
+            assert_eq!(told.len(), usize::from(!words.is_empty()), "{version}: {told:?}");
+            assert!(told.iter().all(|told| told.contains(words)), "{version}: {told:?}");
+            let in_force = (argument, version) == ("config-dir=/d", "1.30.0");
+            assert_eq!(config.kernel_defaults_in_force(), in_force, "{argument} {version}");
         }
     }
 

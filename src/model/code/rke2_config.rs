@@ -224,7 +224,8 @@ pub(super) const PROFILE_IGNORED: About = About {
             below another key or in a list, the first document of the file is empty, or the key \
             has a slip or a character that cannot be seen, which the finding spells `U+200B`; or it \
             is a variable that RKE2 does not know. A warning where it is in a later document of a \
-            file whose first one has settings.",
+            file whose first one has settings, or below a key that RKE2 does not know and that is \
+            none of those that people wrap a configuration in (`rke2`, `server`, `spec`).",
     remedy: "Write `profile` at the beginning of a line in the first document of the file.",
     ..RKE2_CONFIG
 };
@@ -276,14 +277,17 @@ pub(super) const KUBELET_CONFIG_INVALID: About = About {
         class: Refuses,
         rule: "The kubelet ends at an argument that its parser does not take and at a configuration \
                file that it cannot read or decode.",
-        versions: "all; drop-in directories from 1.28 on",
+        versions: "all; a directory of drop-ins is an unknown flag before 1.28, and asks for a variable \
+                   in 1.28 and 1.29",
         source: "kubernetes cmd/kubelet/app/server.go, loadConfigFile and mergeKubeletConfigurations",
     }]),
     cis_ids: &["4.2.6"],
     cause: "The kubelet does not start with what RKE2 hands to it: `kubelet-arg` has a value of \
             `protect-kernel-defaults` that is no truth, or names a file or directory that is not \
-            there; or a file of kind `KubeletConfiguration` is no YAML, has another kind or \
-            apiVersion, or something else than true or false in `protectKernelDefaults`.",
+            there, or a directory where this kubelet takes none; or a file of kind \
+            `KubeletConfiguration` is no YAML, has another kind or apiVersion, or something else \
+            than true or false in `protectKernelDefaults`. Where RKE2 is newer than the lists here, \
+            another apiVersion is `flag-unlisted`.",
     remedy: "Correct the line that the finding names, or take the file away.",
     ..RKE2_CONFIG
 };

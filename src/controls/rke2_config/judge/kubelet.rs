@@ -22,6 +22,14 @@ fn finding(problem: &Problem) -> Finding {
             Severity::Warning,
             format!("{origin} is beyond what nodeguard reads: {words}; the kubelet may read it"),
         ),
+        ProblemKind::Unlisted => (
+            Code::FlagUnlisted,
+            Severity::Warning,
+            format!(
+                "{words} ({origin}): so says every kubelet that nodeguard knows, and this one is \
+                 newer or not known"
+            ),
+        ),
         _ => (
             Code::KubeletConfigInvalid,
             Severity::Fatal,
@@ -55,12 +63,18 @@ mod tests {
             expected: "yes".into(),
         };
         config.kubelet_problems =
-            vec![problem(ProblemKind::InvalidValue), problem(ProblemKind::BeyondLimits)];
+            [ProblemKind::InvalidValue, ProblemKind::BeyondLimits, ProblemKind::Unlisted]
+                .map(problem)
+                .to_vec();
         let found = judge(&config);
         let got: Vec<_> = found.iter().map(|f| (f.code.as_str(), f.severity)).collect();
         assert_eq!(
             got,
-            [("kubelet-config-invalid", Severity::Fatal), ("config-unread", Severity::Warning)]
+            [
+                ("kubelet-config-invalid", Severity::Fatal),
+                ("config-unread", Severity::Warning),
+                ("flag-unlisted", Severity::Warning)
+            ]
         );
         assert_eq!(found[0].remedy, "edit /etc/k.yaml line 3: expected yes");
         config.kubelet_problems = vec![problem(ProblemKind::InvalidValue); TOLD + 1];

@@ -10,9 +10,16 @@ pub(super) fn judge(config: &Config) -> Option<Finding> {
 }
 
 /// Whether RKE2 would start without what the files ask for. In a later document it may be a leftover,
-/// since the first one is what somebody tends.
+/// since the first one is what somebody tends; below a key of its own it may be no profile.
 pub(super) fn is_fatal(config: &Config) -> bool {
-    config.meant.as_ref().is_some_and(|meant| meant.form != Form::LaterDocument)
+    config.meant.as_ref().is_some_and(|meant| severity(meant.form) == Severity::Fatal)
+}
+
+fn severity(form: Form) -> Severity {
+    match form {
+        Form::LaterDocument | Form::Below => Severity::Warning,
+        _ => Severity::Fatal,
+    }
 }
 
 /// Whether a problem is about the same key, of which more is said here.
@@ -27,7 +34,7 @@ fn finding(meant: &Meant) -> Finding {
     let value = shown::value("profile", value);
     let (edit, line) = (edit(Some(origin)), format!("profile: {value}"));
     let (why, remedy) = match form {
-        Form::Nested => (
+        Form::Nested | Form::Below => (
             "it is below another key or in a list, and RKE2 takes keys at the top of the file alone"
                 .to_owned(),
             format!("{edit}: write `{line}` at the beginning of a line, with no key or dash above it"),
@@ -51,13 +58,9 @@ fn finding(meant: &Meant) -> Finding {
             format!("{edit}: RKE2_CIS_PROFILE={value}"),
         ),
     };
-    let severity = match form {
-        Form::LaterDocument => Severity::Warning,
-        _ => Severity::Fatal,
-    };
     let separator = if *form == Form::Variable { "=" } else { ": " };
     Finding::new(Code::ProfileIgnored, "profile")
-        .severity(severity)
+        .severity(severity(*form))
         .expected(line)
         .actual(format!("{written}{separator}{value}"))
         .origin(origin.clone())
@@ -78,6 +81,7 @@ mod tests {
     fn each_form_says_why_and_what_to_write() {
         for (form, written, severity, remedy) in [
             (Form::Nested, "profile", Severity::Fatal, "at the beginning of a line"),
+            (Form::Below, "profile", Severity::Warning, "at the beginning of a line"),
             (Form::Key, "profileU+200B", Severity::Fatal, "type the key anew: profile: cis"),
             (Form::EmptyFirstDocument, "profile", Severity::Fatal, "remove the line `---`"),
             (Form::LaterDocument, "profile", Severity::Warning, "above the line `---`"),
