@@ -412,6 +412,34 @@ fn what_a_link_in_an_images_tree_leads_to_is_looked_for_in_the_image() {
 }
 
 #[test]
+fn a_tls_link_in_an_image_to_a_file_of_roots_of_the_image_holds_the_node_and_says_the_way_back() {
+    const TLS: &str = "var/lib/rancher/rke2/server/tls/etcd";
+    let image = Image::new();
+    for line in [("passwd", "etcd:x:450:451::/:/sbin/nologin"), ("group", "etcd:x:451:")] {
+        let path = format!("etc/{}", line.0);
+        image.write(&path, &format!("{}{}\n", image.read(&path), line.1));
+    }
+    fs::create_dir_all(image.at(TLS)).unwrap();
+    image.write("opt/secret", "precious");
+    let key = "server-client.key";
+    symlink("/opt/secret", image.at(TLS).join(key)).unwrap();
+    symlink("/only/on/the/machine", image.at(TLS).join("peer-ca.crt")).unwrap();
+    let (code, message) = about(&image, key);
+    assert_eq!(code, "etcd-tls-link", "{message}");
+    assert!(message.contains("/opt/secret, which belongs to 0:0"), "{message}");
+    assert_eq!(about(&image, "peer-ca.crt").0, "etcd-link-dangling");
+
+    image.apply();
+    let owner = |path: &str| fs::metadata(image.at(path)).unwrap().uid();
+    assert_eq!(owner("opt/secret"), 0);
+
+    // Without a profile RKE2 gives nothing away.
+    image.write("etc/rancher/rke2/config.yaml", "write-kubeconfig-mode: \"0600\"\n");
+    let output = image.command("check").output().unwrap();
+    assert!(!text(&output.stdout).contains("etcd-tls-link"), "{output:?}");
+}
+
+#[test]
 fn ranges_of_numbers_that_the_tools_write_beside_are_refused_before_they_run() {
     for (file, setting) in [
         ("etc/login.defs", "UID_MIN 0"),
