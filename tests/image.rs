@@ -330,6 +330,21 @@ fn where_nothing_private_can_be_made_the_reason_is_told_and_the_image_is_left_al
     assert!(said.contains("no place on this machine for a private copy"), "{said}");
     assert!(said.contains("Read-only file system"), "{said}");
     assert_eq!(image.etcd("passwd"), None);
+    // A number that is no more than suggested is passed over, as by systemd-sysusers.
+    for line in ["u etcd 450\n", "u! etcd 0\n", "g etcd 100\nu etcd -\n"] {
+        let image = Image::new();
+        image.write("usr/lib/sysusers.d/e.conf", line);
+        let passwd = image.read("etc/passwd");
+        image.write("etc/passwd", &format!("{passwd}other:x:450:100::/:/sbin/nologin\n"));
+        let before = image.command("check").output().unwrap();
+        assert!(text(&before.stdout).contains("it gets another one"), "{line}: {before:?}");
+        let output = image.apply();
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stdout));
+        image.assert_whole(line);
+        let made = image.etcd("passwd").unwrap();
+        let uid = made.split(':').nth(2).unwrap();
+        assert!(!["0", "450"].contains(&uid), "{line}: {made}");
+    }
 }
 
 #[test]
