@@ -330,6 +330,21 @@ fn where_nothing_private_can_be_made_the_reason_is_told_and_the_image_is_left_al
     assert!(said.contains("no place on this machine for a private copy"), "{said}");
     assert!(said.contains("Read-only file system"), "{said}");
     assert_eq!(image.etcd("passwd"), None);
+    // A number that is no more than suggested is passed over, as by systemd-sysusers.
+    for line in ["u etcd 450\n", "u! etcd 0\n", "g etcd 100\nu etcd -\n"] {
+        let image = Image::new();
+        image.write("usr/lib/sysusers.d/e.conf", line);
+        let passwd = image.read("etc/passwd");
+        image.write("etc/passwd", &format!("{passwd}other:x:450:100::/:/sbin/nologin\n"));
+        let before = image.command("check").output().unwrap();
+        assert!(text(&before.stdout).contains("it gets another one"), "{line}: {before:?}");
+        let output = image.apply();
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stdout));
+        image.assert_whole(line);
+        let made = image.etcd("passwd").unwrap();
+        let uid = made.split(':').nth(2).unwrap();
+        assert!(!["0", "450"].contains(&uid), "{line}: {made}");
+    }
 }
 
 #[test]
@@ -409,6 +424,34 @@ fn what_a_link_in_an_images_tree_leads_to_is_looked_for_in_the_image() {
         let dangling = message.contains("does not exist");
         assert_eq!(dangling, !leads, "{target} with {made:?} in it: {code}: {message}");
     }
+}
+
+#[test]
+fn a_tls_link_in_an_image_to_a_file_of_roots_of_the_image_holds_the_node_and_says_the_way_back() {
+    const TLS: &str = "var/lib/rancher/rke2/server/tls/etcd";
+    let image = Image::new();
+    for line in [("passwd", "etcd:x:450:451::/:/sbin/nologin"), ("group", "etcd:x:451:")] {
+        let path = format!("etc/{}", line.0);
+        image.write(&path, &format!("{}{}\n", image.read(&path), line.1));
+    }
+    fs::create_dir_all(image.at(TLS)).unwrap();
+    image.write("opt/secret", "precious");
+    let key = "server-client.key";
+    symlink("/opt/secret", image.at(TLS).join(key)).unwrap();
+    symlink("/only/on/the/machine", image.at(TLS).join("peer-ca.crt")).unwrap();
+    let (code, message) = about(&image, key);
+    assert_eq!(code, "etcd-tls-link", "{message}");
+    assert!(message.contains("/opt/secret, which belongs to 0:0"), "{message}");
+    assert_eq!(about(&image, "peer-ca.crt").0, "etcd-link-dangling");
+
+    image.apply();
+    let owner = |path: &str| fs::metadata(image.at(path)).unwrap().uid();
+    assert_eq!(owner("opt/secret"), 0);
+
+    // Without a profile RKE2 gives nothing away.
+    image.write("etc/rancher/rke2/config.yaml", "write-kubeconfig-mode: \"0600\"\n");
+    let output = image.command("check").output().unwrap();
+    assert!(!text(&output.stdout).contains("etcd-tls-link"), "{output:?}");
 }
 
 #[test]

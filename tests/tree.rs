@@ -550,7 +550,8 @@ fn a_way_that_somebody_else_can_change_is_named() {
 fn a_file_alone_that_needs_another_mode_and_is_somewhere_else_too_is_odd() {
     let tree = Tree::new();
     let look = |name: &str, rule| {
-        tree::observe_file(&tree.root, &tree.top(), name, ETCD, rule).unwrap().unwrap().oddity
+        let look = Look { rule, ..Look::full(ETCD) };
+        tree::observe_file(&tree.root, &tree.top(), name, look).unwrap().unwrap().oddity
     };
     let key = tree.file("peer-server-client.key");
     chown(&key, Some(ETCD.uid), Some(ETCD.gid)).unwrap();
@@ -560,4 +561,119 @@ fn a_file_alone_that_needs_another_mode_and_is_somewhere_else_too_is_odd() {
     assert_eq!(look("peer-server-client.key", ModeRule::TlsKey), Some(wrong));
     let right = Oddity::Hardlinked { links: 2 };
     assert_eq!(look("peer-server-client.key", ModeRule::TlsCertificate), Some(right));
+}
+
+/// What becomes of links of root's among TLS files, by their names: (name, what the link says).
+fn tls_links(root: &Root, base: &Path, links: &[(&str, &str)]) -> Vec<Option<Oddity>> {
+    let (dir, etcd) = (base.join("d/server/tls/etcd"), base.join("d/server/db/etcd"));
+    let inside = |path: &Path| Path::new("/").join(path.strip_prefix(base).unwrap());
+    let (dir_inside, given) = match root.is_live() {
+        true => (dir.clone(), [etcd]),
+        false => (inside(&dir), [inside(&etcd)]),
+    };
+    let look = Look { rule: ModeRule::TlsKey, given: &given, ..Look::full(ETCD) };
+    let looked = links.iter().map(|(name, target)| {
+        let _ = fs::remove_file(dir.join(name));
+        let target = match root.is_live() {
+            true => target.replace("BASE", base.to_str().unwrap()),
+            false => target.replace("BASE", ""),
+        };
+        symlink(target, dir.join(name)).unwrap();
+        let looked = tree::observe_file(root, &dir_inside, name, look).unwrap().unwrap();
+        fs::remove_file(dir.join(name)).unwrap();
+        looked.oddity
+    });
+    looked.collect()
+}
+
+/// Files that are not given to etcd, and some that are.
+fn with_tls_files() -> Tree {
+    let tree = Tree::new();
+    let base = tree.dir.path();
+    for dir in ["d/server/tls/etcd", "d/server/db/etcd/member", "opt"] {
+        fs::create_dir_all(base.join(dir)).unwrap();
+    }
+    for file in ["peer-server-client.key", "client.key"] {
+        fs::write(base.join("d/server/tls/etcd").join(file), "x").unwrap();
+    }
+    for file in ["opt/secret", "opt/etcds", "opt/members", "d/server/db/etcd/member/key"] {
+        fs::write(base.join(file), "x").unwrap();
+    }
+    chown(base.join("opt/etcds"), Some(ETCD.uid), Some(ETCD.gid)).unwrap();
+    chown(base.join("opt/members"), Some(ETCD.uid), Some(0)).unwrap();
+    tree
+}
+
+#[test]
+fn a_link_in_the_place_of_a_tls_file_is_told_where_it_would_give_away_what_is_not_etcds() {
+    let tree = with_tls_files();
+    let base = tree.dir.path();
+    let key = "server-client.key";
+    for root in [Root::host().unwrap(), Root::image(base).unwrap()] {
+        for (target, owner, dangling) in [
+            ("BASE/opt/secret", Some(ROOT), false),
+            ("../../../../opt/secret", Some(ROOT), false),
+            // The directory itself: RKE2's chown does not enter it and changes its owner.
+            ("BASE/opt", Some(ROOT), false),
+            ("BASE/opt/members", Some(Owner { uid: ETCD.uid, gid: 0 }), false),
+            // RKE2 leaves this one to root, from the releases on that tell them apart.
+            ("client.key", Some(ROOT), false),
+            ("BASE/opt/etcds", None, false),
+            ("peer-server-client.key", None, false),
+            ("BASE/d/server/tls/etcd/peer-server-client.key", None, false),
+            ("../../db/etcd/member/key", None, false),
+            ("BASE/opt/nothing", None, true),
+            (key, None, true),
+        ] {
+            let got = tls_links(&root, base, &[(key, target)]).remove(0);
+            match (got, owner) {
+                (Some(Oddity::TlsLink { owner: got, .. }), Some(owner)) => {
+                    assert_eq!(got, owner, "{target}");
+                }
+                (Some(Oddity::RootLink { dangling: got, .. }), None) => {
+                    assert_eq!(got, dangling, "{target}");
+                }
+                (got, _) => panic!("{target}: {got:?}"),
+            }
+        }
+        assert_eq!(owner(&base.join("opt/secret")), ROOT, "a look changes nothing");
+    }
+}
+
+#[test]
+fn in_a_tls_directory_that_is_given_away_whole_links_of_any_name_count() {
+    let tree = with_tls_files();
+    let base = tree.dir.path();
+    let dir = base.join("d/server/tls/etcd");
+    for (name, target) in [
+        ("client.crt", "/opt/secret"),
+        ("note", "client.key"),
+        ("gone", "/nowhere"),
+        ("server-client.key", "/opt/secret"),
+    ] {
+        symlink(target, dir.join(name)).unwrap();
+    }
+    fs::create_dir(dir.join("old")).unwrap();
+    symlink("/opt/secret", dir.join("old/x")).unwrap();
+    fs::hard_link(dir.join("client.key"), base.join("backup")).unwrap();
+    let root = Root::image(base).unwrap();
+    let given = ["/d/server/tls/etcd", "/d/server/db/etcd"].map(PathBuf::from);
+    let rule = ModeRule::TlsCertificate;
+    let look = Look { rule, given: &given, ..Look::full(ETCD) };
+    let dir = Path::new("/d/server/tls/etcd");
+    let walked = tree::observe(&root, dir, look, &mut |_, _| {}).unwrap().unwrap();
+    let rest = nodeguard::controls::etcd_data_dir::tls::rest_of(walked, ETCD);
+    let mut odd = rest.odd;
+    odd.sort_by(|a, b| a.0.cmp(&b.0));
+    let link = || Oddity::TlsLink { target: "/opt/secret".into(), owner: ROOT };
+    assert_eq!(
+        odd,
+        [
+            ("client.crt".into(), link()),
+            ("client.key".into(), Oddity::HardlinkedWrong { links: 2, owner: ROOT }),
+            ("gone".into(), Oddity::RootLink { target: "/nowhere".into(), dangling: true }),
+            ("old/x".into(), link()),
+        ]
+    );
+    assert_eq!((rest.wrong_owner.count, rest.odd_worst), (0, None), "the rest is RKE2's own");
 }

@@ -132,6 +132,8 @@ pub struct Declared {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredId {
     pub id: u32,
+    /// Without this very number systemd-sysusers makes nothing: it stands behind a colon.
+    pub required: bool,
     pub origin: Origin,
 }
 

@@ -119,16 +119,19 @@ fn number(digits: &str) -> Option<u32> {
 pub(super) fn declared(root: &Root, lines: &[Line]) -> Declared {
     let line = |kind| lines.iter().find(move |line| line.kind == kind && line.name == NAME);
     let (user, group) = (line(Kind::User), line(Kind::Group));
-    let certain = |line: &Line, id: u32| DeclaredId { id, origin: line.origin.clone() };
+    let certain = |line: &Line, id, required| {
+        let origin = line.origin.clone();
+        DeclaredId { id, required, origin }
+    };
     let numbered = |line: &Line| match &line.id {
-        Some(Id::Number(id)) => Some(certain(line, *id)),
+        Some(Id::Number(id)) => Some(certain(line, *id, false)),
         _ => None,
     };
     let owner = |line: Option<&Line>| match &line?.id {
         Some(Id::OwnerOf(path)) => owner_of(root, path),
         _ => None,
     };
-    let of_the_users = || user.and_then(|line| Some(certain(line, line.group?)));
+    let of_the_users = || user.and_then(|line| Some(certain(line, line.group?, true)));
     let uid = user.and_then(numbered);
     let gid = group.and_then(numbered).or_else(of_the_users);
     Declared {

@@ -20,6 +20,9 @@ pub struct Facts {
     pub tree: Option<TreeFacts>,
     pub tls_dir: PathBuf,
     pub tls: Vec<(TlsFile, EntryFacts)>,
+    /// What is fatal among the rest of `tls_dir`, where RKE2 gives away all of it; only `odd` of it
+    /// is filled.
+    pub tls_rest: TreeFacts,
     /// A component of the path to `dir` that somebody besides root can change, and why.
     pub unsafe_path: Option<(PathBuf, String)>,
     /// `dir` itself is a link: what it says, and whether there is a directory behind it.
@@ -115,6 +118,13 @@ pub enum Oddity {
     RootLinkOut {
         target: String,
         dangling: bool,
+    },
+    /// A link of root's in the place of a TLS file that RKE2 gives to etcd, to something that it does
+    /// not give to etcd otherwise.
+    TlsLink {
+        target: String,
+        /// Who that belongs to.
+        owner: Owner,
     },
     /// A link that somebody else planted.
     ForeignLink {

@@ -6,10 +6,44 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 
+use super::judge::tls;
+use crate::model::Owner;
 use crate::system::root::{LINKS, Root, reversed};
 use crate::system::walk::{Seen, find_entry};
+
+/// Who owns what a link in the place of a TLS file leads to, if RKE2's chown would give it away: it is
+/// not `etcd`'s, is none of the TLS files that are given to etcd, and is in none of the directories in
+/// `given`, all of which is. `dir`: what the link's path is below of.
+pub(super) fn gives_away(
+    root: &Root,
+    dir: &Path,
+    link: &Seen<'_>,
+    given: &[PathBuf],
+    etcd: Owner,
+) -> Option<Owner> {
+    let behind = root.open(&dir.join(link.below()), OFlags::PATH, Mode::empty()).ok()?;
+    let behind = rustix::fs::fstat(&behind).ok()?;
+    let owner = Owner { uid: behind.st_uid, gid: behind.st_gid };
+    if owner == etcd {
+        return None;
+    }
+    let is_it = |name: &str| {
+        let found = find_entry(root, dir, Path::new(name)).ok().flatten();
+        found
+            .and_then(|found| rustix::fs::fstat(&found.entry).ok())
+            .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (behind.st_dev, behind.st_ino))
+    };
+    if tls::given_names().any(is_it) {
+        return None;
+    }
+    let target = rustix::fs::readlinkat(link.parent, link.name, Vec::new()).ok()?;
+    let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+    let stays =
+        |top: &PathBuf| !Pod { root, dir: top, mounts: &[] }.leads_out(dir.join(link.dir), target);
+    (!given.iter().any(stays)).then_some(owner)
+}
 
 /// A tree as the pod has it.
 #[derive(Clone, Copy, Debug)]

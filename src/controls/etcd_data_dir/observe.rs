@@ -7,10 +7,11 @@ use rustix::io::Errno;
 use semver::Version;
 
 use super::judge::{running as decided, tls};
+use super::tree::Look;
 use super::{running, tree};
 use crate::controls::etcd_account::NO_ID;
 use crate::controls::{etcd_account, etcd_data_dir};
-use crate::model::Owner;
+use crate::model::{ModeRule, Owner};
 use crate::rke2::{Config, etcd_dir, etcd_manifest};
 use crate::system::listing::is_directory;
 use crate::system::root::Root;
@@ -43,6 +44,7 @@ pub fn observe(
         tree: None,
         tls_dir,
         tls: Vec::new(),
+        tls_rest: etcd_data_dir::TreeFacts::default(),
         link: None,
         unreadable: Vec::new(),
     };
@@ -61,10 +63,22 @@ pub fn observe(
         }
         Err(e) => facts.unreadable.push((facts.dir.clone(), reason(e))),
     }
+    let whole = tls::gives_the_directory(version);
+    let mut given = vec![facts.dir.clone()];
+    given.extend(whole.then(|| facts.tls_dir.clone()));
+    let look_at = |rule, owner| Look { rule, given: &given, ..Look::full(owner) };
     for file in tls::tls_files(version, owner) {
-        match tree::observe_file(root, &facts.tls_dir, file.name, file.owner, file.rule) {
+        let look = look_at(file.rule, file.owner);
+        match tree::observe_file(root, &facts.tls_dir, file.name, look) {
             Ok(entry) => facts.tls.extend(entry.map(|entry| (file, entry))),
             Err(e) => facts.unreadable.push((facts.tls_dir.join(file.name), reason(e))),
+        }
+    }
+    if whole {
+        let look = look_at(ModeRule::TlsCertificate, owner);
+        match tree::observe(root, &facts.tls_dir, look, &mut |_, _| {}) {
+            Ok(walked) => facts.tls_rest = tls::rest_of(walked.unwrap_or_default(), owner),
+            Err(e) => facts.unreadable.push((facts.tls_dir.clone(), reason(e))),
         }
     }
     Some(facts)

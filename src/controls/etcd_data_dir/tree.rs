@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::judge::entry::{self, Lookup, Verdict, Wanted};
-use super::links::Pod;
+use super::links::{self, Pod};
 use super::mend::{self, entry_of, mend};
 use super::{EntryFacts, Oddity, TreeFacts};
 use crate::model::{Depth, ModeRule, Object, Obstacle, Outcome, Owner, join, shown};
@@ -55,6 +55,8 @@ pub struct Look<'a> {
     pub limit: u64,
     /// What etcd's pod has besides the tree.
     pub mounts: &'a [PathBuf],
+    /// Directories that RKE2 gives to etcd with everything in them, for a look at TLS files.
+    pub given: &'a [PathBuf],
 }
 
 impl Look<'_> {
@@ -62,7 +64,7 @@ impl Look<'_> {
     pub fn full(owner: Owner) -> Look<'static> {
         static NONE: Suspended = Suspended::new();
         let (rule, enough, limit) = (ModeRule::EtcdTree, u64::MAX, u64::MAX);
-        Look { owner, suspended: &NONE, rule, enough, limit, mounts: &[] }
+        Look { owner, suspended: &NONE, rule, enough, limit, mounts: &[], given: &[] }
     }
 
     fn wanted(self) -> Wanted {
@@ -124,19 +126,16 @@ pub fn observe_below(
     Ok(looking.facts)
 }
 
-/// Looks at one file directly in `dir` that should be `owner`'s, with a mode by `rule`. `None`: there
-/// is no such file.
+/// Looks at one file directly in `dir`. `None`: there is no such file.
 pub fn observe_file(
     root: &Root,
     dir: &Path,
     name: &str,
-    owner: Owner,
-    rule: ModeRule,
+    look: Look<'_>,
 ) -> Result<Option<EntryFacts>, Errno> {
     let Some(found) = find_entry(root, dir, Path::new(name))? else { return Ok(None) };
     let name_c = last_name(Path::new(name))?;
     let seen = found.seen(&name_c, Path::new(name));
-    let look = Look { rule, ..Look::full(owner) };
     let oddity = match judge(&seen, look, Place { root, dir }) {
         Verdict::Odd(oddity) => Some(oddity),
         Verdict::Correct | Verdict::Wrong(_) | Verdict::Suspended => None,
@@ -329,6 +328,11 @@ impl Lookup for OnHost<'_> {
     fn leaves_the_pod(&self) -> bool {
         let Place { root, dir } = self.place;
         Pod { root, dir, mounts: self.look.mounts }.lacks_target(self.seen)
+    }
+
+    fn gives_away(&self, etcd: Owner) -> Option<Owner> {
+        let Place { root, dir } = self.place;
+        links::gives_away(root, dir, self.seen, self.look.given, etcd)
     }
 
     fn is_suspended(&self) -> bool {

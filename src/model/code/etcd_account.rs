@@ -45,7 +45,7 @@ pub(super) const ETCD_ELSEWHERE: About = About {
     cis_ids: &["1.1.12"],
     cause: "The account is missing in the files, and cannot be copied from what knows it (NSS, \
             user records, `/usr/lib/passwd`), since its number is taken, root's, or not the pinned \
-            one.",
+            one. A warning where a number that sysusers.d suggests is taken and another one is given.",
     remedy: "Correct what knows it, give whoever has the number another one, or pin the number \
              that is meant.",
     ..ETCD_ACCOUNT

@@ -109,6 +109,23 @@ pub(super) const ETCD_TLS_MODE: About = About {
     ..ETCD_DATA_DIR
 };
 
+pub(super) const ETCD_TLS_LINK: About = About {
+    name: "etcd-tls-link",
+    severities: &[Fatal],
+    fatal: WhenFatal::By(&[Rule {
+        class: GivesAway,
+        rule: "Under a profile RKE2 gives etcd's six TLS files to the user etcd at each start by their \
+               paths, and os.Chown follows links; until 1.31.11, 1.32.7 and 1.33.3 it so gives away \
+               everything in server/tls/etcd.",
+        versions: "all",
+        source: ETCD,
+    }]),
+    cause: "A link of root's in the place of a TLS file of etcd's leads to a file that is not etcd's: RKE2's \
+            own chown would give that file to etcd.",
+    remedy: "Remove the link and put the file itself there.",
+    ..ETCD_DATA_DIR
+};
+
 pub(super) const ETCD_PROCESS_USER: About = About {
     name: "etcd-process-user",
     severities: &[Note, Warning],
@@ -124,8 +141,8 @@ pub(super) const ETCD_PROCESS_USER: About = About {
 pub(super) const ETCD_LINK: About = About {
     name: "etcd-link",
     severities: &[Note],
-    cause: "A link of root's to something in etcd's data directory, or to an `etcd-extra-mount`; \
-            not followed.",
+    cause: "A link of root's to something in etcd's data directory, or to an `etcd-extra-mount`, or in the \
+            place of a TLS file to what is etcd's already; not followed.",
     remedy: "Nothing, if you made it; its target must be etcd's.",
     ..ETCD_DATA_DIR
 };

@@ -155,6 +155,7 @@ codes! {
     EtcdTlsOwner = etcd_data_dir::ETCD_TLS_OWNER,
     EtcdTlsMode = etcd_data_dir::ETCD_TLS_MODE,
     EtcdProcessUser = etcd_data_dir::ETCD_PROCESS_USER,
+    EtcdTlsLink = etcd_data_dir::ETCD_TLS_LINK,
     EtcdLink = etcd_data_dir::ETCD_LINK,
     EtcdLinkDangling = etcd_data_dir::ETCD_LINK_DANGLING,
     EtcdLinkOutside = etcd_data_dir::ETCD_LINK_OUTSIDE,

@@ -7,7 +7,12 @@ use crate::config::{EtcdAccount, Setting};
 use crate::controls::etcd_account::facts::Declared;
 
 fn id(id: u32) -> Option<DeclaredId> {
-    Some(DeclaredId { id, origin: Origin::at("/usr/lib/sysusers.d/etcd.conf", 3) })
+    Some(DeclaredId { id, required: false, origin: Origin::at("/usr/lib/sysusers.d/etcd.conf", 3) })
+}
+
+/// Behind a colon.
+fn required(number: u32) -> Option<DeclaredId> {
+    id(number).map(|line| DeclaredId { required: true, ..line })
 }
 
 fn holder(kind: Kind, id: u32) -> Holder {
@@ -53,45 +58,59 @@ fn a_declared_number_comes_before_whatever_is_free_and_after_what_the_operator_s
 }
 
 #[test]
-fn a_declared_number_that_somebody_has_is_told_and_no_other_is_taken() {
-    for (declared, taken, subject, word) in [
-        (Declared { uid: id(52034), ..Declared::default() }, Kind::User, "user etcd", "uid 52034"),
+fn where_somebody_has_a_declared_number_another_is_taken_and_that_is_a_warning() {
+    let uid = |number| Declared { uid: id(number), ..Declared::default() };
+    let gid = |number| Declared { gid: id(number), ..Declared::default() };
+    for (declared, taken, subject, words) in [
         (
-            Declared { gid: id(52034), ..Declared::default() },
-            Kind::Group,
-            "group etcd",
-            "gid 52034",
+            uid(52034),
+            Some(Kind::User),
+            "user etcd",
+            "uid 52034 for user etcd, which is user other's",
         ),
+        (gid(52034), Some(Kind::Group), "group etcd", "gid 52034 for group etcd, which is group"),
+        (uid(0), None, "user etcd", "uid 0 for user etcd, which is root's"),
+        (gid(0), None, "group etcd", "gid 0 for group etcd, which is root's"),
     ] {
-        let holders = vec![holder(taken, 52034)];
+        let holders = taken.map(|kind| holder(kind, 52034)).into_iter().collect();
         let facts = Facts { declared, holders, checked: true, ..Facts::default() };
+        let made = remedy(&facts);
+        assert!(made.ends_with(" -M etcd -U"), "the tools choose: {made}");
         let planned = judge(&facts);
-        assert_eq!(planned.len(), 1, "{planned:?}");
-        let Planned { finding, actions, .. } = &planned[0];
+        assert_eq!(planned.len(), 2, "{planned:?}");
+        let Planned { finding, actions, .. } = &planned[1];
         assert!(actions.is_empty());
         assert_eq!(
-            (finding.code.known(), finding.subject.as_str()),
-            (Some(Code::EtcdElsewhere), subject)
+            (finding.code.known(), finding.subject.as_str(), finding.severity),
+            (Some(Code::EtcdElsewhere), subject, Severity::Warning)
         );
-        assert_eq!(finding.severity, Severity::Fatal);
         assert_eq!(finding.origin, Some(Origin::at("/usr/lib/sysusers.d/etcd.conf", 3)));
-        assert!(finding.message.contains(&format!("names {word} for it")), "{}", finding.message);
-        assert!(finding.message.contains("other's (/etc/passwd:9)"), "{}", finding.message);
+        assert!(finding.message.contains(words), "{}", finding.message);
     }
-    let root =
-        Facts { declared: Declared { uid: id(0), ..Declared::default() }, ..Facts::default() };
-    assert!(judge(&root)[0].finding.message.contains("names uid 0 for it, which is root's"));
+    // Those that it had come before any that is free, and what the operator says before all.
+    let holders = vec![holder(Kind::User, 52034)];
+    let former = Former { uid: Some(992), gid: None };
+    let facts = Facts { declared: uid(52034), holders, former, ..Facts::default() };
+    assert!(remedy(&facts).contains(" -u 992 etcd"), "{}", remedy(&facts));
+    let value = 600;
+    let pin = Setting { value, origin: Origin::at("/etc/nodeguard/nodeguard.toml", 2) };
+    let pinned = EtcdAccount { uid: Some(pin), gid: None };
+    assert_eq!(judge(&Facts { pinned, ..facts }).len(), 1, "the line is not asked");
+}
+
+#[test]
+fn a_number_that_is_nobodys_is_never_etcds() {
     for number in [65534, 65535, u32::MAX] {
-        for (kind, declared) in [
-            ("uid", Declared { uid: id(number), ..Declared::default() }),
-            ("gid", Declared { gid: id(number), ..Declared::default() }),
+        for declared in [
+            Declared { uid: id(number), ..Declared::default() },
+            Declared { gid: id(number), ..Declared::default() },
         ] {
-            let planned = judge(&Facts { declared, ..Facts::default() });
-            assert!(planned.iter().all(|planned| planned.actions.is_empty()), "{planned:?}");
-            let finding = &planned[0].finding;
-            assert_eq!(finding.code.known(), Some(Code::EtcdElsewhere));
-            let words = format!("names {kind} {number} for it, which is no");
-            assert!(finding.message.contains(&words), "{}", finding.message);
+            let facts = Facts { declared, ..Facts::default() };
+            assert!(!remedy(&facts).contains(&number.to_string()), "{}", remedy(&facts));
+            let told = judge(&facts).into_iter().map(|planned| planned.finding);
+            let told: Vec<_> = told.filter(|it| it.code == Code::EtcdElsewhere).collect();
+            assert_eq!(told.len(), 1, "{number}");
+            assert!(told[0].message.contains(&format!("{number} for ")), "{}", told[0].message);
         }
         let declared = Declared {
             uid_if_free: Some(number),
@@ -102,6 +121,27 @@ fn a_declared_number_that_somebody_has_is_told_and_no_other_is_taken() {
         let facts = Facts { declared, former, ..Facts::default() };
         assert!(!remedy(&facts).contains(&number.to_string()), "{}", remedy(&facts));
     }
+}
+
+#[test]
+fn a_number_that_sysusers_requires_is_told_where_somebody_has_it_and_no_other_is_taken() {
+    let declared = Declared { gid: required(52034), ..Declared::default() };
+    let holders = vec![holder(Kind::Group, 52034)];
+    let facts = Facts { declared, holders, checked: true, ..Facts::default() };
+    let planned = judge(&facts);
+    assert_eq!(planned.len(), 1, "{planned:?}");
+    let Planned { finding, actions, .. } = &planned[0];
+    assert!(actions.is_empty());
+    assert_eq!(
+        (finding.code.known(), finding.severity),
+        (Some(Code::EtcdElsewhere), Severity::Fatal)
+    );
+    assert!(finding.message.contains("names gid 52034 for it"), "{}", finding.message);
+    assert!(finding.message.contains("other's (/etc/passwd:9)"), "{}", finding.message);
+}
+
+#[test]
+fn the_number_of_a_files_owner_is_taken_only_where_it_is_free() {
     // A number of a file's owner is one that would do.
     let declared = Declared { uid_if_free: Some(812), ..Declared::default() };
     let holders = vec![holder(Kind::User, 812)];

@@ -2,12 +2,13 @@
 //! Which numbers the account `etcd` gets, and where it must not be made at all.
 //!
 //! The operator's own, else those that something besides the files knows, else those that sysusers.d
-//! names, else those it had before, else whatever the tools choose. A number that somebody else has is never given, and no
-//! other one in its place; an account that exists is never renumbered.
+//! names, else those it had before, else whatever the tools choose. A number that somebody else has is
+//! never given. Another one takes its place only where systemd-sysusers would give another as well; an
+//! account that exists is never renumbered.
 
 use super::{DeclaredId, Facts, GroupFacts, Holder, Kind};
 use crate::config::Setting;
-use crate::model::{Code, Finding, Origin, Planned};
+use crate::model::{Code, Finding, Origin, Planned, Severity};
 
 /// What the kernel shows for a number that it cannot show, as of another user namespace.
 const NOBODY: u32 = 65534;
@@ -47,13 +48,7 @@ pub(crate) fn uid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
 pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
     let known = facts.elsewhere.group.as_ref().map(|group| (group.gid, group.source.as_str()));
     let wanted = wanted(facts, Kind::Group, facts.pinned.gid.as_ref(), known)?;
-    // A user whose group was lost: with its number nothing else has to be changed.
-    let primary = match &facts.user {
-        Some(user) => Some(user.gid),
-        None => facts.elsewhere.user.as_ref().map(|user| user.gid),
-    };
-    let primary = primary.filter(|&gid| gid != 0 && holder(facts, Kind::Group, gid).is_none());
-    if let Some(gid) = wanted.or(primary) {
+    if let Some(gid) = wanted.or(primary(facts)) {
         return Ok(Some(gid));
     }
     let declared = declared(facts, Kind::Group, facts.declared.gid.as_ref())?;
@@ -62,41 +57,102 @@ pub(crate) fn gid(facts: &Facts) -> Result<Option<u32>, Box<Refusal>> {
         .or(former(facts.former.gid)))
 }
 
-/// What a line of sysusers.d says. systemd-sysusers would choose another number where it is taken; here
-/// it is told: whoever wrote the line wanted one number on all nodes.
+/// The group number of a user whose group was lost, if it is free: with it nothing else has to be changed.
+fn primary(facts: &Facts) -> Option<u32> {
+    let primary = match &facts.user {
+        Some(user) => Some(user.gid),
+        None => facts.elsewhere.user.as_ref().map(|user| user.gid),
+    };
+    primary.filter(|&gid| gid != 0 && holder(facts, Kind::Group, gid).is_none())
+}
+
+/// What a line of sysusers.d says. Where somebody has the number, it is none, as to systemd-sysusers
+/// ("Suggested user ID 997 for etcd already used"), and [`passed_over`] tells it; one that the line
+/// requires is refused.
 fn declared(
     facts: &Facts,
     kind: Kind,
     line: Option<&DeclaredId>,
 ) -> Result<Option<u32>, Box<Refusal>> {
-    let Some(DeclaredId { id, origin }) = line else { return Ok(None) };
+    let Some(DeclaredId { id, required, origin }) = line else { return Ok(None) };
     let word = word(kind);
     let held = holder(facts, kind, *id);
     if is_an_accounts(*id) && held.is_none() {
         return Ok(Some(*id));
     }
-    let (actual, whose) = match (held, id) {
-        (Some(holder), _) => (format!("{word} {id} of {}", holder.name), whose(holder)),
-        (None, 0) => (format!("{word} 0"), "root's".to_owned()),
-        (None, &NOBODY) => (format!("{word} {id}"), "nobody's, whoever is named so here".into()),
-        (None, _) => (format!("{word} {id}"), "no number to the kernel: it means none".into()),
-    };
+    if !required {
+        return Ok(None);
+    }
+    let (actual, whose) = taken_by(held, *id, word);
     Err(Box::new(Refusal {
         code: Code::EtcdElsewhere,
         expected: format!("{word} {id} free"),
         actual,
         origin: Some(origin.clone()),
         reason: format!("{origin} names {word} {id} for it, which is {whose}"),
-        remedy: format!(
-            "name a free {word} in a file of the same name in /etc/sysusers.d, or set {word} in \
-             /etc/nodeguard/nodeguard.toml ([etcd-account])"
-        ),
+        remedy: name_another(word),
     }))
+}
+
+/// Who has a number, and what it is where nobody may have it.
+fn taken_by(held: Option<&Holder>, id: u32, word: &str) -> (String, String) {
+    match (held, id) {
+        (Some(holder), _) => (format!("{word} {id} of {}", holder.name), whose(holder)),
+        (None, 0) => (format!("{word} 0"), "root's".to_owned()),
+        (None, NOBODY) => (format!("{word} {id}"), "nobody's, whoever is named so here".into()),
+        (None, _) => (format!("{word} {id}"), "no number to the kernel: it means none".into()),
+    }
 }
 
 /// What it had before, if that was ever an account's.
 fn former(id: Option<u32>) -> Option<u32> {
     id.filter(|&id| is_an_accounts(id))
+}
+
+fn name_another(word: &str) -> String {
+    format!(
+        "name a free {word} in a file of the same name in /etc/sysusers.d, or set {word} in \
+         /etc/nodeguard/nodeguard.toml ([etcd-account])"
+    )
+}
+
+/// Numbers that sysusers.d names for what is missing, and that it does not get since they are
+/// somebody's: it gets others, and other nodes may have the ones that are named.
+pub(crate) fn passed_over(facts: &Facts) -> Vec<Planned> {
+    let user = facts.user.is_none() && facts.elsewhere.user.is_none();
+    let group = facts.group.is_none() && facts.elsewhere.group.is_none();
+    let rows = [
+        (Kind::User, user && facts.pinned.uid.is_none(), &facts.declared.uid),
+        (
+            Kind::Group,
+            group && facts.pinned.gid.is_none() && primary(facts).is_none(),
+            &facts.declared.gid,
+        ),
+    ];
+    let counting = rows.into_iter().filter(|(_, counts, _)| *counts);
+    counting
+        .filter_map(|(kind, _, line)| {
+            let DeclaredId { id, origin, .. } = line.as_ref().filter(|line| !line.required)?;
+            let (word, held) = (word(kind), holder(facts, kind, *id));
+            if is_an_accounts(*id) && held.is_none() {
+                return None;
+            }
+            let (actual, whose) = taken_by(held, *id, word);
+            Some(Planned::only(
+                Finding::new(Code::EtcdElsewhere, kind.subject())
+                    .severity(Severity::Warning)
+                    .expected(format!("{word} {id} free"))
+                    .actual(actual)
+                    .message(format!(
+                        "{origin} names {word} {id} for {}, which is {whose}: it gets another one, \
+                         as systemd-sysusers would give it",
+                        kind.subject()
+                    ))
+                    .remedy(name_another(word))
+                    .origin(origin.clone()),
+            ))
+        })
+        .collect()
 }
 
 fn if_free(facts: &Facts, kind: Kind, id: Option<u32>) -> Option<u32> {

@@ -41,6 +41,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
         out = out.into_iter().map(|planned| while_fixed(fixed, planned)).collect();
     }
     out.extend(odd_ids::judge(facts));
+    out.extend(ids::passed_over(facts));
     out.extend(ids::differing(facts));
     out.extend(oddity::judge(facts));
     out

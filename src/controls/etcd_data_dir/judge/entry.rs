@@ -63,6 +63,10 @@ pub trait Lookup {
     /// Whether a link leads to something that etcd's pod does not have.
     fn leaves_the_pod(&self) -> bool;
 
+    /// Who owns what is behind a link in the place of a TLS file, unless it is `etcd`'s already or one
+    /// of the files that RKE2 gives to it anyway.
+    fn gives_away(&self, etcd: Owner) -> Option<Owner>;
+
     /// Whether it is contested and so left alone for now.
     fn is_suspended(&self) -> bool;
 }
@@ -135,7 +139,7 @@ pub fn judge(entry: Entry, wanted: Wanted, lookup: &impl Lookup) -> Verdict {
     let list = lists.iter().any(|list| lookup.has(list));
     let difference = Difference { list, ..difference(entry, wanted) };
     // Odd entries are never changed, so nobody fights over them: they are told, suspended or not.
-    if let Some(oddity) = oddity(entry, difference, wanted.rule, lookup) {
+    if let Some(oddity) = oddity(entry, difference, wanted, lookup) {
         return Verdict::Odd(oddity);
     }
     if lookup.is_suspended() {
@@ -148,7 +152,7 @@ pub fn judge(entry: Entry, wanted: Wanted, lookup: &impl Lookup) -> Verdict {
 fn oddity(
     Entry { kind, owner, links, flags, .. }: Entry,
     difference: Difference,
-    rule: ModeRule,
+    wanted: Wanted,
     lookup: &impl Lookup,
 ) -> Option<Oddity> {
     let wrong = !difference.is_none();
@@ -170,10 +174,18 @@ fn oddity(
         }
         Kind::Link => {
             let (target, dangling) = (lookup.target(), lookup.is_dangling());
-            // A TLS file is no part of the tree: it is mounted into the pod by itself.
-            Some(match rule == ModeRule::EtcdTree && lookup.leaves_the_pod() {
-                true => Oddity::RootLinkOut { target, dangling },
-                false => Oddity::RootLink { target, dangling },
+            if wanted.rule == ModeRule::EtcdTree {
+                return Some(match lookup.leaves_the_pod() {
+                    true => Oddity::RootLinkOut { target, dangling },
+                    false => Oddity::RootLink { target, dangling },
+                });
+            }
+            // A TLS file is no part of the tree: it is mounted into the pod by itself. RKE2's chown
+            // goes through the link, unless it leaves the file to root.
+            let given = !dangling && wanted.owner.uid != 0;
+            Some(match given.then(|| lookup.gives_away(wanted.owner)).flatten() {
+                Some(owner) => Oddity::TlsLink { target, owner },
+                None => Oddity::RootLink { target, dangling },
             })
         }
         Kind::Fifo => Some(Oddity::Special { kind: "fifo" }),
@@ -258,6 +270,7 @@ mod tests {
         mounted_over: bool,
         dangling: bool,
         leaves_the_pod: bool,
+        gives_away: Option<Owner>,
         suspended: bool,
         asked: RefCell<Vec<&'static str>>,
     }
@@ -284,6 +297,9 @@ mod tests {
         }
         fn leaves_the_pod(&self) -> bool {
             self.answer("pod", self.leaves_the_pod)
+        }
+        fn gives_away(&self, _etcd: Owner) -> Option<Owner> {
+            self.answer("behind", self.gives_away)
         }
         fn is_suspended(&self) -> bool {
             // A look into a set in memory: it costs nothing that has to be counted.
@@ -366,6 +382,31 @@ mod tests {
                 assert_eq!(got, Verdict::Odd(expected));
             }
         }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_tls_file_counts_by_whose_the_file_behind_it_is() {
+        let entry =
+            Entry { kind: Kind::Link, owner: ROOT, mode: 0o777, links: 1, flags: Flags::default() };
+        let plain = |dangling| Oddity::RootLink { target: "t".into(), dangling };
+        let given = |owner| Oddity::TlsLink { target: "t".into(), owner };
+        for (owner, behind, dangling, expected) in [
+            (ETCD, None, false, plain(false)),
+            (ETCD, None, true, plain(true)),
+            (ETCD, Some(ROOT), false, given(ROOT)),
+            (ETCD, Some(EVE), false, given(EVE)),
+            // What RKE2 leaves to root it does not give away through a link either.
+            (ROOT, Some(EVE), false, plain(false)),
+        ] {
+            for rule in [TlsKey, TlsCertificate] {
+                let answers = Answers { dangling, gives_away: behind, ..Answers::default() };
+                let got = judge(entry, Wanted { owner, rule }, &answers);
+                assert_eq!(got, Verdict::Odd(expected.clone()), "{owner} {behind:?} {rule:?}");
+            }
+        }
+        let answers = Answers { gives_away: Some(ROOT), ..Answers::default() };
+        let got = judge(entry, Wanted { owner: ETCD, rule: EtcdTree }, &answers);
+        assert_eq!(got, Verdict::Odd(plain(false)), "the tree has an answer of its own");
     }
 
     /// Every kind, owner, mode, count of links, rule and answer, against what holds for all of them.

@@ -58,6 +58,7 @@ pub fn judge(facts: &Facts) -> Vec<Planned> {
     for (wanted, entry) in &facts.tls {
         out.extend(tls::judge(&facts.tls_dir, *wanted, entry));
     }
+    out.extend(odd(&facts.tls_dir, &facts.tls_rest));
     out
 }
 
@@ -121,9 +122,14 @@ pub fn judge_tree(dir: &Path, tree: &TreeFacts, own: &Action) -> Vec<Planned> {
         false => Severity::Warning,
     });
     drift(Code::EtcdAcl, "an access control list,", &tree.acls, |_| Severity::Warning);
-    for (below, oddity) in &tree.odd {
-        out.push(oddity::judge(&join(dir, below), oddity));
-    }
+    out.extend(odd(dir, tree));
+    out
+}
+
+/// What a walk met and nobody changes.
+fn odd(dir: &Path, tree: &TreeFacts) -> Vec<Planned> {
+    let each = tree.odd.iter().map(|(below, oddity)| oddity::judge(&join(dir, below), oddity));
+    let mut out: Vec<_> = each.collect();
     if let Some(worst) = tree.odd_worst {
         out.push(Planned::only(
             Finding::at_path(Code::EtcdOddEntries, dir)
@@ -160,6 +166,7 @@ mod tests {
             tree: Some(tree),
             tls_dir: "/d/server/tls/etcd".into(),
             tls: Vec::new(),
+            tls_rest: TreeFacts::default(),
             unsafe_path: None,
             link: None,
             unreadable: Vec::new(),
@@ -240,6 +247,10 @@ mod tests {
             (Oddity::RootLinkOut { target: "/wal".into(), dangling: false }, Severity::Fatal),
             (Oddity::RootLinkOut { target: "/wal".into(), dangling: true }, Severity::Fatal),
             (Oddity::ForeignLink { uid: 997, target: "/etc/shadow".into() }, Severity::Fatal),
+            (
+                Oddity::TlsLink { target: "/x".into(), owner: Owner { uid: 0, gid: 0 } },
+                Severity::Fatal,
+            ),
             (Oddity::Hardlinked { links: 2 }, Severity::Note),
             (
                 Oddity::HardlinkedWrong { links: 2, owner: Owner { uid: 0, gid: 0 } },

@@ -18,6 +18,7 @@ impl Oddity {
             Self::Mount => Severity::Warning,
             Self::RootLink { dangling: true, .. }
             | Self::RootLinkOut { .. }
+            | Self::TlsLink { .. }
             | Self::ForeignLink { .. }
             | Self::HardlinkedWrong { .. }
             | Self::Fixed { .. }
@@ -81,6 +82,19 @@ pub(crate) fn judge(path: &Path, oddity: &Oddity) -> Planned {
                 },
             )
         }
+        Oddity::TlsLink { target, owner } => (
+            Code::EtcdTlsLink,
+            "a regular file",
+            format!("link of root's to {target}"),
+            format!(
+                "{shown} is a link to {target}, which belongs to {owner}: RKE2's own chown follows \
+                 the link at every start and gives what is behind it to etcd"
+            ),
+            format!(
+                "rm {word} && install -m 600 {} {word}",
+                quoted(&path.parent().unwrap_or(path).join(target))
+            ),
+        ),
         Oddity::ForeignLink { uid, target } => (
             Code::EtcdLinkForeign,
             "no link",

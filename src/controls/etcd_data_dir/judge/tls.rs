@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A part of the control `etcd-data-dir`: the TLS files that etcd reads, and those it has no business with.
 
-use crate::controls::etcd_data_dir::facts::TlsFile;
+use crate::controls::etcd_data_dir::facts::{Oddity, TlsFile, TreeFacts};
 use std::path::{Path, PathBuf};
 
 use semver::Version;
@@ -41,6 +41,35 @@ pub fn tls_files(version: Option<&Version>, etcd: Owner) -> Vec<TlsFile> {
     files
 }
 
+/// The names of those that every RKE2 gives to etcd.
+pub fn given_names() -> impl Iterator<Item = &'static str> {
+    READ_BY_ETCD.into_iter().map(|(name, _)| name)
+}
+
+/// Whether RKE2 gives away the whole directory. What is not known to do so is not taken to.
+pub fn gives_the_directory(version: Option<&Version>) -> bool {
+    version.is_some_and(|version| !gives_etcd_only_what_it_reads(version))
+}
+
+/// Of a walk through the whole directory, given away as it is, what stops RKE2 or leaves the
+/// directory, besides the files of [`tls_files`].
+pub fn rest_of(walked: TreeFacts, etcd: Owner) -> TreeFacts {
+    let fatal = |oddity: &Oddity| match oddity {
+        // Wrong in its mode alone: RKE2's chown changes nothing.
+        Oddity::HardlinkedWrong { owner, .. } => *owner != etcd,
+        oddity => oddity.severity() == Severity::Fatal,
+    };
+    let is_told = |path: &Path| given_names().any(|name| path == Path::new(name));
+    let worst = walked.odd_worst.filter(|worst| *worst == Severity::Fatal);
+    let odd = walked.odd.into_iter().filter(|(path, oddity)| fatal(oddity) && !is_told(path));
+    TreeFacts {
+        odd: odd.collect(),
+        odd_more: if worst.is_some() { walked.odd_more } else { 0 },
+        odd_worst: worst,
+        ..TreeFacts::default()
+    }
+}
+
 fn gives_etcd_only_what_it_reads(version: &Version) -> bool {
     let patch = match (version.major, version.minor) {
         (1, 31) => 12,
@@ -60,7 +89,14 @@ pub fn tls_dir(data_dir: &Path) -> PathBuf {
 pub(crate) fn judge(dir: &Path, wanted: TlsFile, entry: &EntryFacts) -> Option<Planned> {
     let path = dir.join(wanted.name);
     if let Some(oddity) = entry.oddity.as_ref().filter(|_| !fixed::is_left_alone(wanted, entry)) {
-        return Some(oddity::judge(&path, oddity));
+        return Some(match oddity {
+            // RKE2 leaves it to root, and no chown of RKE2's fails at it.
+            Oddity::RootLink { target, .. } if wanted.owner.uid == 0 => {
+                let link = Oddity::RootLink { target: target.clone(), dangling: false };
+                oddity::judge(&path, &link)
+            }
+            oddity => oddity::judge(&path, oddity),
+        });
     }
     let mode = wanted.rule.wanted(false, entry.mode);
     let (code, actual, expected, word) = if entry.owner != wanted.owner {
@@ -143,6 +179,73 @@ mod tests {
                 (Some(Code::EtcdTlsMode), "0644".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_etcds_is_fatal_with_the_commands_that_put_the_file_in_its_place() {
+        let version = Version::new(1, 34, 1);
+        let told = |name: &str, oddity| {
+            let file = tls_files(Some(&version), ETCD).into_iter().find(|f| f.name == name);
+            let root = Owner { uid: 0, gid: 0 };
+            let entry = EntryFacts { owner: root, mode: 0o777, oddity: Some(oddity) };
+            judge(Path::new("/d/tls"), file.unwrap(), &entry).unwrap().finding
+        };
+        let link = |target: &str| Oddity::TlsLink {
+            target: target.into(),
+            owner: Owner { uid: 0, gid: 42 },
+        };
+        let absolute = told("server-client.key", link("/opt/my key"));
+        assert_eq!(
+            (absolute.code.known(), absolute.severity),
+            (Some(Code::EtcdTlsLink), Severity::Fatal)
+        );
+        assert!(absolute.message.contains("/opt/my key, which belongs to 0:42"));
+        assert_eq!(
+            absolute.remedy,
+            "rm /d/tls/server-client.key && install -m 600 '/opt/my key' /d/tls/server-client.key"
+        );
+        let relative = told("peer-ca.crt", link("../x.crt")).remedy;
+        assert!(
+            relative.ends_with("install -m 600 /d/tls/../x.crt /d/tls/peer-ca.crt"),
+            "{relative}"
+        );
+
+        let plain = |dangling| Oddity::RootLink { target: "/x".into(), dangling };
+        for (name, dangling, severity) in [
+            ("server-client.key", false, Severity::Note),
+            ("server-client.key", true, Severity::Fatal),
+            // No chown of RKE2's meets it.
+            ("client.key", true, Severity::Note),
+        ] {
+            assert_eq!(told(name, plain(dangling)).severity, severity, "{name} {dangling}");
+        }
+    }
+
+    #[test]
+    fn only_releases_that_are_known_to_give_the_whole_directory_away_do() {
+        for (version, whole) in
+            [("1.30.14", true), ("1.31.11", true), ("1.33.3+rke2r1", true), ("1.33.4", false)]
+        {
+            assert_eq!(gives_the_directory(Version::parse(version).ok().as_ref()), whole);
+        }
+        assert!(!gives_the_directory(None));
+    }
+
+    #[test]
+    fn more_of_the_rest_than_is_listed_is_counted_and_harmless_ones_are_not() {
+        let mut walked = TreeFacts::default();
+        for n in 0..20 {
+            walked.add_odd(format!("n{n}").into(), Oddity::Special { kind: "fifo" });
+        }
+        assert_eq!(rest_of(walked.clone(), ETCD), TreeFacts::default());
+        let owner = Owner { uid: 0, gid: 0 };
+        for n in 0..20 {
+            let link = Oddity::TlsLink { target: "/x".into(), owner };
+            walked.add_odd(format!("l{n}").into(), link);
+        }
+        let rest = rest_of(walked, ETCD);
+        assert_eq!(rest.odd.len(), TreeFacts::ODD_LIMIT);
+        assert_eq!(rest.odd_worst, Some(Severity::Fatal));
     }
 
     #[test]
